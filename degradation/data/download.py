@@ -1,0 +1,80 @@
+"""Download one file of known size and digest: several mirrors, resumed after a cut, verified."""
+
+import hashlib
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from degradation import storage
+from degradation.data.pictures import DataError
+
+CHUNK = 1 << 18
+STALL = 20.0  # seconds without a byte after which a mirror is left
+TRIES = 3  # rounds over all mirrors
+
+
+def download(urls: Sequence[str], target: Path, size: int, sha256: str, pause: float = 2.0) -> None:
+    """Fetch `target` from the first of `urls` that delivers it; safe to call from many processes.
+
+    Bytes gather in `<target>.part`, which a later call goes on with; only a complete and verified
+    file gets the name `target`. `pause`: seconds before another round. Raises DataError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with storage.lock(target.with_name(target.name + ".lock"), wait=True):
+        if target.is_file():
+            return  # another process was faster
+        part = target.with_name(target.name + ".part")
+        _gather(urls, part, size, pause)
+        digest = storage.sha256_of(part)
+        if digest != sha256:
+            storage.move(part, target.with_name(target.name + ".bad"))
+            raise DataError(f"the download has SHA-256 {digest}, expected {sha256}; "
+                            f"kept as {target.name}.bad")  # fmt: skip
+        storage.move(part, target)
+
+
+def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
+    """Let `part` grow to `size` bytes."""
+    reasons: list[str] = []
+    with tqdm(total=size, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar:
+        for attempt in range(TRIES):
+            for url in urls:
+                have = part.stat().st_size if part.exists() else 0
+                bar.update(have - bar.n)
+                if have == size:
+                    return
+                try:
+                    _append_from(url, part, have, size, bar)
+                except (OSError, HTTPException, ValueError) as error:
+                    reasons.append(f"{url}: {error}")
+                else:
+                    return
+            if attempt + 1 < TRIES:
+                time.sleep(pause)
+    raise DataError("no mirror delivered it:\n    " + "\n    ".join(reasons[-len(urls) :]))
+
+
+def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[None]") -> None:
+    """Append the bytes from `have` on; raises where the server offers anything else."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=STALL) as answer:
+        if have and answer.status != 206:  # it starts at 0 whatever was asked
+            have = 0
+            storage.remove(part)
+            bar.reset(total=size)
+        offered = int(answer.headers.get("Content-Length") or -1)
+        if offered >= 0 and have + offered != size:
+            raise ValueError(f"offers {have + offered:,} bytes, expected {size:,}")
+        with storage.appending(part) as descriptor:
+            while have < size and (chunk := answer.read(min(CHUNK, size - have))):
+                os.write(descriptor, chunk)
+                have += len(chunk)
+                bar.update(len(chunk))
+    if have != size:
+        raise ValueError(f"cut after {have:,} of {size:,} bytes")

@@ -1,0 +1,66 @@
+"""A data set in memory, as every source of pictures hands it over."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DataError(ValueError):
+    """Data that is missing, damaged or not what it should be; the message is meant for people."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some labelled pictures."""
+
+    pictures: NDArray[np.uint8]
+    """(n, height, width, channels)."""
+    labels: NDArray[np.int64]
+    """(n,), from 0."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, start: int, stop: int) -> "Split":
+        return Split(self.pictures[start:stop], self.labels[start:stop])
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A data set: what is trained on, what is held out of that (perhaps nothing), what is tested."""
+
+    train: Split
+    held_out: Split
+    test: Split
+    classes: int
+    white: int
+    """The pixel value of full brightness."""
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """The per-pixel mean of the training pictures, (height, width, channels), white = 1."""
+        mean: NDArray[np.float64] = self.train.pictures.mean(axis=0, dtype=np.float64) / self.white
+        return mean.astype(np.float32)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the pictures and labels of all three splits."""
+        sha = hashlib.sha256()
+        for split in (self.train, self.held_out, self.test):
+            sha.update(str(split.pictures.shape).encode())
+            sha.update(np.ascontiguousarray(split.pictures))
+            sha.update(np.ascontiguousarray(split.labels))
+        return sha.hexdigest()
+
+
+def split_off(everything: Split, held_out: int) -> tuple[Split, Split]:
+    """Training and held-out pictures: the last `held_out` are kept away from training.
+
+    The same ones for every seed and arm. Raises DataError where nothing would be left.
+    """
+    n = len(everything)
+    if held_out >= n:
+        raise DataError(f"data.held_out={held_out}: must be below {n}, the training pictures")
+    return everything.rows(0, n - held_out), everything.rows(n - held_out, n)

@@ -1,0 +1,153 @@
+"""One network for both arms: plain and residual differ in `shortcut` alone (He et al., Sec. 4.2).
+
+    3×3 conv, `width` filters | three stages of n blocks of two 3×3 convs, on maps of full, half and
+    quarter size with width, 2·width, 4·width filters | global average pool | linear
+
+That is 6n+2 weighted layers. Batch normalisation stands after each conv and before the activation;
+the second ReLU comes after the addition. With option A the shortcut has no parameters: it takes
+every second pixel and adds channels of zeros, so both arms have the same parameter names, shapes
+and initial tensors. (A 1×1 convolution there is option B; it has parameters, 2,752 of them.)
+"""
+
+import hashlib
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from degradation.spec import Model, blocks_per_stage
+
+STAGES = 3
+
+
+class Identity(nn.Module):
+    """Option A: every `stride`-th pixel, `extra` channels of zeros, no parameter."""
+
+    def __init__(self, extra: int, stride: int, padding: str) -> None:
+        super().__init__()
+        self.stride = stride
+        self.front = extra // 2 if padding == "split" else 0
+        self.back = extra - self.front
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if self.front or self.back:
+            x = functional.pad(x, (0, 0, 0, 0, self.front, self.back))
+        return x
+
+
+class Projection(nn.Sequential):
+    """Options B and C: a 1×1 convolution and its batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(
+            OrderedDict(
+                conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                norm=nn.BatchNorm2d(outputs),
+            )
+        )
+
+
+def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """What is added to a block's residual: nothing (plain), its input, or a projection of it."""
+    changes = inputs != outputs or stride != 1
+    match model.shortcut:
+        case "none":
+            return None
+        case "projection" if changes:
+            return Projection(inputs, outputs, stride)
+        case "projection_all":
+            return Projection(inputs, outputs, stride)
+        case _:
+            return Identity(outputs - inputs, stride, model.padding)
+
+
+class Block(nn.Module):
+    """Two 3×3 layers, and the shortcut around them where there is one."""
+
+    def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = shortcut(model, inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu_(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        if self.shortcut is not None:
+            y = y + self.shortcut(x)
+        return functional.relu_(y)
+
+
+class Network(nn.Module):
+    """A network of `depth` weighted layers for pictures of `channels` planes.
+
+    Input: (batch, channels, height, width), height and width multiples of 4. Output: (batch,
+    classes) logits. Raises ValueError for a depth that isn't 6n+2.
+    """
+
+    def __init__(self, model: Model, depth: int, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, model.width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(model.width)
+        blocks, inputs = [], model.width
+        for stage in range(STAGES):
+            for block in range(blocks_per_stage(depth)):
+                outputs, stride = model.width * 2**stage, 2 if stage and not block else 1
+                blocks.append((f"stage{stage + 1}_{block}", Block(model, inputs, outputs, stride)))
+                inputs = outputs
+        self.blocks = nn.Sequential(OrderedDict(blocks))
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu_(self.norm(self.conv(x)))
+        features: Tensor = self.blocks(x).mean((2, 3))  # deterministic on GPUs, unlike the pool
+        logits: Tensor = self.linear(features)
+        return logits
+
+
+def build(model: Model, depth: int, channels: int, classes: int, seed: int, init: str) -> Network:
+    """A network with its initial tensors: a function of (seed, parameter name, shape) alone.
+
+    So the two arms, and networks of two depths, start from equal tensors wherever they have the
+    same parameter. Weights: normal, variance 2 / fan (He et al. 2015b), `init` naming the fan.
+    """
+    with torch.device("meta"):  # torch's own initialisation would be drawn and thrown away
+        network = Network(model, depth, channels, classes)
+    network.to_empty(device="cpu")
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            generator = torch.Generator().manual_seed(_seed(seed, f"{name}.weight"))
+            nn.init.kaiming_normal_(
+                module.weight, mode=init, nonlinearity="relu", generator=generator
+            )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+
+
+def _seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"init {seed} {name}".encode()).digest()[:8]) >> 1
+
+
+def parameters_digest(network: nn.Module) -> str:
+    """SHA-256 over the names, shapes and values of all parameters."""
+    sha = hashlib.sha256()
+    for name, parameter in network.named_parameters():
+        sha.update(f"{name} {tuple(parameter.shape)}".encode())
+        sha.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def count_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,8 @@
+"""Where the folders beside the code lie: at the top of a checkout, or inside an installed package."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+TOP = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
+CONF = TOP / "conf"
+PAPER = _PACKAGE / "paper" if (_PACKAGE / "paper").is_dir() else TOP / "analysis" / "paper"

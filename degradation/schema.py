@@ -1,0 +1,121 @@
+"""Read a mapping into a frozen dataclass, or say which key is wrong, what is allowed, what to do.
+
+One reader serves the configuration that Hydra composed and the `point.json` of a run folder. A
+field states its limits in its metadata, through `choice`, `number` and `steps` below. It needs
+nothing but the standard library, so that whatever only looks at runs starts quickly.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class Invalid(ValueError):
+    """A setting that can't be used; the message is meant for people."""
+
+
+def choice(*allowed: str, identity: bool = True, **default: Any) -> Any:
+    """A field that takes one of `allowed`."""
+    return dataclasses.field(metadata={"allowed": allowed, "identity": identity}, **default)
+
+
+def number(
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    identity: bool = True,
+    **default: Any,
+) -> Any:
+    """A field that takes a finite number in [low, high], or (low, high] where `open_low`."""
+    metadata = {"low": low, "high": high, "open_low": open_low, "identity": identity}
+    return dataclasses.field(metadata=metadata, **default)
+
+
+def free(*, identity: bool = True, **default: Any) -> Any:
+    """A field of which only the type is checked."""
+    return dataclasses.field(metadata={"identity": identity}, **default)
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """` (did you mean 'x'?)` for the known word nearest to `word`, else nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def read(cls: type[T], mapping: Any, path: str = "") -> T:
+    """An instance of the dataclass `cls` from `mapping`, whose keys it must match exactly.
+
+    `path` is the key of the mapping itself, for messages. Raises Invalid for a key that is unknown
+    or missing, and for a value of the wrong type or out of range; what the dataclass's own
+    `__post_init__` raises passes through.
+    """
+    if not isinstance(mapping, Mapping):
+        raise Invalid(f"{path or 'the configuration'}={mapping!r}: must be a group of keys")
+    dot = f"{path}." if path else ""
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in fields:
+            hint = did_you_mean(str(key), fields)
+            raise Invalid(f"{dot}{key}: no such setting{hint}; {path or 'there'} "
+                          f"has {', '.join(sorted(fields))}")  # fmt: skip
+    hints = get_type_hints(cls)
+    values = {}
+    for name, field in fields.items():
+        if name in mapping:
+            values[name] = _value(hints[name], mapping[name], dot + name, field.metadata)
+        elif field.default is dataclasses.MISSING:
+            raise Invalid(f"{dot}{name}: missing; give it as {dot}{name}=…")
+    return cls(**values)
+
+
+def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
+    """`value` as `kind`, within `limits`."""
+    if dataclasses.is_dataclass(kind):
+        return read(kind, value, path)  # type: ignore[arg-type]
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        (kind,) = (k for k in get_args(kind) if k is not types.NoneType)
+    if get_origin(kind) is tuple:
+        return _items(get_args(kind)[0], value, path, limits)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise Invalid(f"{path}={value!r}: must be {_KINDS[kind]}")
+    return _within(value, path, limits)
+
+
+def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise Invalid(f"{path}={value!r}: must be a list, for example {path}=[1,2]")
+    return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
+    allowed = limits.get("allowed")
+    if allowed and value not in allowed:
+        raise Invalid(f"{path}={value}: must be one of {', '.join(allowed)}"
+                      f"{did_you_mean(value, allowed)}")  # fmt: skip
+    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    if isinstance(value, int | float):
+        if not math.isfinite(value):
+            raise Invalid(f"{path}={value}: must be a finite number")
+        if not low <= value <= high or (limits.get("open_low") and value == low):
+            raise Invalid(f"{path}={value}: must be {_range(limits)}")
+    return value
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    low, high = limits["low"], limits["high"]
+    sides = [f"{'above' if limits['open_low'] else 'at least'} {low:g}"] if low > -math.inf else []
+    sides += [f"at most {high:g}"] if high < math.inf else []
+    return " and ".join(sides)

@@ -1,0 +1,240 @@
+"""What a point is: one training run to be, its identity, its name, its other arm.
+
+A point's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every field that changes
+the result; `identity=False` marks those that don't. A field without a default is always hashed; one
+that is added later must have a default (older runs lack it) and is hashed where it differs from it,
+so that older runs keep their names. `tests/test_spec.py` pins the hashes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from degradation.schema import Invalid, choice, free, number, read
+
+ARMS = ("plain", "residual")
+FORMAT = 1  # of identities: raise it when a field's meaning changes, and no old run is met again
+
+
+@dataclass(frozen=True)
+class Model:
+    """The arm. Plain and residual differ in `shortcut` alone."""
+
+    shortcut: str = choice("none", "identity", "projection", "projection_all")
+    """none: plain; identity: option A; projection: B; projection_all: C (Sec. 4.1)."""
+    padding: str = choice("back", "split")
+    """Option A's new channels: zeros behind, or half in front and half behind. Not stated."""
+    width: int = number(1, 4096)
+    """Filters of the first stage, doubled in each later one (Sec. 4.2: 16)."""
+
+    @property
+    def arm(self) -> str:
+        return "plain" if self.shortcut == "none" else "residual"
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures and what training does to them."""
+
+    name: str = choice("cifar10", "digits")
+    held_out: int = number(0, 49_000)
+    """Training pictures kept for validation (Sec. 4.2: 5,000 of 50,000, or none)."""
+    pad: int = number(0, 16)
+    """Zeros added at each side before the random crop, in pixels."""
+    flip: bool = free()
+    """Mirror half of the training pictures."""
+    root: str = free(identity=False)
+    """Folder in which the files lie, or will."""
+    download: bool = free(identity=False)
+    """Fetch what isn't there."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimizer, schedule and length. Iterations are counted from 0."""
+
+    iterations: int = number(1, 10**8)
+    batch: int = number(1, 65_536)
+    lr: float = number(0, 1e6, open_low=True)
+    drops: tuple[int, ...] = number(1, 10**8)
+    """Iterations from which the learning rate is multiplied by `drop_factor` once more."""
+    drop_factor: float = number(0, 1, open_low=True)
+    momentum: float = number(0, 1)
+    nesterov: bool = free()
+    weight_decay: float = number(0, 1)
+    decay_norm: bool = free()
+    """Weight decay on the scale and shift of batch normalisation, too."""
+    init: str = choice("fan_in", "fan_out")
+    """The mode of He's initialisation."""
+    warmup_min_depth: int | None = number(8, 10**6)
+    """The least depth that warms up; null: none does."""
+    warmup_lr: float = number(0, 1e6, open_low=True)
+    warmup_error: float = number(0, 100, open_low=True)
+    """Warm-up ends when the training error is below this, in percent."""
+    warmup_window: int = number(1, 10**6)
+    """Iterations over which that error is averaged, and between two looks at it."""
+    eval_every: int = number(1, 10**8)
+    """Iterations between two rows."""
+
+    def __post_init__(self) -> None:
+        if list(self.drops) != sorted(set(self.drops)):
+            raise Invalid(f"recipe.drops={list(self.drops)}: must rise")
+        if self.drops and self.drops[-1] >= self.iterations:
+            raise Invalid(f"recipe.drops={list(self.drops)}: must lie before "
+                          f"recipe.iterations={self.iterations}")  # fmt: skip
+
+    def row_at(self, iteration: int) -> bool:
+        """Whether a row is due once `iteration` iterations are done."""
+        return iteration % self.eval_every == 0 or self.clean_at(iteration)
+
+    def clean_at(self, iteration: int) -> bool:
+        """Whether that row also measures the clean training error: before each drop, at the end."""
+        return iteration in (*self.drops, self.iterations)
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How the arithmetic is done, as far as it changes bits."""
+
+    precision: str = choice("fp32", "bf16")
+    layout: str = choice("channels_last", "contiguous")
+    deterministic: bool = free()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and beside what a point runs: never part of its identity."""
+
+    device: str = free()
+    """auto, cpu, cuda or cuda:N."""
+    threads: int = number(1, 1024)
+    runs: str = free()
+    """Folder of the run folders."""
+    progress: str = choice("auto", "bar", "lines", "none")
+    resume: str = choice("exact", "inexact")
+    """inexact: go on under other numerics (versions, device, threads), and mark the run."""
+    wandb: str = choice("auto", "online", "offline", "disabled")
+    wandb_project: str = free()
+    wandb_entity: str | None = free()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise Invalid(f"machine.device={self.device}: must be auto, cpu, cuda or cuda:N")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training run to be."""
+
+    model: Model
+    data: Data
+    recipe: Recipe
+    numerics: Numerics
+    depth: int = number(1, 10**6)
+    """Weighted layers."""
+    seed: int = number(0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        blocks_per_stage(self.depth)
+
+    @property
+    def arm(self) -> str:
+        return self.model.arm
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits of the SHA-256 of all that changes the result."""
+        return hashlib.sha256(_canonical({"format": FORMAT, **identity(self)})).hexdigest()[:8]
+
+    @property
+    def label(self) -> str:
+        """The readable part of the name."""
+        return f"{self.data.name}-{self.arm}-{self.depth}-s{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """The run folder's name."""
+        return f"{self.label}-{self.hash}"
+
+    def with_shortcut(self, shortcut: str) -> "Point":
+        """The point that differs from this one in the shortcut alone."""
+        model = dataclasses.replace(self.model, shortcut=shortcut)
+        return dataclasses.replace(self, model=model)
+
+    @property
+    def pair(self) -> str:
+        """A key that two points share exactly when they differ at most in the shortcut."""
+        return self.with_shortcut("none").hash
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a command line sets: a point, the machine it runs on, the study it belongs to."""
+
+    model: Model
+    data: Data
+    recipe: Recipe
+    numerics: Numerics
+    machine: Machine
+    depth: int
+    seed: int
+    study: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.study):
+            raise Invalid(f"study={self.study!r}: must be 1 to 64 of A-Z a-z 0-9 . _ -")
+        _ = self.point  # a point that can't be is refused here
+
+    @property
+    def point(self) -> Point:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(Point)}
+        return read(Point, plain(fields))
+
+
+def blocks_per_stage(depth: int) -> int:
+    """n of depth = 6n+2: three stages of n blocks of two layers, a first and a last layer."""
+    if depth < 8 or (depth - 2) % 6:
+        below = max(8, depth - (depth - 2) % 6)
+        near = "nearest 8" if depth < 8 else f"nearest {below} and {below + 6}"
+        raise Invalid(f"depth={depth}: must be 6n+2 (8, 14, 20, 32, 44, 56, 110, 1202, …); {near}")
+    return (depth - 2) // 6
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON can say: dataclasses become dicts, tuples lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def identity(value: Any) -> dict[str, Any]:
+    """The part of a dataclass that decides the result, as nested dicts (see the module's head)."""
+    kept = {}
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if not field.metadata.get("identity", True) or item == field.default:
+            continue
+        kept[field.name] = identity(item) if dataclasses.is_dataclass(item) else plain(item)
+    return kept
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[str]:
+    """`key: a → b` for each leaf in which two nested dicts differ."""
+    lines = []
+    for key in sorted({*a, *b}):
+        one, other, name = a.get(key), b.get(key), f"{path}{key}"
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            lines += difference(one, other, f"{name}.")
+        elif one != other:
+            lines.append(f"{name}: {one} → {other}")
+    return lines
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
