@@ -119,3 +119,13 @@ def _range(limits: Mapping[str, Any]) -> str:
     sides = [f"{'above' if limits['open_low'] else 'at least'} {low:g}"] if low > -math.inf else []
     sides += [f"at most {high:g}"] if high < math.inf else []
     return " and ".join(sides)
+
+
+def paths(cls: Any, prefix: str = "") -> list[str]:
+    """Every key that a configuration of `cls` has, dotted, groups included."""
+    found = []
+    for name, kind in get_type_hints(cls).items():
+        found.append(prefix + name)
+        if dataclasses.is_dataclass(kind):
+            found += paths(kind, f"{prefix}{name}.")
+    return found

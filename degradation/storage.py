@@ -49,6 +49,16 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, text.encode() + b"\n")
 
 
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; None where there is none. Raises ValueError, with the path."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def append_line(path: Path, line: str) -> None:
     """Append `line` and a newline in one write."""
     with appending(path) as descriptor:
@@ -116,16 +126,23 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Busy(f"{path.parent} is in use by {holder(path)}") from None
+        _acquire(descriptor, path, wait)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path, wait: bool) -> None:
+    for patience in (0.05, 0.1, 0.2, 0.0):  # `is_locked` holds it for a moment, too
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return
+        except BlockingIOError:
+            time.sleep(patience)
+    raise Busy(f"{path.parent} is in use by {holder(path)}")
 
 
 def is_locked(path: Path) -> bool:

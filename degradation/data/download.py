@@ -1,7 +1,6 @@
 """Download one file of known size and digest: several mirrors, resumed after a cut, verified."""
 
 import hashlib
-import os
 import time
 import urllib.error
 import urllib.request
@@ -73,7 +72,7 @@ def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[None]") 
             raise ValueError(f"offers {have + offered:,} bytes, expected {size:,}")
         with storage.appending(part) as descriptor:
             while have < size and (chunk := answer.read(min(CHUNK, size - have))):
-                os.write(descriptor, chunk)
+                storage.write_all(descriptor, chunk)
                 have += len(chunk)
                 bar.update(len(chunk))
     if have != size:

@@ -1,0 +1,67 @@
+"""The device a point runs on, torch set to its numerics, and the fingerprint of all that counts.
+
+Two processes give equal bits where their fingerprints are equal; a resume under another one is
+refused (or asked for with machine.resume=inexact, and marked), since a plain net amplifies the last
+bit of a loss into another curve within a few iterations.
+"""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from degradation.schema import Invalid
+from degradation.spec import Machine, Numerics
+
+
+def device(name: str) -> torch.device:
+    """The torch device for auto, cpu, cuda or cuda:N. Raises Invalid, naming what there is."""
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        name = "cuda" if found else "cpu"
+    wanted = torch.device(name)
+    if wanted.type == "cuda" and (wanted.index or 0) >= found:
+        there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(found))])
+        raise Invalid(f"machine.device={name}: not found; this machine has {there}")
+    return wanted
+
+
+def apply(machine: Machine, numerics: Numerics) -> torch.device:
+    """Set torch, process-wide, to what `numerics` and `machine` ask for; the device to use."""
+    chosen = device(machine.device)
+    torch.set_num_threads(machine.threads)
+    torch.use_deterministic_algorithms(numerics.deterministic)
+    torch.backends.cudnn.benchmark = not numerics.deterministic
+    torch.backends.cudnn.deterministic = numerics.deterministic
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        backend.allow_tf32 = numerics.precision != "fp32"
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    return chosen
+
+
+def fingerprint(chosen: torch.device) -> dict[str, Any]:
+    """Everything beside the point that decides bits, as JSON values."""
+    marks: dict[str, Any] = {
+        "torch": torch.__version__,
+        "device": chosen.type,
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "mkldnn": torch.backends.mkldnn.is_available(),
+        "limits": {k: v for k in _LIMITS if (v := os.environ.get(k)) is not None},
+    }
+    if chosen.type == "cuda":
+        properties = torch.cuda.get_device_properties(chosen)
+        marks |= {
+            "gpu": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        }
+    return marks
+
+
+_LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "DNNL_MAX_CPU_ISA")

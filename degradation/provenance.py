@@ -1,0 +1,43 @@
+"""What a result rests on beside its point: the code's commit, the versions, the machine's name."""
+
+import importlib.metadata
+import platform
+import socket
+import subprocess
+
+from degradation.places import TOP
+
+PACKAGES = ("torch", "numpy", "hydra-core", "scikit-learn")
+
+
+def commit() -> str:
+    """The checkout's commit, with `+` where files differ from it; the version where there is none."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return f"version {importlib.metadata.version('degradation')}"
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def host() -> str:
+    return socket.gethostname()
+
+
+def _git(*words: str) -> str:
+    if not (TOP / ".git").exists():
+        raise OSError("not a checkout")
+    done = subprocess.run(
+        ["git", "-C", str(TOP), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

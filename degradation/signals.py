@@ -1,0 +1,43 @@
+"""Being asked to stop: the first signal sets a flag that training polls, a second one ends at once.
+
+Ending at once is safe, since storage never leaves half a file under a name.
+"""
+
+import os
+import signal
+from types import FrameType
+
+ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stop:
+    """`stop()` is true once a signal came; `stop.signal` says which."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def listen(self) -> "Stop":
+        for number in ASKS:
+            signal.signal(number, self._hear)
+        return self
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def status(self) -> int:
+        """The exit status that tells a shell which signal it was."""
+        return 128 + (self.signal or 0)
+
+
+def name(number: int) -> str:
+    """SIGKILL for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,135 @@
+"""What a command line asks for: its points, each composed and checked before any of them trains.
+
+Hydra composes a sweep's points one by one as it launches them; here all are composed first, by the
+same rules, so that a bad point is known before the first one costs an hour, and so that what a
+study lacks can be told (`status`, `plan`).
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from degradation import schema
+from degradation.places import CONF, TOP
+from degradation.spec import Settings
+
+
+class SweepsFolder(SearchPathPlugin):
+    """Lets `+sweeps=NAME` find the folder `sweeps/` beside `conf/`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append(provider="degradation", path=f"file://{TOP}")
+
+
+Plugins.instance().register(SweepsFolder)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line as Hydra reads it."""
+
+    overrides: list[str]
+    multirun: bool
+    config_dir: str | None
+    asks: bool
+    """It only wants to be told something: --help, --cfg, --info, completion."""
+
+    @classmethod
+    def read(cls, arguments: Sequence[str]) -> "Line":
+        args: argparse.Namespace = get_args_parser().parse_args(list(arguments))
+        asks = args.help or args.hydra_help or args.cfg or args.info
+        completes = args.shell_completion
+        return cls(args.overrides, args.multirun, args.config_dir, bool(asks or completes))
+
+
+def settings(line: Line) -> list[Settings]:
+    """The settings of each point that `line` asks for, in order, each one once.
+
+    Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
+    """
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            own_folder = [f"hydra.searchpath=[file://{line.config_dir}]"] if line.config_dir else []
+            overrides = [*own_folder, *line.overrides]
+            _check_names(overrides)
+            found = [read(compose("config", o)) for o in _expand(overrides, line.multirun)]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise schema.Invalid(_without_advice(str(error))) from error
+    return list({s.point.name: s for s in found}.values())
+
+
+def read(config: DictConfig) -> Settings:
+    """The settings in a composed configuration. Raises schema.Invalid."""
+    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return schema.read(Settings, container)
+
+
+def _expand(overrides: list[str], multirun: bool) -> list[list[str]]:
+    """The overrides of each point, as Hydra's sweeper would split them."""
+    parser = OverridesParser.create()
+    base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
+    hydra = compose("config", base, return_hydra_config=True).hydra
+    if not multirun and hydra.mode != RunMode.MULTIRUN:
+        return [overrides]
+    params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    parsed = parser.parse_overrides([*params, *overrides])
+    return [list(o) for batch in BasicSweeper.split_arguments(parsed, None) for o in batch]
+
+
+def _check_names(overrides: list[str]) -> None:
+    """Refuse an unknown key or choice with what is allowed, however it is prefixed."""
+    loader = GlobalHydra.instance().config_loader()
+    groups = [g for g in (*loader.list_groups(""), "hydra") if (CONF / g).is_dir() or g == "sweeps"]
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group
+        if key.startswith("hydra"):
+            continue
+        if key in groups and not override.package:
+            _check_choice(loader, key, override)
+        else:
+            _check_key(key, groups)
+
+
+def _check_choice(loader: ConfigLoader, group: str, override: Override) -> None:
+    known = loader.get_group_options(group)
+    for choice in _values(override):
+        if isinstance(choice, str) and choice not in known:
+            hint = schema.did_you_mean(choice, known)
+            raise schema.Invalid(f"{group}={choice}: must be one of {', '.join(known)}{hint}")
+
+
+def _values(override: Override) -> list[Any]:
+    if override.is_sweep_override():
+        return [str(v) for v in override.sweep_string_iterator()]
+    value = override.value()
+    return value if isinstance(value, list) else [value]
+
+
+def _check_key(key: str, groups: list[str]) -> None:
+    known = {*schema.paths(Settings), *groups}
+    if key not in known:
+        hint = schema.did_you_mean(key, known)
+        raise schema.Invalid(f"{key}: no such setting{hint}; `--cfg job` prints all of them")
+
+
+def _without_advice(message: str) -> str:
+    """Hydra's message, less the search path and the advice to switch its checks off."""
+    lines = [line for line in message.splitlines() if line.strip()]
+    cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
+    return "\n".join(lines[:cut][:6])

@@ -1,0 +1,218 @@
+"""Train one point: the process that `run` starts for it.
+
+    python -m degradation.worker RUN_FOLDER MACHINE_JSON
+
+The folder holds the point (`point.json`). Exit status: 0 the point has its result (done, or
+diverged), 1 failed, 2 refused (settings, data, a damaged or foreign folder), 75 another process has
+the folder, 128 + n stopped by signal n with everything saved.
+"""
+
+import faulthandler
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from degradation import checkpoint, machine, network, optim, provenance, schema, spec, storage
+from degradation import data as sources
+from degradation.data.batches import Exam, Stream
+from degradation.data.pictures import Pictures
+from degradation.recorder import Recorder, mark_inexact
+from degradation.signals import Stop
+from degradation.step import Meters
+from degradation.store import Run, whole_lines
+from degradation.train import Session, State, Stopped, train
+
+log = logging.getLogger("degradation")
+
+BUSY, REFUSED, FAILED = 75, 2, 1
+
+
+def main(arguments: list[str]) -> int:
+    """Train the point; its exit status (see the module's head)."""
+    run = Run(Path(arguments[0]))
+    settings = schema.read(spec.Machine, json.loads(arguments[1]), "machine")
+    stop = Stop().listen()
+    try:
+        with storage.lock(run.lock):
+            return _alone(run, settings, stop)
+    except storage.Busy as busy:
+        print(busy, file=sys.stderr)
+        return BUSY
+
+
+def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
+    """Train as the only process in the folder, and leave there why it ended early."""
+    if run.result() is not None:
+        return 0
+    with storage.appending(run.log) as descriptor:
+        faulthandler.enable(descriptor)
+        _log_to(run)
+        storage.remove(run.failed_json)
+        try:
+            work(run, settings, stop)
+            return 0
+        except Stopped:
+            return stop.status
+        except ValueError as error:  # for people, as all of ours are: no traceback on the screen
+            _fail(run, error, str(error))
+            return REFUSED
+        except Exception as error:
+            _fail(run, error, f"{type(error).__name__}: {error}{_remedy(error, run)}")
+            return FAILED
+        finally:
+            faulthandler.disable()
+
+
+def work(run: Run, settings: spec.Machine, stop: Stop) -> None:
+    """From the folder to its result."""
+    session = prepare(run, settings, stop)
+    try:
+        outcome = train(session)
+    finally:
+        session.recorder.close()
+    rows = run.rows()
+    storage.write_json(
+        run.done_json,
+        {
+            **outcome,
+            "exact": not run.inexact.exists(),
+            "last": rows[-1] if rows else None,
+            "curves_sha256": storage.sha256_of(run.curves) if rows else None,
+            "fingerprint": session.fingerprint,
+            "finished": _now(),
+        },
+    )
+
+
+def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
+    """Everything that training needs, as the last checkpoint left it or from the beginning.
+
+    Raises ValueError (schema.Invalid, DataError, checkpoint.Damaged, store.Foreign, Mismatch).
+    """
+    point = run.point()
+    device = machine.apply(settings, point.numerics)
+    fingerprint = machine.fingerprint(device)
+    pictures = sources.load(point.data)
+    stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
+    state = fresh(point, pictures, device)
+    digests = {
+        "initial": network.parameters_digest(state.network),
+        "stream": stream.digest(),
+        "pictures": pictures.digest,
+    }
+    resume(run, point, state, fingerprint, settings.resume)
+    note_start(run, state, fingerprint, digests)
+    recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
+    exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
+    return Session(
+        point, run, state, stream,
+        {name: Exam(split, pictures, device) for name, split in exams.items() if len(split)},
+        recorder, fingerprint, stop,
+    )  # fmt: skip
+
+
+def fresh(point: spec.Point, pictures: Pictures, device: torch.device) -> State:
+    """The state before the first iteration."""
+    channels = pictures.train.pictures.shape[-1]
+    net = network.build(
+        point.model, point.depth, channels, pictures.classes, point.seed, point.recipe.init
+    )
+    channels_last = point.numerics.layout == "channels_last"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
+    return State(
+        net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
+        warmup_end=warmup_end,
+    )  # fmt: skip
+
+
+class Mismatch(ValueError):
+    """A checkpoint from other numerics."""
+
+
+def resume(
+    run: Run, point: spec.Point, state: State, fingerprint: dict[str, Any], how: str
+) -> None:
+    """Go on from the newest checkpoint, where there is one.
+
+    Raises checkpoint.Damaged, or Mismatch where the fingerprint differs and `how` isn't inexact.
+    """
+    content = checkpoint.newest(run.checkpoints)
+    if content is None:
+        return
+    tensors, meta = checkpoint.decode(content)
+    if meta["point"] != point.name:
+        raise checkpoint.Damaged(f"{run.checkpoints} holds a checkpoint of {meta['point']}")
+    if lines := spec.difference(meta["fingerprint"], fingerprint):
+        if how != "inexact":
+            raise Mismatch(
+                f"{run.name} was begun under other numerics, and would not be the same run:\n  "
+                + "\n  ".join(lines)
+                + "\ngo on where it began, or say machine.resume=inexact, which marks the run"
+            )
+        mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
+    state.load(tensors, meta)
+    log.info("%s goes on at iteration %d", run.name, state.iteration)
+
+
+def note_start(
+    run: Run, state: State, fingerprint: dict[str, Any], digests: dict[str, str]
+) -> None:
+    """Write down what this process starts from. Raises ValueError where the data has changed."""
+    earlier = whole_lines(run.starts)
+    if earlier and (lines := spec.difference(json.loads(earlier[-1])["digests"], digests)):
+        raise Mismatch(f"{run.name} was begun on other data or initial weights:\n  "
+                       + "\n  ".join(lines))  # fmt: skip
+    start = {
+        "at": _now(),
+        "host": provenance.host(),
+        "iteration": state.iteration,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "fingerprint": fingerprint,
+        "parameters": network.count_parameters(state.network),
+        "digests": digests,
+    }
+    storage.append_line(run.starts, json.dumps(start))
+
+
+def _log_to(run: Run) -> None:
+    """Messages go to the screen and, dated, to the run's log."""
+
+    class ToFile(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            storage.append_line(run.log, f"{_now()} {self.format(record)}")
+
+    screen = logging.StreamHandler()
+    screen.addFilter(lambda record: not getattr(record, "file_only", False))
+    log.handlers = [screen, ToFile()]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _fail(run: Run, error: Exception, message: str) -> None:
+    """Leave the reason in `failed.json`, and the traceback in the log alone."""
+    log.error(message, exc_info=error, extra={"file_only": True})
+    storage.write_json(run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()})
+
+
+def _remedy(error: Exception, run: Run) -> str:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        point = run.point()
+        return (f"\nout of memory: depth {point.depth} at recipe.batch={point.recipe.batch}; use a "
+                "larger device, or a smaller batch (another point)")  # fmt: skip
+    return f"\nthe traceback is in {run.log}"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
