@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from degradation import spec, storage
+from degradation import screen, spec, storage
 from degradation.spec import Settings
 from degradation.store import Run, runs_in
 
@@ -172,7 +172,7 @@ def summary(result: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any
 
 def main(arguments: list[str]) -> int:
     """Send what is missing of every run in a folder; 1 where something stayed behind."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    screen.show_messages()
     mirrors = [Mirror(run) for run in runs_in(arguments[0] if arguments else "runs")]
     behind = [m for m in mirrors if not m.broken and m.missing()]
     for mirror in tqdm(behind, desc="mirror", unit="run", disable=None):

@@ -15,7 +15,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from degradation import launch, schema, status, study
+from degradation import launch, schema, screen, status, study
 from degradation.places import CONF
 from degradation.spec import Settings
 from degradation.store import Foreign
@@ -31,7 +31,7 @@ def main(config: DictConfig) -> None:
 
 def cli() -> None:
     """The command: check every point, train what is missing, say how it ended."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    screen.show_messages()
     line = study.Line.read(sys.argv[1:])
     if line.asks:
         return main()

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from degradation import checkpoint, machine, network, optim, provenance, schema, spec, storage
+from degradation import checkpoint, machine, network, optim, provenance, schema, screen, spec, storage
 from degradation import data as sources
 from degradation.data.batches import Exam, Stream
 from degradation.data.pictures import Pictures
@@ -183,22 +183,19 @@ def note_start(
 
 
 def _log_to(run: Run) -> None:
-    """Messages go to the screen and, dated, to the run's log."""
+    """Messages go to the run's log, too, each with its time."""
 
     class ToFile(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             storage.append_line(run.log, f"{_now()} {self.format(record)}")
 
-    screen = logging.StreamHandler()
-    screen.addFilter(lambda record: not getattr(record, "file_only", False))
-    log.handlers = [screen, ToFile()]
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    screen.show_messages()
+    log.addHandler(ToFile())
 
 
 def _fail(run: Run, error: Exception, message: str) -> None:
     """Leave the reason in `failed.json`, and the traceback in the log alone."""
-    log.error(message, exc_info=error, extra={"file_only": True})
+    log.error(message, exc_info=error, extra=screen.HIDDEN)
     storage.write_json(run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()})
 
 
