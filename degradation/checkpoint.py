@@ -111,6 +111,6 @@ def newest(folder: Path) -> bytes | None:
             return content
         reasons.append(f"{path}: damaged, its SHA-256 is not the one in its name")
     if reasons:
-        raise Damaged("\n".join([*reasons, f"no checkpoint is whole: restore one, or remove "
-                                           f"{folder.parent} to train the point anew"]))  # fmt: skip
+        remedy = f"restore one, or remove {folder.parent} to train the point anew"
+        raise Damaged("\n".join([*reasons, f"no checkpoint is whole: {remedy}"]))
     return None

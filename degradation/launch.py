@@ -90,10 +90,10 @@ class Children:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.heard = number
-        if self.process is not None and self.process.poll() is None:
-            # A terminal sends Ctrl-C to the whole group; twice would end the process at once.
-            if number != signal.SIGINT or not sys.stdin.isatty():
-                self.process.send_signal(number)
+        # A terminal sends Ctrl-C to the whole group; twice would end the process at once.
+        from_terminal = number == signal.SIGINT and sys.stdin.isatty()
+        if self.process is not None and self.process.poll() is None and not from_terminal:
+            self.process.send_signal(number)
 
     def __exit__(self, *exception: object) -> None:
         if self.process is not None and self.process.poll() is None:

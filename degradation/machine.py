@@ -34,8 +34,8 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     torch.use_deterministic_algorithms(numerics.deterministic)
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
-    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        backend.allow_tf32 = numerics.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = numerics.precision != "fp32"
+    torch.backends.cudnn.allow_tf32 = numerics.precision != "fp32"
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     return chosen
@@ -49,7 +49,7 @@ def fingerprint(chosen: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
-        "mkldnn": torch.backends.mkldnn.is_available(),
+        "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "limits": {k: v for k in _LIMITS if (v := os.environ.get(k)) is not None},
     }
     if chosen.type == "cuda":
@@ -58,7 +58,7 @@ def fingerprint(chosen: torch.device) -> dict[str, Any]:
             "gpu": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         }
     return marks

@@ -6,11 +6,10 @@ It runs beside training, never inside it: no key, a dead network or a full disk 
 the rows' delay. Nothing here asks, and nothing raises: what W&B refuses is said once, in one line.
 """
 
-import json
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, Literal, cast
 
 from tqdm import tqdm
 
@@ -24,12 +23,22 @@ INIT_TIMEOUT = 20  # seconds an unreachable server may cost, once a process
 FINISH_TIMEOUT = 30
 
 
+Mode = Literal["online", "offline", "disabled", "shared"]
+
+
+class Reach:
+    """What this process has learnt, so that an unreachable server costs its time-out once."""
+
+    server = True
+
+
 class Mirror:
     """Sends the rows of one run, each once. Use it as a context; call `sync` now and then."""
 
     def __init__(self, run: Run, settings: Settings | None = None) -> None:
         """`settings` say how; without them, what an earlier process noted in `mirror.json`."""
-        self.run, self.wandb = run, None
+        self.run = run
+        self.wandb: Any = None
         cursor = storage.read_json(run.mirror_json)
         if settings is not None:
             how = {
@@ -107,25 +116,27 @@ def start(run: Run, how: dict[str, Any]) -> Any:
     except wandb.errors.CommError as error:
         if mode == "offline":
             raise
-        log.warning("W&B is out of reach (%s): offline from here; `wandb sync` or `python -m "
-                    "degradation.mirror` sends the rows later", str(error).splitlines()[0])  # fmt: skip
+        log.warning("W&B is out of reach (%s): offline from here; `wandb sync` sends the rows "
+                    "later", str(error).splitlines()[0])  # fmt: skip
         wandb.teardown()  # else the run's name counts as taken
-        os.environ["WANDB_MODE"] = "offline"  # for the rest of this study, too
+        Reach.server = False
         return _init(run, how, "offline")
 
 
-def mode_of(wanted: str) -> str:
+def mode_of(wanted: str) -> Mode:
     """auto: WANDB_MODE where it is set, else online where a key is configured, else offline."""
     import wandb
 
-    if forced := os.environ.get("WANDB_MODE"):
-        return forced
-    if wanted != "auto":
-        return wanted
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+    if not Reach.server:
+        return "offline"
+    if wanted == "auto":
+        wanted = os.environ.get("WANDB_MODE", "auto")
+    if wanted == "auto":
+        wanted = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    return cast(Mode, wanted)
 
 
-def _init(run: Run, how: dict[str, Any], mode: str) -> Any:
+def _init(run: Run, how: dict[str, Any], mode: Mode) -> Any:
     import wandb
 
     point = run.point()
@@ -179,7 +190,9 @@ def main(arguments: list[str]) -> int:
         with mirror:
             pass
     left = sum(m.broken for m in behind)
-    print(f"{len(behind) - left} runs sent, {left} left behind, {len(mirrors) - len(behind)} complete")
+    print(
+        f"{len(behind) - left} runs sent, {left} left behind, {len(mirrors) - len(behind)} complete"
+    )
     return 1 if left else 0
 
 

@@ -11,6 +11,7 @@ and initial tensors. (A 1×1 convolution there is option B; it has parameters, 2
 
 import hashlib
 from collections import OrderedDict
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.nn import functional
 from degradation.spec import Model, blocks_per_stage
 
 STAGES = 3
+Fan = Literal["fan_in", "fan_out"]
 
 
 class Identity(nn.Module):
@@ -127,13 +129,11 @@ def build(model: Model, depth: int, channels: int, classes: int, seed: int, init
         elif isinstance(module, nn.Conv2d | nn.Linear):
             generator = torch.Generator().manual_seed(_seed(seed, f"{name}.weight"))
             nn.init.kaiming_normal_(
-                module.weight, mode=init, nonlinearity="relu", generator=generator
+                module.weight, mode=cast(Fan, init), nonlinearity="relu", generator=generator
             )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
-
-
 
 
 def _seed(seed: int, name: str) -> int:

@@ -11,7 +11,7 @@ PACKAGES = ("torch", "numpy", "hydra-core", "scikit-learn")
 
 
 def commit() -> str:
-    """The checkout's commit, with `+` where files differ from it; the version where there is none."""
+    """The checkout's commit, with `+` where files differ from it; without one, the version."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")

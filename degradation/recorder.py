@@ -28,7 +28,7 @@ class Recorder:
         self.run, self.rows, self.iterations = run, rows, iterations
         self.replayed = self._lines()[rows:]
         self.progress = progress
-        self.bar: tqdm[None] | None = None
+        self.bar: tqdm[Any] | None = None
         self.last: tuple[float, int] | None = None
 
     def _lines(self) -> list[str]:
@@ -91,7 +91,9 @@ class Recorder:
             "iteration": row["iteration"],
             "seconds": round(seconds, 4),
             "evaluation_seconds": round(evaluation, 4),
-            "pictures_per_second": round(pictures / seconds, 1) if seconds > 0 and iterations else None,
+            "pictures_per_second": round(pictures / seconds, 1)
+            if seconds > 0 and iterations
+            else None,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         storage.append_line(self.run.timing_jsonl, json.dumps(timing))

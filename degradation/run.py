@@ -34,7 +34,8 @@ def cli() -> None:
     screen.show_messages()
     line = study.Line.read(sys.argv[1:])
     if line.asks:
-        return main()
+        main()
+        return
     try:
         asked = study.settings(line)
         if pending(asked):

@@ -170,6 +170,11 @@ class Point:
         """A key that two points share exactly when they differ at most in the shortcut."""
         return self.with_shortcut("none").hash
 
+    @property
+    def protocol(self) -> str:
+        """A key of all that a study holds fixed: everything but shortcut, depth and seed."""
+        return dataclasses.replace(self.with_shortcut("none"), depth=20, seed=0).hash
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -1,9 +1,9 @@
 """Every point's state, read from the disk; the table of a study's errors beside the paper's.
 
-    python -m degradation.status                                 every run in runs/
-    python -m degradation.status machine.runs=DIR                every run in DIR
-    python -m degradation.status -m model=plain,residual …       the points of a study, missing ones too
-    python -m degradation.status +sweeps=figure6                 likewise, by name
+python -m degradation.status                                 every run in runs/
+python -m degradation.status machine.runs=DIR                every run in DIR
+python -m degradation.status -m model=plain,residual …       the points of a study, missing ones too
+python -m degradation.status +sweeps=figure6                 likewise, by name
 """
 
 import statistics
@@ -63,7 +63,9 @@ def listing(entries: Sequence[Entry]) -> str:
     lines = []
     for e in entries:
         errors = _errors(e.row) if e.row else ""
-        lines.append(f"{e.state:9} {e.run.name:36} {e.progress:>13}  {errors:33} {e.reason}".rstrip())
+        lines.append(
+            f"{e.state:9} {e.run.name:36} {e.progress:>13}  {errors:33} {e.reason}".rstrip()
+        )
     counts = Counter(e.state for e in entries)
     lines.append(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs")
     return "\n".join(lines)
@@ -74,7 +76,7 @@ def _errors(row: dict[str, Any]) -> str:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Final train and test errors by arm and depth, mean ± standard deviation, beside the paper's."""
+    """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
     cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for e in entries:
         if e.state == "done" and e.row:
@@ -82,7 +84,9 @@ def table(entries: Sequence[Entry]) -> str:
             cells[p.data.name, p.arm, p.depth, p.model.shortcut].append(e.row)
     if not cells:
         return ""
-    lines = [f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"]
+    lines = [
+        f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"
+    ]
     for (data, arm, depth, shortcut), rows in sorted(cells.items()):
         name = f"{data} {arm} {depth}" + (f" {shortcut}" if "projection" in shortcut else "")
         values = ""

@@ -35,7 +35,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -89,7 +89,7 @@ def truncate(path: Path, size: int) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Give a complete file its name, durably."""
-    os.replace(source, target)
+    source.replace(target)
     sync_folder(target.parent)
 
 
@@ -129,7 +129,9 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         _acquire(descriptor, path, wait)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0)
+        os.pwrite(
+            descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0
+        )
         yield
     finally:
         os.close(descriptor)

@@ -1,16 +1,16 @@
 """The run folder: what lies in it, what state it is in, its rows. It needs no torch.
 
-    point.json         the point, written first
-    curves.jsonl       a row a line: a pure function of the point
-    timing.jsonl       a row's wall-clock figures
-    starts.jsonl       a line a process: when, from which iteration, commit, fingerprint
-    worker.log         what the process said
-    checkpoints/       the newest two
-    failed.json        why the last process ended early, if it did
-    inexact.jsonl      why a resume was not exact, if one wasn't
-    done.json          the result, written last: it is the state done
-    mirror.json        how far W&B has the rows
-    lock               held by the process that trains
+point.json         the point, written first
+curves.jsonl       a row a line: a pure function of the point
+timing.jsonl       a row's wall-clock figures
+starts.jsonl       a line a process: when, from which iteration, commit, fingerprint
+worker.log         what the process said
+checkpoints/       the newest two
+failed.json        why the last process ended early, if it did
+inexact.jsonl      why a resume was not exact, if one wasn't
+done.json          the result, written last: it is the state done
+mirror.json        how far W&B has the rows
+lock               held by the process that trains
 """
 
 import json
@@ -114,9 +114,10 @@ def whole_lines(path: Path) -> list[str]:
 def curves(folder: str | Path) -> "pd.DataFrame":
     """All rows of all runs below `folder`, one line each, with what identifies the run.
 
-    Columns: run, data, arm, depth, seed, shortcut, pair, state, initial, stream (digests), and
-    those of the rows: iteration, epoch, lr, train_loss, train_error, test_loss, test_error,
-    train_error_clean, …. Errors are in percent. Raises Foreign for a file that can't be read.
+    Columns: those of `describe` (run, data, arm, depth, seed, shortcut, pair, protocol, iterations,
+    drop, state, exact, initial, stream), and those of the rows: iteration, epoch, lr, train_loss,
+    train_error, test_loss, test_error, train_error_clean, …. Errors are in percent. Raises Foreign
+    for a file that can't be read.
     """
     import pandas as pd  # half a second that run and status never need
 
@@ -128,7 +129,12 @@ def curves(folder: str | Path) -> "pd.DataFrame":
 
 
 def describe(run: Run) -> dict[str, Any]:
-    """The columns that identify a run (see `curves`)."""
+    """What identifies a run, and its state.
+
+    `pair` is equal for points that differ at most in the shortcut, `protocol` for those of one
+    study; `drop` is the first drop's iteration; `initial` and `stream` are the digests of the
+    initial tensors and of the order of the pictures.
+    """
     point = run.point()
     starts = list(_parsed(run.starts))
     digests = starts[-1]["digests"] if starts else {}
@@ -140,7 +146,11 @@ def describe(run: Run) -> dict[str, Any]:
         "seed": point.seed,
         "shortcut": point.model.shortcut,
         "pair": point.pair,
+        "protocol": point.protocol,
+        "iterations": point.recipe.iterations,
+        "drop": point.recipe.drops[0] if point.recipe.drops else None,
         "state": run.state(),
+        "exact": not run.inexact.exists(),
         "initial": digests.get("initial"),
         "stream": digests.get("stream"),
     }

@@ -80,7 +80,9 @@ class State:
         for name in sorted({*own, *tensors}):
             mine, theirs = (t[name].shape if name in t else None for t in (own, tensors))
             if mine != theirs:
-                raise checkpoint.Damaged(f"{name} has shape {theirs} in the checkpoint, {mine} here")
+                raise checkpoint.Damaged(
+                    f"{name} has shape {theirs} in the checkpoint, {mine} here"
+                )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
         self.iteration, self.rows = meta["iteration"], meta["rows"]

@@ -17,7 +17,17 @@ from typing import Any
 
 import torch
 
-from degradation import checkpoint, machine, network, optim, provenance, schema, screen, spec, storage
+from degradation import (
+    checkpoint,
+    machine,
+    network,
+    optim,
+    provenance,
+    schema,
+    screen,
+    spec,
+    storage,
+)
 from degradation import data as sources
 from degradation.data.batches import Exam, Stream
 from degradation.data.pictures import Pictures
@@ -196,7 +206,9 @@ def _log_to(run: Run) -> None:
 def _fail(run: Run, error: Exception, message: str) -> None:
     """Leave the reason in `failed.json`, and the traceback in the log alone."""
     log.error(message, exc_info=error, extra=screen.HIDDEN)
-    storage.write_json(run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()})
+    storage.write_json(
+        run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()}
+    )
 
 
 def _remedy(error: Exception, run: Run) -> str:

@@ -38,7 +38,12 @@ class Stream:
 
     def at(self, iteration: int) -> tuple[Tensor, Tensor]:
         table = batch_table(
-            self.seed, iteration * self.batch, self.batch, self.length, self.data.pad, self.data.flip
+            self.seed,
+            iteration * self.batch,
+            self.batch,
+            self.length,
+            self.data.pad,
+            self.data.flip,
         )
         index, top, left, flip = (torch.from_numpy(c).to(self.device) for c in table.columns)
         x = self.crops[index, top, left].float() / self.white - self.means[top, left]
@@ -47,7 +52,7 @@ class Stream:
         return x.permute(0, 3, 1, 2), self.labels[index]
 
     def digest(self) -> str:
-        """SHA-256 over what fixes the stream beside the pictures: the first epoch's table, batch."""
+        """SHA-256 over what fixes the stream beside the pictures: first epoch's table, batch."""
         sha = hashlib.sha256(f"batch {self.batch}".encode())
         table = epoch_table(self.seed, 0, self.length, self.data.pad, self.data.flip)
         for column in table.columns:
@@ -71,14 +76,14 @@ class Exam:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in zip(
-            self.pictures.split(self.size), self.labels.split(self.size), strict=True
-        ):  # fmt: skip
-            yield (x.float() / self.white - self.mean).permute(0, 3, 1, 2), y
+        for start in range(0, len(self), self.size):
+            rows = slice(start, start + self.size)
+            x = self.pictures[rows].float() / self.white - self.mean
+            yield x.permute(0, 3, 1, 2), self.labels[rows]
 
 
 def _crops(padded: Tensor, pad: int) -> Tensor:
-    """(n, top, left, height, width, channels): every crop of (n, height, width, channels), a view."""
+    """A view of every crop: (n, top, left, height, width, channels)."""
     n, height, width, channels = padded.shape
     side = 2 * pad + 1
     row, column = padded.stride(1), padded.stride(2)

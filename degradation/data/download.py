@@ -1,12 +1,12 @@
 """Download one file of known size and digest: several mirrors, resumed after a cut, verified."""
 
-import hashlib
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -59,7 +59,7 @@ def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
     raise DataError("no mirror delivered it:\n    " + "\n    ".join(reasons[-len(urls) :]))
 
 
-def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[None]") -> None:
+def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[Any]") -> None:
     """Append the bytes from `have` on; raises where the server offers anything else."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=STALL) as answer:

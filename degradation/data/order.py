@@ -9,6 +9,7 @@ arithmetic alone: equal on every machine and device, for every depth and arm, an
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Table:
         return Table(*(column[start:stop] for column in self.columns))
 
     @property
-    def columns(self) -> tuple[NDArray[np.generic], ...]:
+    def columns(self) -> tuple[NDArray[Any], ...]:
         return self.index, self.top, self.left, self.flip
 
 

@@ -29,7 +29,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A data set: what is trained on, what is held out of that (perhaps nothing), what is tested."""
+    """A data set: what is trained on, what is held out of that, if anything, and what tests."""
 
     train: Split
     held_out: Split
@@ -50,8 +50,8 @@ class Pictures:
         sha = hashlib.sha256()
         for split in (self.train, self.held_out, self.test):
             sha.update(str(split.pictures.shape).encode())
-            sha.update(np.ascontiguousarray(split.pictures))
-            sha.update(np.ascontiguousarray(split.labels))
+            sha.update(split.pictures.tobytes())
+            sha.update(split.labels.tobytes())
         return sha.hexdigest()
 
 
