@@ -74,8 +74,8 @@ def figure6(study: Study) -> Figure:
     """Figure 6: plain | residual | the two deepest residual nets, where overfitting shows."""
     figure, axes = _panels(study, 3)
     for axis, (title, panel) in zip(axes, FIGURE6.items(), strict=True):
-        _networks(axis, study, panel.arm, panel.depths(study),
-                  {"train_error": TRAIN, "test_error": TEST}, panel.deepest is not None)  # fmt: skip
+        both = {"train_error": TRAIN, "test_error": TEST}
+        _networks(axis, study, panel.arm, panel.depths(study), both, panel.deepest is not None)
         axis.set_title(title)
         axis.set_ylabel("error (%)")
     if study.as_the_paper:

@@ -1,0 +1,51 @@
+"""What all tests share: one torch thread, small settings, and points to train on in moments."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from degradation import schema, spec
+
+torch.set_num_threads(1)
+
+SMALL: dict[str, Any] = {
+    "model": {"shortcut": "none", "padding": "back", "width": 4},
+    "data": {
+        "name": "digits", "held_out": 0, "pad": 1, "flip": False, "root": "data", "download": False,
+    },
+    "recipe": {
+        "iterations": 12, "batch": 16, "lr": 0.05, "drops": [6, 9], "drop_factor": 0.1,
+        "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "decay_norm": True,
+        "init": "fan_in", "warmup_min_depth": None, "warmup_lr": 0.005, "warmup_error": 80,
+        "warmup_window": 2, "eval_every": 4,
+    },
+    "numerics": {"precision": "fp32", "layout": "channels_last", "deterministic": True},
+    "depth": 8,
+    "seed": 0,
+}  # fmt: skip
+
+
+def small(**changes: Any) -> spec.Point:
+    """A point of a few iterations; `changes` by dotted key with `__` for the dot."""
+    mapping = {k: dict(v) if isinstance(v, dict) else v for k, v in SMALL.items()}
+    for key, value in changes.items():
+        group, _, field = key.rpartition("__")
+        (mapping[group] if group else mapping)[field] = value
+    return schema.read(spec.Point, mapping)
+
+
+@pytest.fixture(name="small")
+def _small() -> Callable[..., spec.Point]:
+    return small
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> spec.Machine:
+    """A machine whose runs lie in the test's own folder, without W&B."""
+    return spec.Machine(
+        device="cpu", threads=1, runs=str(tmp_path / "runs"), progress="none", resume="exact",
+        wandb="disabled", wandb_project="test", wandb_entity=None,
+    )  # fmt: skip
