@@ -113,12 +113,14 @@ def error_against_depth(study: Study) -> Figure:
 def missing(study: Study) -> dict[str, list[int]]:
     """The depths that the figures would show and that have no row, by arm."""
     panels = [FIGURE1, *FIGURE6.values()]
-    wanted = {arm: {d for p in panels if p.arm == arm for d in p.depths(study)}
-              for arm in ("plain", "residual")}  # fmt: skip
-    # An arm is half an answer: each depth is wanted in both.
-    both = wanted["plain"] | wanted["residual"] if study.data != "cifar10" else set()
-    return {arm: sorted((depths | both) - set(study.depths(arm)))
-            for arm, depths in wanted.items() if (depths | both) - set(study.depths(arm))}  # fmt: skip
+    wanted = {
+        arm: {d for panel in panels if panel.arm == arm for d in panel.depths(study)}
+        for arm in ("plain", "residual")
+    }
+    if study.data != "cifar10":  # half a pair is half an answer
+        wanted = dict.fromkeys(wanted, wanted["plain"] | wanted["residual"])
+    absent = {arm: sorted(depths - set(study.depths(arm))) for arm, depths in wanted.items()}
+    return {arm: depths for arm, depths in absent.items() if depths}
 
 
 def _panels(study: Study, count: int) -> tuple[Figure, list[Axes]]:
@@ -146,7 +148,7 @@ def _networks(
     there = set(study.depths(arm))
     handles = [Line2D([], [], color=_colour(d), linewidth=2, label=f"{arm}-{d}")
                for d in depths if d in there]  # fmt: skip
-    axis.legend(handles=handles, loc="upper right")
+    axis.legend(handles=handles, loc="best")
     if absent := [f"{arm}-{depth}" for depth in depths if depth not in there]:
         axis.text(0.02, 0.02, f"not trained: {', '.join(absent)}", transform=axis.transAxes,
                   fontsize=7, color="0.45")  # fmt: skip

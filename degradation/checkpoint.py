@@ -56,8 +56,12 @@ def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = json.loads(content[8 : 8 + length])
         meta = {k: json.loads(v) for k, v in header.pop("__metadata__").items()}
         body = memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
-        return {name: _tensor(body, entry) for name, entry in header.items()}, meta
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        tensors = {name: _tensor(body, entry) for name, entry in header.items()}
+        places = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+        if [0, *(stop for _, stop in places)] != [*(start for start, _ in places), len(body)]:
+            raise Damaged("its tensors overlap or leave gaps")
+        return tensors, meta
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise Damaged(f"not a checkpoint ({error})") from error
 
 
@@ -90,7 +94,8 @@ def save(folder: Path, iteration: int, content: bytes) -> Path:
 
 def saved(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, the oldest first."""
-    return sorted(path for path in folder.glob("iteration-*") if _FILE.fullmatch(path.name))
+    found = (path for path in folder.glob("iteration-*") if _FILE.fullmatch(path.name))
+    return sorted(found, key=lambda path: (len(path.name), path.name))  # 9 digits come after 8
 
 
 def newest(folder: Path) -> bytes | None:

@@ -8,6 +8,7 @@ nothing but the standard library, so that whatever only looks at runs starts qui
 import dataclasses
 import difflib
 import math
+import sys
 import types
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -84,7 +85,7 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
         (kind,) = (k for k in get_args(kind) if k is not types.NoneType)
     if get_origin(kind) is tuple:
         return _items(get_args(kind)[0], value, path, limits)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
         raise Invalid(f"{path}={value!r}: must be {_KINDS[kind]}")
@@ -107,7 +108,7 @@ def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
                       f"{did_you_mean(value, allowed)}")  # fmt: skip
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     if isinstance(value, int | float):
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise Invalid(f"{path}={value}: must be a finite number")
         if not low <= value <= high or (limits.get("open_low") and value == low):
             raise Invalid(f"{path}={value}: must be {_range(limits)}")

@@ -3,8 +3,10 @@
 Ending at once is safe, since storage never leaves half a file under a name.
 """
 
+import ctypes
 import os
 import signal
+import sys
 from types import FrameType
 
 ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -33,6 +35,13 @@ class Stop:
     def status(self) -> int:
         """The exit status that tells a shell which signal it was."""
         return 128 + (self.signal or 0)
+
+
+def end_with_parent() -> None:
+    """Get SIGTERM when the process that started this one dies, even by SIGKILL. Linux alone."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def name(number: int) -> str:

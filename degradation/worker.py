@@ -32,7 +32,7 @@ from degradation import data as sources
 from degradation.data.batches import Exam, Stream
 from degradation.data.pictures import Pictures
 from degradation.recorder import Recorder, mark_inexact
-from degradation.signals import Stop
+from degradation.signals import Stop, end_with_parent
 from degradation.step import Meters
 from degradation.store import Run, whole_lines
 from degradation.train import Session, State, Stopped, train
@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
     run = Run(Path(arguments[0]))
     settings = schema.read(spec.Machine, json.loads(arguments[1]), "machine")
     stop = Stop().listen()
+    end_with_parent()
     try:
         with storage.lock(run.lock):
             return _alone(run, settings, stop)

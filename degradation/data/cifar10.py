@@ -86,7 +86,9 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
                     stream = tar.extractfile(entry)
                     assert stream is not None
                     members[name] = _verified(archive, name, stream.read())
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except DataError:
+        raise
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
         raise DataError(f"{archive}: damaged ({error}); {_REMEDY}") from error
     if missing := [name for name in MEMBER_SHA256 if name not in members]:
         raise DataError(f"{archive}: {', '.join(missing)} missing in it; {_REMEDY}")

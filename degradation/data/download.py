@@ -45,6 +45,9 @@ def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
         for attempt in range(TRIES):
             for url in urls:
                 have = part.stat().st_size if part.exists() else 0
+                if have > size:  # of another file: no server can go on with it
+                    storage.remove(part)
+                    have = 0
                 bar.update(have - bar.n)
                 if have == size:
                     return
@@ -63,13 +66,14 @@ def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[Any]") -
     """Append the bytes from `have` on; raises where the server offers anything else."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=STALL) as answer:
-        if have and answer.status != 206:  # it starts at 0 whatever was asked
-            have = 0
-            storage.remove(part)
-            bar.reset(total=size)
+        anew = have > 0 and answer.status != 206  # it starts at 0 whatever was asked
+        have = 0 if anew else have
         offered = int(answer.headers.get("Content-Length") or -1)
         if offered >= 0 and have + offered != size:
             raise ValueError(f"offers {have + offered:,} bytes, expected {size:,}")
+        if anew:  # only now: an error page must not cost what is there
+            storage.remove(part)
+            bar.reset(total=size)
         with storage.appending(part) as descriptor:
             while have < size and (chunk := answer.read(min(CHUNK, size - have))):
                 storage.write_all(descriptor, chunk)

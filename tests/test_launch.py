@@ -1,0 +1,130 @@
+"""A point in a process of its own: however that ends, it is named, and signals reach it."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from degradation import launch
+from degradation.spec import Settings
+from degradation.store import Run
+
+
+@pytest.fixture
+def settings(small, machine) -> Settings:
+    point = small()
+    return Settings(point.model, point.data, point.recipe, point.numerics, machine,
+                    point.depth, point.seed, "test")  # fmt: skip
+
+
+def run_with(monkeypatch, settings: Settings, code: str) -> Run:
+    """Let a stub take the worker's place; it finds the run's folder in `folder`."""
+    run = Run.of(settings.point, settings.machine.runs)
+    stub = (
+        f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})\n{code}"
+    )
+    monkeypatch.setattr(launch, "command", lambda *_: [sys.executable, "-c", stub])
+    launch.train_point(settings)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("sys.exit(0)", "left with status 0 and no result"),
+        ("sys.exit(7)", "left with status 7 and no result"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL; often the system is out of memory"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+def test_every_end_without_a_result_is_named(monkeypatch, settings, code: str, reason: str) -> None:
+    run = run_with(monkeypatch, settings, code)
+    assert run.state() == "failed"
+    assert reason in run.failure()["message"]
+
+
+def test_a_reason_that_the_process_left_is_kept(monkeypatch, settings) -> None:
+    code = '(folder / "failed.json").write_text(\'{"message": "its own"}\'); sys.exit(1)'
+    assert run_with(monkeypatch, settings, code).failure()["message"] == "its own"
+
+
+def test_a_finished_point_is_not_started(monkeypatch, settings) -> None:
+    run = Run.of(settings.point, settings.machine.runs)
+    run.create(settings.point)
+    run.done_json.write_text('{"outcome": "done"}')
+    run_with(monkeypatch, settings, '(folder / "started").touch()')
+    assert not (run.folder / "started").exists()
+
+
+def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, caplog) -> None:
+    run = Run.of(settings.point, settings.machine.runs)
+    run.create(small(recipe__lr=0.5))
+    before = run.point_json.read_bytes()
+    run_with(monkeypatch, settings, '(folder / "started").touch()')
+    assert run.point_json.read_bytes() == before
+    assert not (run.folder / "started").exists()
+    assert "recipe.lr: 0.5 → 0.05" in caplog.text
+
+
+def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings) -> None:
+    code = (
+        "def save(*_):\n"
+        "    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save); (folder / 'ready').touch(); time.sleep(60)"
+    )
+    folder = Run.of(settings.point, settings.machine.runs).folder
+    sender = f"""
+import os, pathlib, signal, time
+while not pathlib.Path({str(folder / "ready")!r}).exists(): time.sleep(0.05)
+os.kill({os.getpid()}, signal.SIGTERM)
+"""
+    helper = subprocess.Popen([sys.executable, "-c", sender])
+    with pytest.raises(launch.Interrupted) as stopped:
+        run_with(monkeypatch, settings, code)
+    helper.wait()
+    assert stopped.value.number == signal.SIGTERM
+    assert (folder / "saved").exists()
+    assert not (folder / "failed.json").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:
+    """SIGKILL leaves no time to pass anything on: the kernel tells the worker."""
+    runs = tmp_path / "runs"
+    words = [
+        sys.executable, "-m", "degradation.run", "data=digits", "depth=8", "recipe.iterations=5000",
+        "recipe.drops=[]", f"machine.runs={runs}", "machine.wandb=disabled", "machine.device=cpu",
+    ]  # fmt: skip
+    study = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: any(runs.glob("*/curves.jsonl")))
+    (run,) = (Run(p.parent) for p in runs.glob("*/point.json"))
+    assert run.state() == "running"
+    study.kill()
+    study.wait()
+    wait_until(lambda: run.state() == "partial")
+    assert any(run.checkpoints.iterdir())
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def test_the_environment_makes_cublas_deterministic(settings) -> None:
+    env = launch.environment(3)
+    assert env["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert env["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_command_decides_what_the_screen_shows(settings, monkeypatch) -> None:
+    auto = dataclasses.replace(settings.machine, progress="auto")
+    words = launch.command(Run(Path("x")), dataclasses.replace(settings, machine=auto))
+    assert '"progress": "lines"' in words[-1]

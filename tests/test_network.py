@@ -1,0 +1,103 @@
+"""The networks: sizes, pairs, options, and what the shortcut does."""
+
+import pytest
+import torch
+from torch import nn
+
+from degradation import network
+from degradation.network import Identity, Network, build, count_parameters, parameters_digest
+from degradation.spec import Model
+
+PLAIN, A = Model("none", "back", 16), Model("identity", "back", 16)
+B, C = Model("projection", "back", 16), Model("projection_all", "back", 16)
+# analysis of Sec. 4.2: equal for both arms with option A
+PARAMETERS = {
+    20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274,
+}  # fmt: skip
+
+
+def empty(model: Model, depth: int) -> Network:
+    with torch.device("meta"):
+        return Network(model, depth, 3, 10)
+
+
+@pytest.mark.parametrize(("depth", "count"), PARAMETERS.items())
+def test_parameters_are_the_papers(depth: int, count: int) -> None:
+    assert count_parameters(empty(PLAIN, depth)) == count
+    assert count_parameters(empty(A, depth)) == count
+    assert count_parameters(empty(B, depth)) == count + 2_752
+
+
+def test_weighted_layers_are_the_depth() -> None:
+    for depth in (8, 20, 56):
+        layers = [m for m in empty(A, depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert len(layers) == depth
+
+
+def test_option_c_projects_at_every_block() -> None:
+    found = [m for m in empty(C, 20).modules() if isinstance(m, network.Projection)]
+    assert len(found) == 9
+    assert sum(isinstance(m, network.Projection) for m in empty(B, 20).modules()) == 2
+
+
+def test_a_pair_has_equal_names_shapes_and_initial_tensors() -> None:
+    plain, residual = (build(m, 20, 3, 10, seed=3, init="fan_in") for m in (PLAIN, A))
+    ours, theirs = plain.state_dict(), residual.state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert parameters_digest(plain) == parameters_digest(residual)
+    assert parameters_digest(plain) != parameters_digest(build(PLAIN, 20, 3, 10, 4, "fan_in"))
+
+
+def test_initial_tensors_depend_on_name_and_seed_alone() -> None:
+    shallow, deep = (build(A, d, 3, 10, 0, "fan_in").state_dict() for d in (20, 32))
+    projected = build(B, 20, 3, 10, 0, "fan_in").state_dict()
+    torch.manual_seed(5)
+    again = build(A, 20, 3, 10, 0, "fan_in").state_dict()
+    for name, tensor in shallow.items():
+        assert torch.equal(tensor, deep[name])
+        assert torch.equal(tensor, projected[name])
+        assert torch.equal(tensor, again[name])
+
+
+@pytest.mark.parametrize(("init", "fan"), [("fan_in", 32), ("fan_out", 64)])
+def test_he_variance(init: str, fan: int) -> None:
+    conv = build(PLAIN, 8, 3, 10, 0, init).get_parameter("blocks.stage3_0.conv1.weight")
+    assert conv.shape == (64, 32, 3, 3)
+    assert float(conv.detach().var()) == pytest.approx(2 / (9 * fan), rel=0.03)
+
+
+@pytest.mark.parametrize("model", [PLAIN, A, B, C])
+def test_every_parameter_gets_a_gradient(model: Model) -> None:
+    net = build(model, 14, 3, 10, 0, "fan_in")
+    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("padding", "front"), [("back", 0), ("split", 2)])
+def test_option_a_subsamples_and_pads_with_zeros(padding: str, front: int) -> None:
+    x = torch.randn(2, 4, 6, 6)
+    y = Identity(4, 2, padding)(x)
+    assert y.shape == (2, 8, 3, 3)
+    assert torch.equal(y[:, front : front + 4], x[:, :, ::2, ::2])
+    assert y.count_nonzero() == y[:, front : front + 4].count_nonzero()
+
+
+def test_a_residual_block_adds_its_input_and_a_plain_one_does_not() -> None:
+    x = torch.randn(2, 16, 8, 8).relu()
+    plain, residual = (build(m, 8, 3, 10, 0, "fan_in") for m in (PLAIN, A))
+    for net in (plain, residual):  # a block whose residual is zero
+        net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
+    assert not plain.get_submodule("blocks.stage1_0")(x).any()
+    assert torch.equal(residual.get_submodule("blocks.stage1_0")(x), x)
+
+
+def test_maps_shrink_in_stages_two_and_three() -> None:
+    net, shapes = build(A, 20, 3, 10, 0, "fan_in"), []
+    for name in ("stage1_2", "stage2_2", "stage3_2"):
+        net.get_submodule(f"blocks.{name}").register_forward_hook(
+            lambda module, inputs, output: shapes.append(tuple(output.shape[1:]))
+        )
+    assert net(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]

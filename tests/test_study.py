@@ -1,0 +1,118 @@
+"""Command lines: what they ask for, and what is refused before anything trains."""
+
+from pathlib import Path
+
+import pytest
+
+from degradation import schema
+from degradation.places import CONF, TOP
+from degradation.study import Line, settings
+
+
+def points(*arguments: str) -> list[str]:
+    return [s.point.label for s in settings(Line.read(arguments))]
+
+
+def test_a_multirun_is_every_combination() -> None:
+    asked = points("-m", "model=plain,residual", "depth=20,56,110,1202")
+    assert len(asked) == 8
+    assert asked[:2] == ["cifar10-plain-20-s0", "cifar10-plain-56-s0"]
+
+
+def test_equal_points_are_asked_for_once() -> None:
+    assert len(points("-m", "depth=20,20", "machine.threads=1,2")) == 1
+
+
+def test_the_data_chooses_its_recipe() -> None:
+    (digits,) = settings(Line.read(["data=digits"]))
+    (other,) = settings(Line.read(["data=digits", "recipe=cifar10"]))
+    assert digits.recipe.iterations == 400
+    assert other.recipe.iterations == 64_000
+
+
+def test_a_study_by_name_needs_no_flag_and_takes_other_axes() -> None:
+    assert points("+sweeps=quickstart") == [
+        "digits-plain-56-s0", "digits-residual-56-s0", "digits-plain-20-s0", "digits-residual-20-s0",
+    ]  # fmt: skip
+    assert points("+sweeps=quickstart", "depth=8", "seed=1,2")[-1] == "digits-residual-8-s2"
+    assert len(points("+sweeps=seeds")) == 20
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_study_composes_and_opens_with_its_command(path: Path) -> None:
+    command = f"python -m degradation.run +sweeps={path.stem}"
+    assert path.read_text().splitlines()[1] == f"# {command}"
+    asked = settings(Line.read(command.split()[3:]))
+    assert asked
+    assert {s.study for s in asked} == {path.stem}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p for p in CONF.glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}={p.stem}"
+)
+def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> None:
+    choice = f"{path.parent.name}={path.stem}"
+    head = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    assert choice in head or path.parent.name == "machine"
+    assert settings(Line.read([choice, "machine.wandb=disabled"]))
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("depth=21", ["depth=21", "6n+2", "20 and 26"]),
+        ("depth=20.5", ["depth=20.5", "whole number"]),
+        ("depth=abc", ["depth='abc'", "whole number"]),
+        ("seed=-1", ["seed=-1", "at least 0"]),
+        ("model=plian", ["model=plian", "plain, residual", "did you mean 'plain'"]),
+        ("data=cifar", ["data=cifar", "cifar10, digits", "did you mean 'cifar10'"]),
+        ("+sweeps=figur6", ["figur6", "did you mean 'figure6'"]),
+        ("recipe=none", ["recipe=none", "cifar10, digits"]),
+        ("dept=20", ["dept", "did you mean 'depth'"]),
+        ("+dept=20", ["dept", "did you mean 'depth'"]),
+        ("++recipe.lrr=1", ["recipe.lrr", "did you mean 'recipe.lr'"]),
+        ("+recipe.lr=1", ["recipe.lr", "Could not append"]),
+        ("~recipe.lr", ["recipe.lr", "missing"]),
+        ("recipe.lr=-0.1", ["recipe.lr=-0.1", "above 0"]),
+        ("recipe.lr=nan", ["recipe.lr=nan", "finite"]),
+        ("recipe.lr=inf", ["recipe.lr=inf", "finite"]),
+        ("recipe.batch=0", ["recipe.batch=0", "at least 1"]),
+        ("recipe.drops=[5,3]", ["recipe.drops=[5, 3]", "must rise"]),
+        ("recipe.drops=[99999]", ["recipe.drops=[99999]", "recipe.iterations=64000"]),
+        ("recipe.drops=5", ["recipe.drops=5", "list"]),
+        ("recipe.nesterov=maybe", ["recipe.nesterov='maybe'", "true or false"]),
+        ("numerics.precision=fp16", ["fp16", "fp32, bf16"]),
+        ("model.shortcut=projektion", ["projektion", "did you mean 'projection'"]),
+        ("machine.device=gpu", ["machine.device=gpu", "auto, cpu, cuda"]),
+        ("machine.wandb=ofline", ["ofline", "did you mean 'offline'"]),
+        ("study=../up", ["study='../up'", "A-Z"]),
+        ("depth=20,56", ["depth=20,56", "--multirun"]),
+        ("depth=[", ["["]),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_allowed(argument: str, says: list[str]) -> None:
+    with pytest.raises(schema.Invalid) as refusal:
+        settings(Line.read([argument]))
+    message = str(refusal.value)
+    assert all(part in message for part in says), message
+    assert len(message.splitlines()) <= 6
+    assert "HYDRA_FULL_ERROR" not in message
+
+
+def test_one_bad_point_refuses_the_study() -> None:
+    with pytest.raises(schema.Invalid, match="depth=21"):
+        settings(Line.read(["-m", "depth=20,21,56"]))
+
+
+def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    own = (CONF / "recipe/digits.yaml").read_text().replace("lr: 0.05", "lr: 0.25")
+    (tmp_path / "recipe/mine.yaml").write_text(own)
+    line = Line.read(["--config-dir", str(tmp_path), "data=digits", "recipe=mine"])
+    assert settings(line)[0].recipe.lr == 0.25
+
+
+def test_questions_are_left_to_hydra() -> None:
+    assert Line.read(["--help"]).asks
+    assert Line.read(["--cfg", "job"]).asks
+    assert not Line.read(["depth=20"]).asks

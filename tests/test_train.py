@@ -1,0 +1,179 @@
+"""The loop: rows, warm-up, resume to the bit, stops, and networks that diverge."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from degradation import checkpoint, schema, spec, storage, train
+from degradation.signals import Stop
+from degradation.store import Foreign, Run, whole_lines
+from degradation.worker import Mismatch, prepare, work
+
+
+def trained(point: spec.Point, machine: spec.Machine) -> Run:
+    run = Run.of(point, machine.runs)
+    run.create(point)
+    work(run, machine, Stop())
+    return run
+
+
+class After:
+    """Asks to stop at the n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def __call__(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
+    rows = trained(small(recipe__drops=[5, 9]), machine).rows()
+    assert [r["iteration"] for r in rows] == [4, 5, 8, 9, 12]
+    assert [r["lr"] for r in rows] == [0.05, 0.05, 0.005, 0.005, 0.0005]
+    assert [r["iteration"] for r in rows if "train_error_clean" in r] == [5, 9, 12]
+    assert rows[0]["epoch"] == round(4 * 16 / 1438, 4)
+    assert all(0 <= r[k] <= 100 for r in rows for k in ("train_error", "test_error"))
+    seen = rows[1]["train_error"] / 100 * 16  # one minibatch: a whole number of errors
+    assert seen == pytest.approx(round(seen), abs=1e-3)
+
+
+def test_held_out_pictures_are_tested_apart(small, machine) -> None:
+    run = trained(small(data__held_out=38), machine)
+    assert {"validation_error", "validation_loss"} <= set(run.rows()[0])
+
+
+def test_two_runs_of_a_point_are_equal_to_the_byte(small, machine, tmp_path: Path) -> None:
+    runs = [
+        trained(
+            small(), schema.read(spec.Machine, {**spec.plain(machine), "runs": str(tmp_path / x)})
+        )
+        for x in "ab"
+    ]
+    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
+    assert checkpoint.newest(runs[0].checkpoints) == checkpoint.newest(runs[1].checkpoints)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "identity"])
+def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
+    small, machine, tmp_path: Path, shortcut: str
+) -> None:
+    """Between iterations, in evaluation, before a row: 12 iterations with rows look 55 times."""
+    point = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
+    whole = trained(point, machine)
+    curves, state = whole.curves.read_bytes(), checkpoint.newest(whole.checkpoints)
+    stopped = 0
+    for looks in range(0, 55, 4):
+        run = Run(tmp_path / f"stopped{looks}" / point.name)
+        run.create(point)
+        session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
+        try:
+            train.train(session)
+        except train.Stopped:
+            stopped += 1
+        work(run, machine, Stop())
+        assert run.curves.read_bytes() == curves
+        assert checkpoint.newest(run.checkpoints) == state
+    assert stopped >= 12
+
+
+def test_killed_after_rows_the_replayed_ones_are_compared(small, machine, tmp_path: Path) -> None:
+    """Rows behind the checkpoint stay; equal replays leave the file as it is."""
+    whole = trained(small(), machine)
+    run = crashed(small(), whole, tmp_path, after=lambda lines: lines)
+    work(run, machine, Stop())
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+    assert not run.inexact.exists()
+
+
+def test_a_replayed_row_that_differs_is_reported_and_marks_the_run(
+    small, machine, tmp_path: Path
+) -> None:
+    whole = trained(small(), machine)
+    run = crashed(small(), whole, tmp_path, lambda lines: [*lines[:2], lines[2].replace("8", "7")])
+    work(run, machine, Stop())
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+    assert json.loads(run.inexact.read_text())["row"] == 3
+    assert run.result()["exact"] is False
+
+
+def test_a_torn_last_line_is_written_again(small, machine, tmp_path: Path) -> None:
+    whole = trained(small(), machine)
+    run = crashed(small(), whole, tmp_path, lambda lines: lines[:2])
+    with storage.appending(run.curves) as descriptor:
+        storage.write_all(descriptor, b'{"iteration": 9, "ep')
+    work(run, machine, Stop())
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+
+
+def test_fewer_rows_than_the_checkpoint_had_are_refused(small, machine, tmp_path: Path) -> None:
+    run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: [])
+    with pytest.raises(Foreign, match=r"0 rows, its checkpoint 1"):
+        work(run, machine, Stop())
+
+
+def crashed(
+    point: spec.Point, whole: Run, tmp_path: Path, after: Callable[[list[str]], list[str]]
+) -> Run:
+    """A run that was killed: its checkpoint is from iteration 5, its rows as `after` makes them."""
+    run = Run(tmp_path / "crashed" / point.name)
+    run.create(point)
+    settings = spec.Machine("cpu", 1, str(tmp_path), "none", "exact", "disabled", "test", None)
+    with pytest.raises(train.Stopped):
+        train.train(prepare(run, settings, After(9)))  # type: ignore[arg-type]
+    assert len(whole_lines(run.curves)) == 1
+    storage.remove(run.curves)
+    for line in after(whole_lines(whole.curves)[:3]):
+        storage.append_line(run.curves, line)
+    return run
+
+
+def test_other_numerics_are_refused_or_marked(small, machine, tmp_path: Path, monkeypatch) -> None:
+    run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: lines[:1])
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    with pytest.raises(Mismatch, match=r"limits\.MKL_CBWR.*\n.*machine.resume=inexact"):
+        work(run, machine, Stop())
+    inexact = schema.read(spec.Machine, {**spec.plain(machine), "resume": "inexact"})
+    work(run, inexact, Stop())
+    assert run.result()["exact"] is False
+
+
+def test_the_warm_up_ends_by_the_training_error(small, machine) -> None:
+    """It is a condition on the error, looked at every `warmup_window` iterations."""
+    point = small(recipe__warmup_min_depth=8, recipe__warmup_error=100)
+    rates = [r["lr"] for r in trained(point, machine).rows()]
+    assert rates == [0.05, 0.05, 0.005, 0.005, 0.0005]
+    session = prepare(Run.of(point, machine.runs), machine, Stop())
+    assert session.state.warmup_end == 2
+
+
+def test_a_warm_up_whose_condition_never_holds_goes_on(small, machine) -> None:
+    point = small(recipe__warmup_min_depth=8, recipe__warmup_error=0.001)
+    rates = [r["lr"] for r in trained(point, machine).rows()]
+    assert rates == [0.005, 0.005, 0.0005, 0.0005, 0.00005]
+    assert prepare(Run.of(point, machine.runs), machine, Stop()).state.warmup_end is None
+
+
+def test_a_network_that_diverges_is_a_result_with_its_iteration(small, machine) -> None:
+    run = trained(small(recipe__lr=1e6, recipe__drops=[], recipe__eval_every=6), machine)
+    result: dict[str, Any] = run.result() or {}
+    assert result["outcome"] == "diverged"
+    assert 0 < result["iteration"] < 12
+    assert run.state() == "diverged"
+    for line in whole_lines(run.curves):
+        json.loads(line, parse_constant=lambda constant: pytest.fail(constant))
+
+
+def test_other_data_than_at_the_start_is_refused(
+    small, machine, tmp_path: Path, monkeypatch
+) -> None:
+    run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: lines[:1])
+    start = json.loads(run.starts.read_text())
+    start["digests"]["pictures"] = "0" * 64
+    run.starts.write_text(json.dumps(start) + "\n")
+    with pytest.raises(Mismatch, match="pictures"):
+        work(run, machine, Stop())
