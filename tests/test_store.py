@@ -1,0 +1,78 @@
+"""Run folders: states, rows, frames."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from degradation import spec, storage, store
+from degradation.store import Foreign, Run
+
+
+@pytest.fixture
+def run(small, tmp_path: Path) -> Run:
+    made = Run.of(small(), tmp_path)
+    made.create(small())
+    return made
+
+
+def test_states_are_read_from_the_disk(run: Run, small) -> None:
+    assert Run.of(small(seed=1), run.folder.parent).state() == "missing"
+    assert run.state() == "partial"
+    storage.write_json(run.failed_json, {"message": "x"})
+    assert run.state() == "failed"
+    with storage.lock(run.lock):
+        assert run.state() == "running"
+    storage.write_json(run.done_json, {"outcome": "diverged"})
+    assert run.state() == "diverged"
+    storage.write_json(run.done_json, {"outcome": "done"})
+    assert run.state() == "done"
+
+
+def test_a_torn_last_line_is_not_a_row_and_a_broken_one_is_named(run: Run) -> None:
+    run.curves.write_text('{"iteration": 1}\n{"iteration": 2}\n{"iter')
+    assert [r["iteration"] for r in run.rows()] == [1, 2]
+    run.curves.write_text('{"iteration": 1}\n{"iterat\n{"iteration": 3}\n')
+    with pytest.raises(Foreign, match=r"curves\.jsonl, line 2"):
+        run.rows()
+
+
+def test_a_broken_point_is_named(run: Run) -> None:
+    run.point_json.write_text('{"depth": 21}')
+    with pytest.raises(Foreign, match=r"point\.json"):
+        run.point()
+
+
+def test_another_point_in_the_folder_is_refused_with_the_difference(run: Run, small) -> None:
+    run.create(small())
+    with pytest.raises(Foreign, match=r"recipe\.lr: 0\.05 → 0\.1"):
+        run.create(small(recipe__lr=0.1))
+
+
+def test_a_fields_of_no_identity_may_differ(run: Run, small) -> None:
+    run.create(small(data__root="elsewhere"))
+
+
+def test_curves_are_one_frame_of_all_runs(run: Run, small) -> None:
+    other = Run.of(small(model__shortcut="identity"), run.folder.parent)
+    other.create(small(model__shortcut="identity"))
+    start = {"digests": {"initial": "i", "stream": "s", "pictures": "p"}}
+    for one in (run, other):
+        storage.append_line(one.starts, json.dumps(start))
+        for iteration in (4, 8):
+            storage.append_line(one.curves, json.dumps({"iteration": iteration, "test_error": 5.0}))
+    frame = store.curves(run.folder.parent)
+    assert len(frame) == 4
+    assert set(frame["arm"]) == {"plain", "residual"}
+    assert frame["pair"].nunique() == frame["protocol"].nunique() == 1
+    assert set(frame["initial"]) == {"i"}
+    assert list(frame["iteration"]) == [4, 8, 4, 8]
+    assert store.curves(run.folder / "nothing").empty
+
+
+def test_folders_of_others_are_passed_over(run: Run) -> None:
+    (run.folder.parent / "wandb").mkdir()
+    (run.folder.parent / "notes.txt").touch()
+    assert [r.name for r in store.runs_in(run.folder.parent)] == [run.name]
+    assert run.point() == spec.Point(**{k: getattr(run.point(), k) for k in
+                                        ("model", "data", "recipe", "numerics", "depth", "seed")})  # fmt: skip
