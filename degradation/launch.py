@@ -6,6 +6,8 @@ whoever runs the study goes on with the next point.
 
 import json
 import logging
+import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,13 +17,14 @@ from types import FrameType
 
 from degradation import spec, storage
 from degradation.mirror import Mirror
-from degradation.signals import ASKS, name
+from degradation.signals import ASKS, end_with_parent, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
 POLL = 0.25  # seconds between two looks at the process and its rows
+SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
 BUSY = 75
 
 
@@ -29,29 +32,82 @@ class Interrupted(BaseException):
     """The study was asked to stop by a signal, and the running point has saved its state."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(name(number))
+        super().__init__(number)
         self.number = number
 
 
+class Stopping:
+    """Passes a signal on to the point's process, and to processes that run other points."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.at = -math.inf
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def listen(self) -> None:
+        for number in ASKS:
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self.at < SAME_REQUEST:
+            return
+        self.signal, self.at = number, time.monotonic()
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+        for child in multiprocessing.active_children():
+            if child.pid is not None:
+                os.kill(child.pid, number)
+
+    def check(self) -> None:
+        """Raise Interrupted once asked to stop."""
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+
+
+stopping = Stopping()
+
+
 def train_point(settings: Settings) -> None:
-    """Bring the point's folder to its result, or leave the reason there. Raises Interrupted."""
-    point = settings.point
-    run = Run.of(point, settings.machine.runs)
+    """Bring the point's folder to its result, or leave the reason there.
+
+    Raises Interrupted when the study is to stop. In a process of a parallel launcher it returns
+    instead, at once for every further point, so that the launcher ends without killing the others.
+    """
+    alone = multiprocessing.current_process().name == "MainProcess"
+    stopping.listen()
+    if not alone:
+        end_with_parent()
+    try:
+        stopping.check()
+        _train(settings)
+        stopping.check()
+    except Interrupted:
+        if alone:
+            raise
+
+
+def _train(settings: Settings) -> None:
+    run = Run.of(settings.point, settings.machine.runs)
     if run.result() is not None:
         log.info("%s is done", run.name)
         return
     try:
-        run.create(point)
+        run.create(settings.point)
     except (Foreign, OSError) as error:
         log.error("%s: %s", run.name, error)
         return
-    with Children() as children:
-        process = children.start(command(run, settings), environment(settings.machine.threads))
-        with Mirror(run, settings) as mirror:
-            while process.poll() is None:
-                mirror.sync()
-                time.sleep(POLL)
-        _note_end(run, process.returncode)
+    # A session of its own: the terminal's Ctrl-C reaches it once, through us.
+    process = subprocess.Popen(
+        command(run, settings),
+        env=environment(settings.machine.threads),
+        start_new_session=True,
+    )
+    stopping.process = process
+    with Mirror(run, settings) as mirror:
+        while process.poll() is None:
+            mirror.sync()
+            time.sleep(POLL)
+    _note_end(run, process.returncode)
 
 
 def command(run: Run, settings: Settings) -> list[str]:
@@ -71,40 +127,6 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-class Children:
-    """Passes signals on to the process it started, waits until that has saved, and stops."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.heard: int | None = None
-
-    def __enter__(self) -> "Children":
-        self.before = {number: signal.signal(number, self._hear) for number in ASKS}
-        return self
-
-    def start(self, words: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-        self.process = subprocess.Popen(words, env=env)
-        if self.heard is not None:
-            self.process.send_signal(self.heard)
-        return self.process
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.heard = number
-        # A terminal sends Ctrl-C to the whole group; twice would end the process at once.
-        from_terminal = number == signal.SIGINT and sys.stdin.isatty()
-        if self.process is not None and self.process.poll() is None and not from_terminal:
-            self.process.send_signal(number)
-
-    def __exit__(self, *exception: object) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        if self.heard is not None:
-            raise Interrupted(self.heard)
-
-
 def _note_end(run: Run, status: int) -> None:
     """Say how the point's process ended, and leave in the folder what it could not leave itself."""
     if run.result() is not None:
@@ -112,11 +134,10 @@ def _note_end(run: Run, status: int) -> None:
     if status == BUSY:
         log.warning("%s is being trained by another process: left to it", run.name)
         return
-    if status < 0:
+    if status < 0 and stopping.signal is None:
         memory = "; often the system is out of memory" if status == -signal.SIGKILL else ""
-        message = f"its process was ended by {name(-status)}{memory}"
-        _fail(run, name(-status), message)
-    elif run.failure() is None and status < 128:
+        _fail(run, name(-status), f"its process was ended by {name(-status)}{memory}")
+    elif run.failure() is None and 0 <= status < 128:
         _fail(run, "exited early", f"its process left with status {status} and no result")
     if failure := run.failure():
         log.error("%s failed: %s", run.name, failure["message"])

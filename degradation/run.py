@@ -9,7 +9,6 @@ The same command again trains only what is missing and goes on where a point was
 """
 
 import logging
-import signal
 import sys
 
 import hydra
@@ -32,6 +31,7 @@ def main(config: DictConfig) -> None:
 def cli() -> None:
     """The command: check every point, train what is missing, say how it ended."""
     screen.show_messages()
+    launch.stopping.listen()
     line = study.Line.read(sys.argv[1:])
     if line.asks:
         main()
@@ -40,14 +40,14 @@ def cli() -> None:
         asked = study.settings(line)
         if pending(asked):
             main()
+        launch.stopping.check()
         sys.exit(report(asked))
     except (schema.Invalid, Foreign) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except launch.Interrupted as stopped:
-        sys.exit(_stopped(stopped.number))
-    except KeyboardInterrupt:
-        sys.exit(_stopped(signal.SIGINT))
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(128 + stopped.number)
 
 
 def pending(asked: list[Settings]) -> bool:
@@ -75,11 +75,6 @@ def report(asked: list[Settings]) -> int:
               "trains them")  # fmt: skip
     print(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
-
-
-def _stopped(number: int) -> int:
-    print("stopped; the same command goes on where it was", file=sys.stderr)
-    return 128 + number
 
 
 if __name__ == "__main__":

@@ -6,13 +6,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from degradation import launch
+from degradation.signals import ASKS
 from degradation.spec import Settings
 from degradation.store import Run
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch) -> Iterator[None]:
+    """Each test listens anew, and leaves the signals as they were."""
+    before = {number: signal.getsignal(number) for number in ASKS}
+    monkeypatch.setattr(launch, "stopping", launch.Stopping())
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -91,7 +103,6 @@ os.kill({os.getpid()}, signal.SIGTERM)
     assert stopped.value.number == signal.SIGTERM
     assert (folder / "saved").exists()
     assert not (folder / "failed.json").exists()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:
