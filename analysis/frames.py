@@ -5,8 +5,10 @@ are never drawn or averaged together. Errors are in percent everywhere.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -15,6 +17,7 @@ from degradation.places import PAPER
 
 # The paper's means before the first drop are those of 27k to 32k of 32k iterations.
 BEFORE_DROP = 27 / 32
+PAPER_ITERATIONS = {"cifar10": 64_000, "imagenet": 600_000}
 SHORTCUTS = ("none", "identity")  # the arms of the paper's CIFAR-10 figures: plain, option A
 
 
@@ -27,15 +30,27 @@ class Study:
     data: str
     rows: pd.DataFrame
     """As `store.curves` gives them; the paper's arms alone."""
+    idle: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The runs that have no row yet, as `store.runs` gives them."""
 
     @property
     def iterations(self) -> int:
         return int(self.rows["iterations"].iloc[0])
 
     @property
+    def papers_data(self) -> bool:
+        """Whether the paper trained on this data, so that its depths are the ones to show."""
+        return self.data in PAPER_ITERATIONS
+
+    @property
     def as_the_paper(self) -> bool:
         """Whether the paper's curves belong beside these: its data, its length."""
-        return self.data == "cifar10" and self.iterations == 64_000
+        return PAPER_ITERATIONS.get(self.data) == self.iterations
+
+    @property
+    def scale(self) -> float:
+        """Iterations in a unit of the x axis."""
+        return 1e4 if self.iterations >= 10_000 else 1.0
 
     def depths(self, arm: str) -> list[int]:
         own = self.rows[self.rows["arm"] == arm]
@@ -49,15 +64,17 @@ class Study:
 
 def studies(folder: str | Path) -> list[Study]:
     """One study a protocol below `folder`, data sets in alphabetical order, the largest first."""
-    rows = store.curves(folder)
+    runs, rows = store.load(folder)
     if rows.empty:
         return []
     rows = rows[rows["shortcut"].isin(SHORTCUTS)]
+    idle = runs[~runs["run"].isin(rows["run"]) & runs["shortcut"].isin(SHORTCUTS)]
     return [
-        Study(str(data) if first else f"{data}-{protocol}", str(data), own)
+        Study(str(data) if first else f"{data}-{protocol}", str(data), own,
+              idle[idle["protocol"] == protocol])
         for data, of_data in rows.groupby("data")
         for first, protocol, own in _by_size(of_data)
-    ]
+    ]  # fmt: skip
 
 
 def _by_size(rows: pd.DataFrame) -> Iterator[tuple[bool, str, pd.DataFrame]]:
@@ -81,6 +98,45 @@ def before_drop(rows: pd.DataFrame) -> pd.DataFrame:
     full = early[early["run"].map(reached) >= early["drop"]]
     keys = ["run", "arm", "depth", "seed"]
     return full.groupby(keys, as_index=False)[["train_error", "test_error"]].mean()
+
+
+def first_below(rows: pd.DataFrame, error: float) -> pd.DataFrame:
+    """A line a run: `iteration` of its first row with a training error below `error` percent, NaN
+    where it never got there."""
+    keys = ["run", "arm", "depth", "seed"]
+    runs = rows[keys].drop_duplicates()
+    below = rows[rows["train_error"] < error].groupby("run")["iteration"].min()
+    return runs.assign(iteration=runs["run"].map(below))
+
+
+def timing(study: Study) -> pd.DataFrame:
+    """A line a run: depth, arm, seed, device, `milliseconds` an iteration (median over rows,
+    without evaluation), `seconds` a point (that, for all its iterations)."""
+    lines = []
+    keys = ["arm", "depth", "seed", "device"]
+    for run in study.rows.drop_duplicates("run").to_dict("records"):
+        rows = store.Run(Path(str(run["folder"]))).timing()
+        rates = [b["seconds"] / (b["iteration"] - a["iteration"]) for a, b in pairwise(rows)
+                 if b["iteration"] > a["iteration"]]  # fmt: skip
+        if rates:
+            second = median(rates)
+            cost = {"milliseconds": 1e3 * second, "seconds": second * study.iterations}
+            lines.append({key: run[key] for key in keys} | cost)
+    return pd.DataFrame(lines, columns=[*keys, "milliseconds", "seconds"])
+
+
+def responses(study: Study) -> pd.DataFrame:
+    """A line a layer of each probed run: network, seed, layer (from 1), response_std."""
+    found = []
+    for run in (
+        study.rows.drop_duplicates("run").sort_values(["arm", "depth", "seed"]).to_dict("records")
+    ):
+        path = store.Run(Path(str(run["folder"]))).responses
+        if path.exists():
+            network = f"{run['arm']}-{run['depth']}"
+            found.append(pd.read_csv(path).assign(network=network, seed=run["seed"]))
+    columns = ["network", "seed", "layer", "response_std"]
+    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def paper_curves() -> pd.DataFrame:

@@ -1,31 +1,71 @@
 """Draw the paper's figures and tables from run folders: no GPU, no network, no account, no torch.
 
-    python analysis/plot_curves.py [runs/] [--out figures/]
+    python analysis/plot_curves.py [runs/] [--out figures/] [--style paper|modern]
 
-For each study (runs that share data, recipe and numerics): Figure 1, Figure 6 with its overfitting
-panel, error against depth, as PNG and SVG, each with the rows it was drawn from; and the errors
-beside the paper's as Markdown and CSV. It draws what exists and says what trains the rest.
+For each study (runs that share data, recipe and numerics): the paper's figures and those against
+depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's
+as Markdown, CSV and LaTeX. It draws what exists and says what trains the rest.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import depth_figures
 import figures
 import frames
+import matplotlib
+import pandas as pd
+import responses
 import tables
 from frames import Study
+from looks import LOOKS, Look
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from degradation import store
 
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the rows it shows, and whether a study can have it."""
+
+    draw: Callable[[Study, Look], Figure]
+    rows: Callable[[Study], pd.DataFrame]
+    only: str | None = None
+    """The data it belongs to."""
+    never: str | None = None
+    """Data that has another figure instead."""
+
+    def suits(self, study: Study) -> bool:
+        fits = self.only in (None, study.data) and self.never != study.data
+        return fits and not self.rows(study).empty
+
+
+def _rows(study: Study) -> pd.DataFrame:
+    return study.rows
+
+
+def _finals(study: Study) -> pd.DataFrame:
+    return frames.last(study.rows)
+
+
 FIGURES = {
-    "figure1": figures.figure1,
-    "figure6": figures.figure6,
-    "depth": figures.error_against_depth,
+    "figure1": Drawing(figures.figure1, _rows, never="imagenet"),
+    "figure4": Drawing(figures.figure4, _rows, only="imagenet"),
+    "figure6": Drawing(figures.figure6, _rows, never="imagenet"),
+    "figure7": Drawing(responses.figure7, frames.responses),
+    "depth": Drawing(depth_figures.errors, _finals),
+    "gap": Drawing(depth_figures.gap, depth_figures.gaps),
+    "generalisation": Drawing(depth_figures.generalisation, _finals),
+    "speed": Drawing(depth_figures.speed, _rows),
+    "cost": Drawing(depth_figures.cost, frames.timing),
 }
-FORMATS = ("png", "svg")
+FORMATS = ("png", "svg", "pdf")
+# What would date a file: left out of it.
+UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def main() -> int:
@@ -35,6 +75,7 @@ def main() -> int:
     )
     parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where the figures go")
+    parser.add_argument("--style", choices=sorted(LOOKS), default="paper")
     asked = parser.parse_args()
     try:
         studies = frames.studies(asked.runs)
@@ -47,46 +88,51 @@ def main() -> int:
         return 1
     asked.out.mkdir(parents=True, exist_ok=True)
     for study in studies:
-        draw(study, asked.out)
+        draw(study, asked.out, LOOKS[asked.style])
     return 0
 
 
-def draw(study: Study, out: Path) -> None:
+def draw(study: Study, out: Path, look: Look) -> None:
     """Every figure and table of one study, into `out`."""
-    for name, make in tqdm(FIGURES.items(), desc=study.name, disable=None, leave=False):
-        save(make(study), study, out / f"{study.name}-{name}")
+    suffix = "" if look.name == "paper" else f"-{look.name}"
+    drawn = {name: drawing for name, drawing in FIGURES.items() if drawing.suits(study)}
+    for name, drawing in tqdm(drawn.items(), desc=study.name, disable=None, leave=False):
+        stem = f"{study.name}-{name}"
+        drawing.rows(study).to_csv(out / f"{stem}.csv", index=False)
+        save(drawing.draw(study, look), out, f"{stem}{suffix}")
     table = tables.errors(study)
-    text = tables.markdown(table) if len(table) else ""
-    table.to_csv(out / f"{study.name}-errors.csv", index=False)
-    (out / f"{study.name}-errors.md").write_text(text)
-    print(f"{study.name}: {out}/{study.name}-{{{','.join(FIGURES)}}}.{{{','.join(FORMATS)}}}, "
-          f"{out}/{study.name}-errors.{{md,csv}}")  # fmt: skip
-    print(text)
+    for kind, text in tables.FORMATS.items():
+        (out / f"{study.name}-errors.{kind}").write_text(text(table))
+    names, kinds = ",".join(drawn), ",".join(FORMATS)
+    print(f"{study.name}: {out}/{study.name}-{{{names}}}{suffix}.{{{kinds}}}, "
+          f"{out}/{study.name}-errors.{{{','.join(tables.FORMATS)}}}\n")  # fmt: skip
+    print(tables.markdown(table))
     for line in remarks(study):
         print(line)
 
 
-def save(figure: Figure, study: Study, stem: Path) -> None:
-    """The figure in every format, the same bytes each time, and its rows as CSV."""
-    for kind in FORMATS:
-        stem_kind = stem.with_name(f"{stem.name}.{kind}")
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        figure.savefig(stem_kind, metadata=metadata)
-    study.rows.to_csv(stem.with_name(f"{stem.name}.csv"), index=False)
+def save(figure: Figure, out: Path, stem: str) -> None:
+    """The figure in every format, with the same bytes each time."""
+    with matplotlib.rc_context({"svg.hashsalt": stem}):
+        for kind in FORMATS:
+            figure.savefig(out / f"{stem}.{kind}", metadata=UNDATED[kind])
 
 
 def remarks(study: Study) -> list[str]:
     """What is unfinished, diverged or missing, and the command for it."""
     lines = []
-    for name, rows in study.rows.groupby("run"):
-        if (state := rows["state"].iloc[0]) != "done":
-            lines.append(f"{state}: {name} ({rows['iteration'].max()}/{study.iterations})")
-        if not rows["exact"].iloc[0]:
-            lines.append(f"not exact: {name} (see its inexact.jsonl)")
+    runs = pd.concat([study.rows.groupby("run").tail(1), study.idle.assign(iteration=0)])
+    for run in runs.sort_values("run").to_dict("records"):
+        if run["state"] != "done":
+            lines.append(f"{run['state']}: {run['run']} ({run['iteration']}/{study.iterations})")
+        if not run["exact"]:
+            lines.append(f"not exact: {run['run']} (see its inexact.jsonl)")
     for arm, depths in figures.missing(study).items():
         named = ",".join(str(depth) for depth in depths)
         lines.append(f"missing: {arm} {named}; python -m degradation.run -m data={study.data} "
                      f"model={arm} depth={named}")  # fmt: skip
+    if frames.responses(study).empty:
+        lines.append("figure 7: python -m degradation.probe, and this command again")
     return lines
 
 

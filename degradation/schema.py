@@ -117,8 +117,8 @@ def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
 
 def _range(limits: Mapping[str, Any]) -> str:
     low, high = limits["low"], limits["high"]
-    sides = [f"{'above' if limits['open_low'] else 'at least'} {low:g}"] if low > -math.inf else []
-    sides += [f"at most {high:g}"] if high < math.inf else []
+    sides = [f"{'above' if limits['open_low'] else 'at least'} {low}"] if low > -math.inf else []
+    sides += [f"at most {high}"] if high < math.inf else []
     return " and ".join(sides)
 
 

@@ -55,7 +55,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -153,6 +153,8 @@ def is_locked(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
+    except PermissionError:  # another user's, whom we can't ask
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -164,7 +166,10 @@ def is_locked(path: Path) -> bool:
 
 def holder(path: Path) -> str:
     """What the holder of a lock wrote into it."""
-    return path.read_text(errors="replace") or "another process"
+    try:
+        return path.read_text(errors="replace") or "another process"
+    except OSError:
+        return "another user's process"
 
 
 def sha256_of(path: Path) -> str:

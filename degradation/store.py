@@ -9,6 +9,7 @@ checkpoints/       the newest two
 failed.json        why the last process ended early, if it did
 inexact.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
+responses.csv      Figure 7's numbers, where `probe` measured them
 mirror.json        how far W&B has the rows
 lock               held by the process that trains
 """
@@ -46,6 +47,7 @@ class Run:
         self.done_json = folder / "done.json"
         self.mirror_json = folder / "mirror.json"
         self.inexact = folder / "inexact.jsonl"
+        self.responses = folder / "responses.csv"
         self.lock = folder / "lock"
 
     @classmethod
@@ -114,18 +116,23 @@ def whole_lines(path: Path) -> list[str]:
 def curves(folder: str | Path) -> "pd.DataFrame":
     """All rows of all runs below `folder`, one line each, with what identifies the run.
 
-    Columns: those of `describe` (run, data, arm, depth, seed, shortcut, pair, protocol, iterations,
-    drop, state, exact, initial, stream), and those of the rows: iteration, epoch, lr, train_loss,
-    train_error, test_loss, test_error, train_error_clean, …. Errors are in percent. Raises Foreign
-    for a file that can't be read.
+    Columns: those of `describe` (run, data, arm, depth, seed, …), and those of the rows: iteration,
+    epoch, lr, train_loss, train_error, test_loss, test_error, train_error_clean, …. Errors are in
+    percent. Raises Foreign for a file that can't be read.
     """
+    return load(folder)[1]
+
+
+def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """A line a run (the columns of `describe`), and a line a row (see `curves`)."""
     import pandas as pd  # half a second that run and status never need
 
-    lines = []
+    runs, lines = [], []
     for run in runs_in(folder):
         described = describe(run)
+        runs.append(described)
         lines += [described | row for row in run.rows()]
-    return pd.DataFrame(lines)
+    return pd.DataFrame(runs), pd.DataFrame(lines)
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -133,13 +140,15 @@ def describe(run: Run) -> dict[str, Any]:
 
     `pair` is equal for points that differ at most in the shortcut, `protocol` for those of one
     study; `drop` is the first drop's iteration; `initial` and `stream` are the digests of the
-    initial tensors and of the order of the pictures.
+    initial tensors and of the order of the pictures; `device` is what the last process ran on.
     """
     point = run.point()
     starts = list(_parsed(run.starts))
-    digests = starts[-1]["digests"] if starts else {}
+    start = starts[-1] if starts else {}
+    digests, fingerprint = start.get("digests", {}), start.get("fingerprint", {})
     return {
         "run": run.name,
+        "folder": str(run.folder),
         "data": point.data.name,
         "arm": point.arm,
         "depth": point.depth,
@@ -153,6 +162,8 @@ def describe(run: Run) -> dict[str, Any]:
         "exact": not run.inexact.exists(),
         "initial": digests.get("initial"),
         "stream": digests.get("stream"),
+        "device": fingerprint.get("gpu") or fingerprint.get("device"),
+        "commit": start.get("commit"),
     }
 
 

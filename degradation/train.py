@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from degradation import checkpoint, optim
+from degradation import checkpoint, network, optim
 from degradation.data.batches import Exam, Stream
+from degradation.data.pictures import Pictures
 from degradation.recorder import Recorder
 from degradation.spec import Point
 from degradation.step import FINE, Meters, forward, training_step
@@ -87,6 +88,22 @@ class State:
             tensor.copy_(tensors[name])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
         self.warmup_end = meta["warmup_end"]
+
+
+def fresh(point: Point, pictures: Pictures, device: torch.device) -> State:
+    """The state before the first iteration."""
+    channels = pictures.train.pictures.shape[-1]
+    net = network.build(
+        point.model, point.depth, channels, pictures.classes, point.seed, point.recipe.init
+    )
+    channels_last = point.numerics.layout == "channels_last"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
+    return State(
+        net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
+        warmup_end=warmup_end,
+    )  # fmt: skip
 
 
 @dataclass

@@ -21,7 +21,6 @@ from degradation import (
     checkpoint,
     machine,
     network,
-    optim,
     provenance,
     schema,
     screen,
@@ -30,12 +29,10 @@ from degradation import (
 )
 from degradation import data as sources
 from degradation.data.batches import Exam, Stream
-from degradation.data.pictures import Pictures
 from degradation.recorder import Recorder, mark_inexact
 from degradation.signals import Stop, end_with_parent
-from degradation.step import Meters
 from degradation.store import Run, whole_lines
-from degradation.train import Session, State, Stopped, train
+from degradation.train import Session, State, Stopped, fresh, train
 
 log = logging.getLogger("degradation")
 
@@ -124,22 +121,6 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
         point, run, state, stream,
         {name: Exam(split, pictures, device) for name, split in exams.items() if len(split)},
         recorder, fingerprint, stop,
-    )  # fmt: skip
-
-
-def fresh(point: spec.Point, pictures: Pictures, device: torch.device) -> State:
-    """The state before the first iteration."""
-    channels = pictures.train.pictures.shape[-1]
-    net = network.build(
-        point.model, point.depth, channels, pictures.classes, point.seed, point.recipe.init
-    )
-    channels_last = point.numerics.layout == "channels_last"
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
-    return State(
-        net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
-        warmup_end=warmup_end,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What all tests share: one torch thread, small settings, and points to train on in moments."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,11 @@ def machine(tmp_path: Path) -> spec.Machine:
         device="cpu", threads=1, runs=str(tmp_path / "runs"), progress="none", resume="exact",
         wandb="disabled", wandb_project="test", wandb_entity=None,
     )  # fmt: skip
+
+
+@pytest.fixture
+def settings(machine: spec.Machine) -> spec.Settings:
+    """What a command line would set for `small()` on `machine`."""
+    point = small()
+    parts = {f.name: getattr(point, f.name) for f in dataclasses.fields(point)}
+    return spec.Settings(**parts, machine=machine, study="test")

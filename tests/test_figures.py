@@ -4,16 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
-import pandas as pd
-import pytest
-from matplotlib.figure import Figure
-
+import depth_figures
 import figures
 import frames
+import pandas as pd
 import plot_curves
+import pytest
 import tables
+from looks import LOOKS, MODERN, PAPER, Look
+from matplotlib.figure import Figure
+
 from degradation import storage
 from degradation.places import TOP
 from degradation.store import Run
@@ -26,8 +29,13 @@ def rows_of(errors: Iterator[tuple[int, float, float]]) -> list[dict[str, float]
 def add(runs: Path, point, rows: list[dict[str, float]], outcome: str | None = "done") -> Run:
     run = Run.of(point, runs)
     run.create(point)
+    digests = {"initial": f"i{point.depth}{point.seed}", "stream": f"s{point.seed}"}
+    start = {"digests": digests, "fingerprint": {"device": "cpu"}}
+    storage.append_line(run.starts, json.dumps(start))
     for row in rows:
         storage.append_line(run.curves, json.dumps(row))
+        timing = {"iteration": row["iteration"], "seconds": row["iteration"] * 0.5}
+        storage.append_line(run.timing_jsonl, json.dumps(timing))
     if outcome:
         storage.write_json(run.done_json, {"outcome": outcome, "iteration": rows[-1]["iteration"]})
     return run
@@ -59,7 +67,7 @@ def texts(figure: Figure) -> str:
 
 def test_figure_1_shows_every_seed_and_their_mean(runs: Path) -> None:
     (study,) = frames.studies(runs)
-    figure = figures.figure1(study)
+    figure = figures.figure1(study, PAPER)
     training = lines(figure, 0)
     assert len(training) == 6  # two depths: two seeds and a mean each
     assert training[0] == [24, 22, 20, 19, 16]
@@ -69,7 +77,7 @@ def test_figure_1_shows_every_seed_and_their_mean(runs: Path) -> None:
 
 def test_figure_6_has_training_dashed_and_test_bold(runs: Path) -> None:
     (study,) = frames.studies(runs)
-    for axis in figures.figure6(study).axes:
+    for axis in figures.figure6(study, PAPER).axes:
         styles = {line.get_linestyle() for line in axis.lines}
         assert styles == {"--", "-"}
         widths = {s: max(x.get_linewidth() for x in axis.lines if x.get_linestyle() == s)
@@ -79,7 +87,7 @@ def test_figure_6_has_training_dashed_and_test_bold(runs: Path) -> None:
 
 def test_depth_figure_has_a_dot_a_seed(runs: Path) -> None:
     (study,) = frames.studies(runs)
-    figure = figures.error_against_depth(study)
+    figure = depth_figures.errors(study, PAPER)
     assert [16, 17, 28, 29] in [
         sorted(y) for y in lines(figure, 0)
     ]  # plain, training: both seeds at both depths
@@ -98,7 +106,7 @@ def test_unfinished_diverged_and_missing_are_marked(runs: Path, small) -> None:
     add(runs, small(depth=20), rows_of((i, 60.0, 60.0) for i in (4, 6)), "diverged")
     add(runs, small(depth=26), rows_of((i, 70.0, 70.0) for i in (4,)), None)
     (study,) = frames.studies(runs)
-    markers = {line.get_marker() for line in figures.figure6(study).axes[0].lines}
+    markers = {line.get_marker() for line in figures.figure6(study, PAPER).axes[0].lines}
     assert {"x", "o"} <= markers
     remarks = "\n".join(plot_curves.remarks(study))
     assert "diverged: digits-plain-20-s0" in remarks
@@ -128,7 +136,7 @@ def paper_study(small, runs: Path) -> frames.Study:
 
 def test_on_the_papers_data_its_curves_are_ghosts(small, tmp_path: Path) -> None:
     study = paper_study(small, tmp_path)
-    figure = figures.figure1(study)
+    figure = figures.figure1(study, PAPER)
     ghosts = [line for line in figure.axes[1].lines if line.get_alpha() == 0.3]
     curves = frames.paper_curves()
     theirs = curves[(curves["panel"] == "left") & (curves["network"] == "plain-56")
@@ -139,7 +147,7 @@ def test_on_the_papers_data_its_curves_are_ghosts(small, tmp_path: Path) -> None
 
 
 def test_what_lies_above_the_frame_is_named_with_its_value(small, tmp_path: Path) -> None:
-    assert "↑ plain-110: 80.0 %" in texts(figures.figure6(paper_study(small, tmp_path)))
+    assert "↑ plain-110: 80.0 %" in texts(figures.figure6(paper_study(small, tmp_path), PAPER))
 
 
 def test_the_table_is_beside_the_papers(small, tmp_path: Path) -> None:
@@ -147,7 +155,7 @@ def test_the_table_is_beside_the_papers(small, tmp_path: Path) -> None:
     row = table[(table["network"] == "plain-20") & (table["quantity"] == "test_error")].iloc[0]
     assert (row["ours"], row["paper"], row["n"]) == (9.0, 9.69, 1)
     assert row["difference"] == pytest.approx(-0.69)
-    assert "| plain-20 | 1 | 8.00 (paper: 1.44) | 9.00 (paper: 9.69) |" in tables.markdown(table)
+    assert "| plain-20 | 1 | 8.00 (paper: 1.44)* | 9.00 (paper: 9.69)* |" in tables.markdown(table)
 
 
 def test_before_the_drop_is_the_mean_of_its_last_rows(small, tmp_path: Path) -> None:
@@ -171,8 +179,9 @@ def test_the_command_draws_the_same_bytes_twice(runs: Path, tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / x).iterdir()} for x in ("one", "two"))
     assert one == two
-    names = {f"digits-{figure}.{kind}" for figure in ("figure1", "figure6", "depth")
-             for kind in ("png", "svg", "csv")} | {"digits-errors.md", "digits-errors.csv"}  # fmt: skip
+    drawn = ("figure1", "figure6", "depth", "gap", "generalisation", "speed")
+    names = {f"digits-{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf", "csv")}
+    names |= {f"digits-errors.{kind}" for kind in ("md", "csv", "tex")}
     assert names <= set(one)
     assert len(pd.read_csv(tmp_path / "one/digits-figure1.csv")) == 40
     assert "| plain-14 | 2 | 28.50 ± 0.71 |" in done.stdout
@@ -192,3 +201,104 @@ def test_a_damaged_file_is_named(runs: Path, tmp_path: Path) -> None:
     assert str(victim.relative_to(tmp_path)) in done.stderr
     assert "line 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_gap_is_paired_by_seed(runs: Path) -> None:
+    (study,) = frames.studies(runs)
+    gaps = depth_figures.gaps(study).sort_values(["depth", "seed"])
+    assert list(gaps["train_error"]) == [8, 8, 14, 14]  # twice the depth less the depth
+    assert [8, 14] in lines(depth_figures.gap(study, PAPER), 0)
+
+
+def test_a_pair_whose_digests_differ_is_not_in_the_gap(runs: Path) -> None:
+    victim = next(runs.glob("digits-plain-8-s1-*/starts.jsonl"))
+    victim.write_text(victim.read_text().replace("s1", "another"))
+    (study,) = frames.studies(runs)
+    assert len(depth_figures.gaps(study)) == 3
+
+
+def test_generalisation_is_test_less_training(runs: Path) -> None:
+    (study,) = frames.studies(runs)
+    shown = lines(depth_figures.generalisation(study, PAPER), 0)[:-1]  # the last one is zero
+    assert {v for values in shown for v in values if v == v} == {1.0}
+
+
+def test_speed_counts_those_that_never_got_there(runs: Path) -> None:
+    (study,) = frames.studies(runs)
+    figure = depth_figures.speed(study, PAPER)
+    fifty, twenty = figure.axes[1], figure.axes[2]
+    assert [t.get_text() for t in fifty.texts] == []
+    first = frames.first_below(study.rows, 20).set_index("run")["iteration"]
+    assert first[next(r for r in first.index if "plain-8-s0" in r)] == 9
+    assert "never: 2 of 2" in [t.get_text() for t in twenty.texts]
+
+
+def test_cost_is_measured_without_evaluation(runs: Path) -> None:
+    (study,) = frames.studies(runs)
+    timing = frames.timing(study)
+    # rows 4 to 6 took 6 · 0.5 s for 2 iterations, and so on: 1.5, 2.0, 4.5, 2.0 s an iteration
+    assert set(timing["milliseconds"]) == {2_000}
+    assert set(timing["seconds"]) == {24}
+    assert figure_labels(depth_figures.cost(study, PAPER))[1] == "seconds a point"
+
+
+def figure_labels(figure: Figure) -> list[str]:
+    return [axis.get_ylabel() for axis in figure.axes]
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_every_figure_draws_in_every_look(runs: Path, look: Look) -> None:
+    (study,) = frames.studies(runs)
+    for drawing in plot_curves.FIGURES.values():
+        if drawing.suits(study):
+            assert drawing.draw(study, look).axes
+
+
+def test_the_modern_look_names_curves_at_their_ends_and_draws_bands(runs: Path, small) -> None:
+    for depth in (8, 14):
+        add(runs, small(depth=depth, seed=2), rows_of((i, 30.0, 31.0) for i in (4, 6, 8, 9, 12)))
+    (study,) = frames.studies(runs)
+    panel = figures.figure6(study, MODERN).axes[0]
+    assert panel.get_legend() is None
+    assert {t.get_text() for t in panel.texts} == {"plain-8", "plain-14"}
+    assert len(panel.collections) == 4  # two depths, training and test
+    assert not figures.figure6(study, PAPER).axes[0].collections
+
+
+def test_names_at_the_ends_keep_apart() -> None:
+    moved = figures.apart({20: 0.50, 32: 0.51, 44: 0.99, 56: 0.98}, gap=0.1)
+    places = sorted(moved.values())
+    assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(places))
+    assert max(places) <= 1
+    assert moved[20] < moved[32] < moved[56] < moved[44]
+
+
+def test_a_run_that_diverged_before_its_first_row_is_named(runs: Path, small) -> None:
+    run = Run.of(small(depth=20), runs)
+    run.create(small(depth=20))
+    storage.write_json(run.done_json, {"outcome": "diverged", "iteration": 1})
+    (study,) = frames.studies(runs)
+    assert "diverged: digits-plain-20-s0" in "\n".join(plot_curves.remarks(study))
+
+
+def test_figure_4_has_the_papers_curves_and_limits() -> None:
+    rows = pd.DataFrame([
+        {"run": f"{arm}{depth}", "arm": arm, "depth": depth, "seed": 0, "iteration": iteration,
+         "iterations": 600_000, "state": "done", "train_error": 40.0, "test_error": 35.0}
+        for arm in ("plain", "residual") for depth in (18, 34) for iteration in (5_000, 600_000)
+    ])  # fmt: skip
+    study = frames.Study("imagenet", "imagenet", rows)
+    figure = figures.figure4(study, PAPER)
+    assert [axis.get_ylim() for axis in figure.axes] == [(20, 63), (20, 63)]
+    ghosts = [line for line in figure.axes[1].lines if line.get_alpha() == 0.3]
+    assert sorted(len(line.get_xdata()) for line in ghosts) == [102, 104, 108, 108]
+
+
+def test_figure_7_has_the_layers_in_order_and_sorted(runs: Path) -> None:
+    for folder in runs.glob("digits-plain-8-*"):
+        text = "layer,name,response_std\n1,norm,2.0\n2,a,1.0\n3,b,3.0\n"
+        (folder / "responses.csv").write_text(text)
+    (study,) = frames.studies(runs)
+    figure = plot_curves.FIGURES["figure7"].draw(study, PAPER)
+    assert lines(figure, 0) == [[2.0, 1.0, 3.0]]
+    assert lines(figure, 1) == [[3.0, 2.0, 1.0]]

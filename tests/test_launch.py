@@ -27,13 +27,6 @@ def handlers(monkeypatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.fixture
-def settings(small, machine) -> Settings:
-    point = small()
-    return Settings(point.model, point.data, point.recipe, point.numerics, machine,
-                    point.depth, point.seed, "test")  # fmt: skip
-
-
 def run_with(monkeypatch, settings: Settings, code: str) -> Run:
     """Let a stub take the worker's place; it finds the run's folder in `folder`."""
     run = Run.of(settings.point, settings.machine.runs)

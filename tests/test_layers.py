@@ -18,7 +18,7 @@ LEVELS = [
     {"data.cifar10", "data.batches"},
     {"data", "step", "recorder", "mirror"},
     {"train", "launch", "study"},
-    {"worker", "status"},
+    {"worker", "status", "probe"},
     {"run"},
 ]
 MODULES = {

@@ -38,11 +38,14 @@ def double(monkeypatch) -> Double:
     return made
 
 
-@pytest.fixture
-def settings(small, machine) -> Settings:
-    point = small()
-    return Settings(point.model, point.data, point.recipe, point.numerics,
-                    dataclasses.replace(machine, wandb="auto"), point.depth, point.seed, "test")  # fmt: skip
+@pytest.fixture(name="settings")
+def _settings(settings: Settings) -> Settings:
+    return with_mode(settings, "auto")
+
+
+def with_mode(settings: Settings, mode: str) -> Settings:
+    machine = dataclasses.replace(settings.machine, wandb=mode)
+    return dataclasses.replace(settings, machine=machine)
 
 
 @pytest.fixture

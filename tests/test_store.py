@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from degradation import spec, storage, store
+from degradation import storage, store
 from degradation.store import Foreign, Run
 
 
@@ -74,5 +74,3 @@ def test_folders_of_others_are_passed_over(run: Run) -> None:
     (run.folder.parent / "wandb").mkdir()
     (run.folder.parent / "notes.txt").touch()
     assert [r.name for r in store.runs_in(run.folder.parent)] == [run.name]
-    assert run.point() == spec.Point(**{k: getattr(run.point(), k) for k in
-                                        ("model", "data", "recipe", "numerics", "depth", "seed")})  # fmt: skip

@@ -32,7 +32,8 @@ def test_the_data_chooses_its_recipe() -> None:
 
 def test_a_study_by_name_needs_no_flag_and_takes_other_axes() -> None:
     assert points("+sweeps=quickstart") == [
-        "digits-plain-56-s0", "digits-residual-56-s0", "digits-plain-20-s0", "digits-residual-20-s0",
+        "digits-plain-56-s0", "digits-residual-56-s0",
+        "digits-plain-20-s0", "digits-residual-20-s0",
     ]  # fmt: skip
     assert points("+sweeps=quickstart", "depth=8", "seed=1,2")[-1] == "digits-residual-8-s2"
     assert len(points("+sweeps=seeds")) == 20

@@ -95,7 +95,7 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
     return members
 
 
-_REMEDY = "remove the file and run again to download it anew"
+_REMEDY = f"remove it (and the folder {FOLDER}, if there is one) to download the archive anew"
 
 
 def _verified(path: Path, name: str, content: bytes) -> bytes:

@@ -1,0 +1,140 @@
+"""Which pictures, cropped and flipped how: a pure function of seed and position, pinned.
+
+A pin that changes here means that a run can't be gone on with, nor a result be repeated.
+"""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from degradation.data.order import Table, batch_table, epoch_table
+
+N = 100
+
+
+def assert_equal(a: Table, b: Table) -> None:
+    for one, other in zip(a.columns, b.columns, strict=True):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
+
+
+def chi_square(values: NDArray[np.int64], bins: int) -> float:
+    """Sum of (observed - expected)² / expected over equally likely 0 to bins-1."""
+    observed = np.bincount(values, minlength=bins)
+    expected = len(values) / bins
+    return float(((observed - expected) ** 2 / expected).sum())
+
+
+def test_pinned_first_positions() -> None:
+    table = epoch_table(seed=0, epoch=0, pictures=50_000, pad=4, flip=True).rows(0, 8)
+    assert table.index.tolist() == [23686, 34770, 17, 24313, 19349, 19274, 9940, 10674]
+    assert table.top.tolist() == [7, 2, 7, 4, 8, 4, 4, 0]
+    assert table.left.tolist() == [7, 0, 3, 7, 2, 0, 3, 6]
+    assert table.flip.tolist() == [False, True, False, True, False, True, False, False]
+
+
+def test_pinned_positions_of_another_seed_and_epoch() -> None:
+    table = epoch_table(seed=3, epoch=41, pictures=1438, pad=1, flip=True).rows(0, 4)
+    assert table.index.tolist() == [489, 400, 429, 1423]
+    assert table.top.tolist() == [1, 0, 1, 2]
+    assert table.left.tolist() == [2, 1, 1, 1]
+    assert table.flip.tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 1000])
+@pytest.mark.parametrize("pictures", [1, 2, N, 1438, 50_000])
+def test_an_epoch_is_a_permutation(pictures: int, epoch: int) -> None:
+    table = epoch_table(0, epoch, pictures, 4, True)
+    assert np.array_equal(np.sort(table.index), np.arange(pictures))
+    assert [len(column) for column in table.columns] == [pictures] * 4
+    assert [c.dtype for c in table.columns] == [np.int64, np.int64, np.int64, np.bool_]
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, N, 3 * N + 1])
+def test_batches_are_the_epochs_one_after_the_other(size: int) -> None:
+    epochs = [epoch_table(0, epoch, N, 2, True) for epoch in range(7)]
+    stream = Table(*(np.concatenate(c) for c in zip(*(e.columns for e in epochs), strict=True)))
+    for start in range(0, 7 * N - size + 1, size):
+        batch = batch_table(0, start, size, N, 2, True)
+        assert_equal(batch, stream.rows(start, start + size))
+
+
+def test_a_batch_across_two_epochs_goes_on_with_the_next() -> None:
+    batch = batch_table(0, N - 3, 8, N, 2, True)
+    assert_equal(batch.rows(0, 3), epoch_table(0, 0, N, 2, True).rows(N - 3, N))
+    assert_equal(batch.rows(3, 8), epoch_table(0, 1, N, 2, True).rows(0, 5))
+
+
+def test_the_stream_does_not_depend_on_what_was_asked_before() -> None:
+    starts = list(range(0, 10 * N, 33))
+    forwards = [batch_table(5, start, 33, N, 2, True) for start in starts]
+    for start, wanted in reversed(list(zip(starts, forwards, strict=True))):
+        epoch_table.cache_clear()
+        assert_equal(batch_table(5, start, 33, N, 2, True), wanted)
+
+
+def test_what_a_caller_writes_into_a_batch_changes_no_later_one() -> None:
+    first = batch_table(0, 0, 10, N, 2, True)
+    wanted = first.index.copy()
+    first.index[:] = -1
+    assert np.array_equal(batch_table(0, 0, 10, N, 2, True).index, wanted)
+
+
+def test_every_column_differs_by_seed_and_by_epoch() -> None:
+    tables = [epoch_table(*key, N, 2, True) for key in ((0, 0), (0, 1), (1, 0), (1, 1), (11, 0))]
+    for i in range(4):
+        assert len({table.columns[i].tobytes() for table in tables}) == len(tables)
+
+
+def test_order_and_flips_do_not_depend_on_pad_nor_the_order_on_flip() -> None:
+    a, b = epoch_table(0, 0, N, 0, True), epoch_table(0, 0, N, 4, True)
+    assert np.array_equal(a.index, b.index) and np.array_equal(a.flip, b.flip)
+    assert np.array_equal(epoch_table(0, 0, N, 4, False).index, b.index)
+
+
+# Quantiles of the chi-square distribution at 0.9999: 2 degrees of freedom 18.4, 8 31.8, 80 136.
+@pytest.mark.parametrize(("pad", "bound"), [(1, 18.4), (4, 31.8)])
+def test_corners_are_uniform(pad: int, bound: float) -> None:
+    side = 2 * pad + 1
+    table = epoch_table(0, 0, 50_000, pad, True)
+    for column in (table.top, table.left):
+        assert column.min() == 0 and column.max() == 2 * pad
+        assert chi_square(column, side) < bound
+
+
+def test_top_left_and_flip_are_independent() -> None:
+    table = epoch_table(0, 0, 50_000, 4, True)
+    assert chi_square(9 * table.top + table.left, 81) < 136
+    assert chi_square(2 * table.top + table.flip, 18) < 45  # 17 degrees of freedom
+
+
+def test_without_padding_the_corner_is_0() -> None:
+    table = epoch_table(0, 0, N, 0, True)
+    assert not table.top.any() and not table.left.any()
+
+
+def test_half_are_flipped() -> None:
+    flipped = epoch_table(0, 0, 50_000, 4, True).flip.sum()
+    assert abs(flipped - 25_000) < 4 * (50_000 / 4) ** 0.5
+
+
+def test_flip_false_never_flips() -> None:
+    assert not any(epoch_table(0, epoch, 1000, 4, False).flip.any() for epoch in range(10))
+
+
+def test_nothing_global_matters_or_is_touched() -> None:
+    def drawn() -> Table:
+        epoch_table.cache_clear()
+        return batch_table(0, 0, 2 * N, N, 4, True)
+
+    np.random.seed(1)
+    torch.manual_seed(1)
+    first = drawn()
+    after = np.random.random(), torch.rand(1).item()
+    np.random.seed(1)
+    torch.manual_seed(1)
+    assert (np.random.random(), torch.rand(1).item()) == after
+    np.random.seed(2)
+    torch.manual_seed(2)
+    assert_equal(drawn(), first)

@@ -1,0 +1,312 @@
+"""Whole files or none, lines in one write, and locks that end with their process."""
+
+import errno
+import fcntl
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from degradation import storage
+
+OLD, NEW = b"old\n", b"new content\n" * 1000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file that holds OLD, alone in its folder."""
+    path = tmp_path / "file"
+    storage.write_atomically(path, OLD)
+    return path
+
+
+def assert_untouched(path: Path) -> None:
+    assert path.read_bytes() == OLD
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_write_makes_and_replaces(path: Path) -> None:
+    storage.write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+    storage.write_atomically(path, b"")
+    assert path.read_bytes() == b""
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(
+    ("owner", "operation"),
+    [(os, "posix_fallocate"), (os, "write"), (os, "fsync"), (Path, "replace")],
+)
+def test_whatever_fails_the_old_content_stays(
+    path: Path, owner: Any, operation: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, operation, fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            storage.write_atomically(path, NEW)
+    assert_untouched(path)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_content(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def half(descriptor: int, content: memoryview) -> int:
+        if len(content) < len(NEW):
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, content[: len(content) // 2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        with pytest.raises(OSError, match="full"):
+            storage.write_atomically(path, NEW)
+    assert_untouched(path)
+
+
+def test_an_interrupt_leaves_the_old_content(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            storage.write_atomically(path, NEW)
+    assert_untouched(path)
+
+
+def test_a_folder_that_cannot_be_synced_is_told_and_the_file_is_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, "folder")
+
+    monkeypatch.setattr(storage, "sync_folder", fail)
+    with pytest.raises(OSError, match="folder"):
+        storage.write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS])
+def test_a_file_system_without_fallocate_will_do(
+    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: int) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    storage.write_atomically(path, NEW)
+    assert path.read_bytes() == NEW
+
+
+def test_short_writes_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:7]))
+    storage.write_atomically(path, b"a line of more than seven bytes")
+    assert path.read_bytes() == b"a line of more than seven bytes"
+
+
+LIMITED = """
+import os, resource, signal, sys
+from pathlib import Path
+from degradation import storage
+def unsupported(*_): raise OSError(95, "not here")
+if sys.argv[2] == "write":
+    os.posix_fallocate = unsupported
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    storage.write_atomically(Path(sys.argv[1]), b"x" * 5000)
+except OSError as error:
+    print(error.errno)
+"""
+
+
+@pytest.mark.parametrize("operation", ["fallocate", "write"])
+def test_a_file_beyond_the_limit_leaves_the_old_content(path: Path, operation: str) -> None:
+    command = [sys.executable, "-c", LIMITED, str(path), operation]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == errno.EFBIG
+    assert_untouched(path)
+
+
+def test_json_round_trip(path: Path) -> None:
+    value = {"é": [1, 0.1, None, True], "b": {"c": "×"}}
+    storage.write_json(path, value)
+    assert storage.read_json(path) == value
+    assert "é" in path.read_text(encoding="utf-8")
+
+
+def test_json_refuses_nan(path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.write_json(path, {"a": math.nan})
+    assert_untouched(path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"{} {}"])
+def test_read_json_names_the_file_it_cannot_read(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{path}: "):
+        storage.read_json(path)
+
+
+def test_read_json_of_no_file_is_none(tmp_path: Path) -> None:
+    assert storage.read_json(tmp_path / "none") is None
+
+
+def test_a_line_is_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, calls = os.write, []
+
+    def counted(descriptor: int, content: memoryview) -> int:
+        calls.append(bytes(content))
+        return write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", counted)
+    for line in ("first", "é" * 5000):
+        storage.append_line(path, line)
+    assert calls == [b"first\n", "é".encode() * 5000 + b"\n"]
+    assert path.read_bytes() == OLD + b"".join(calls)
+
+
+def test_append_makes_the_file(tmp_path: Path) -> None:
+    storage.append_line(tmp_path / "new", json.dumps({"a": 1}))
+    assert (tmp_path / "new").read_text() == '{"a": 1}\n'
+
+
+def test_truncate_move_remove(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(b"in the way")
+    storage.truncate(path, 2)
+    storage.move(path, other)
+    assert other.read_bytes() == OLD[:2] and not path.exists()
+    storage.remove(other)
+    storage.remove(other)
+    assert not other.exists()
+
+
+def test_sha256_of(path: Path) -> None:
+    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert storage.sha256_of(path) == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_modes(tmp_path: Path) -> None:
+    storage.write_atomically(tmp_path / "file", NEW)
+    storage.append_line(tmp_path / "lines", "a")
+    with storage.lock(tmp_path / "lock"):
+        pass
+    modes = {p.name: oct(p.stat().st_mode & 0o7777) for p in tmp_path.iterdir()}
+    assert modes == {"file": "0o644", "lines": "0o644", "lock": "0o600"}
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from degradation import storage
+with storage.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+    Path(sys.argv[1] + ".done").touch()
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[Path, "subprocess.Popen[str]"]]:
+    """A lock, and the process that holds it until it reads a line."""
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield path, process
+        process.kill()
+
+
+def test_a_lock_that_another_process_holds_names_it(
+    held: tuple[Path, "subprocess.Popen[str]"],
+) -> None:
+    path, process = held
+    wanted = rf"^{path.parent} is in use by pid {process.pid} on \S+ since \d{{4}}-"
+    with pytest.raises(storage.Busy, match=wanted), storage.lock(path):
+        raise AssertionError("two hold it")
+    assert storage.is_locked(path)
+    assert storage.holder(path).startswith(f"pid {process.pid} on ")
+
+
+def test_a_lock_is_free_at_once_when_its_holder_is_killed(
+    held: tuple[Path, "subprocess.Popen[str]"],
+) -> None:
+    path, process = held
+    process.kill()
+    process.wait()
+    assert not storage.is_locked(path)
+    with storage.lock(path):
+        assert storage.holder(path).startswith(f"pid {os.getpid()} on ")
+
+
+def test_a_lock_can_be_waited_for(held: tuple[Path, "subprocess.Popen[str]"]) -> None:
+    path, process = held
+    assert process.stdin is not None
+    timer = threading.Timer(0.6, lambda: print(file=process.stdin, flush=True))
+    timer.start()  # later than a lock that may not wait would give up
+    with storage.lock(path, wait=True):
+        assert path.with_name("lock.done").exists()
+    timer.join()
+
+
+def test_is_locked(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not storage.is_locked(path)
+    assert not path.exists()
+    with storage.lock(path):
+        assert storage.is_locked(path)
+    assert not storage.is_locked(path)
+
+
+def test_a_lock_ends_with_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), storage.lock(tmp_path / "lock"):
+        raise KeyError
+    assert not storage.is_locked(tmp_path / "lock")
+
+
+def test_a_look_at_the_lock_does_not_keep_anyone_out(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as `is_locked` does, for a moment
+    timer = threading.Timer(0.02, os.close, [descriptor])
+    timer.start()
+    with storage.lock(path):
+        assert storage.is_locked(path)
+    timer.join()
+
+
+def test_the_holder_of_a_new_lock_writes_over_a_longer_text(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("x" * 500)
+    with storage.lock(path):
+        assert "x" * 10 not in storage.holder(path)
+    path.write_text("")
+    assert storage.holder(path) == "another process"
