@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 LABELS = {"train_error": "training error (%)", "test_error": "test error (%)"}
+ON_WHITE = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.0}  # over curves
 BAND_SEEDS = 3  # of two seeds a t band is wider than the figure
 
 
@@ -98,7 +99,8 @@ def _arms(
             _networks(axis, study, panel, panel.depths_of(study), both, look, limit)
             axis.set_title(title)
             axis.set_ylabel("error (%)")
-        figure.supxlabel(key, fontsize="small", x=0.99, ha="right")
+        ghosts = "    faint: the paper's" if study.as_the_paper else ""
+        figure.supxlabel(key + ghosts, fontsize="small", x=0.99, ha="right")
     return figure
 
 
@@ -146,8 +148,9 @@ def _networks(
                    for d in there]  # fmt: skip
         axis.legend(handles=handles, loc="best")
     if absent := [f"{panel.arm}-{depth}" for depth in depths if depth not in there]:
-        axis.text(0.02, 0.02, f"not trained: {', '.join(absent)}", transform=axis.transAxes,
-                  fontsize="x-small", color="0.4")  # fmt: skip
+        note = f"not trained: {', '.join(absent)}"
+        axis.text(0.02, 0.02, note, transform=axis.transAxes, fontsize="x-small", color="0.4",
+                  bbox=ON_WHITE)  # fmt: skip
 
 
 def _curves(
@@ -204,15 +207,16 @@ def _name_those_outside(
     for depth in depths:
         end = _end(study.network(arm, depth), quantity)
         if end is not None and end > axis.get_ylim()[1]:
-            notes.append((depth, f"↑ {arm}-{depth}: {end:.1f} %"))
+            so_far = "" if set(study.network(arm, depth)["state"]) == {"done"} else " so far"
+            notes.append((depth, f"↑ {arm}-{depth}: {end:.1f} %{so_far}"))
     notes += [
         (run["depth"], f"× {arm}-{run['depth']} diverged before its first row")
         for run in study.idle.to_dict("records")
         if run["arm"] == arm and run["depth"] in depths and run["state"] == "diverged"
     ]
     for line, (depth, note) in enumerate(notes):
-        axis.text(0.02, 0.97 - 0.07 * line, note, transform=axis.transAxes, fontsize="small",
-                  va="top", color=look.colour(depth))  # fmt: skip
+        axis.text(0.02, 0.97 - 0.08 * line, note, transform=axis.transAxes, fontsize="small",
+                  va="top", color=look.colour(depth), bbox=ON_WHITE)  # fmt: skip
 
 
 def _name_at_the_end(
