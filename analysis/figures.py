@@ -2,8 +2,8 @@
 
 Dashed is training, bold is test, a colour a depth. Thin lines are single seeds, the strong line is
 their mean, faint ones are the paper's own curves, where the study has its data and length. A curve
-that is not finished ends in a dot, one that diverged in a cross; one above the frame is named at
-its edge with its value; what was not trained is named in its panel.
+that is not finished ends in a dot, one that diverged in a cross; the legend gives the value of one
+that ends above the frame, and says what was not trained.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 LABELS = {"train_error": "training error (%)", "test_error": "test error (%)"}
-ON_WHITE = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.0}  # over curves
 BAND_SEEDS = 3  # of two seeds a t band is wider than the figure
 
 
@@ -139,18 +138,29 @@ def _networks(
             _curves(axis, study, panel.arm, depth, quantity, line, look.bands)
     _frame(axis, study, limits)
     headline = list(quantities)[-1]
-    _name_those_outside(axis, study, panel.arm, depths, headline, look)
-    there = [depth for depth in depths if depth in study.depths(panel.arm)]
+    notes = {d: _note(axis, study, panel.arm, d, headline) for d in depths}
     if look.direct_labels:
-        _name_at_the_end(axis, study, panel.arm, there, headline, look)
-    else:
-        handles = [Line2D([], [], color=look.colour(d), linewidth=2, label=f"{panel.arm}-{d}")
-                   for d in there]  # fmt: skip
+        named = [depth for depth, note in notes.items() if not note]
+        _name_at_the_end(axis, study, panel.arm, named, headline, look)
+        notes = {depth: note for depth, note in notes.items() if note}
+    handles = [
+        Line2D([], [], color=look.colour(depth), linewidth=2, label=f"{panel.arm}-{depth}{note}",
+               alpha=1 if depth in study.depths(panel.arm) else 0.3)
+        for depth, note in notes.items()
+    ]  # fmt: skip
+    if handles:
         axis.legend(handles=handles, loc="best")
-    if absent := [f"{panel.arm}-{depth}" for depth in depths if depth not in there]:
-        note = f"not trained: {', '.join(absent)}"
-        axis.text(0.02, 0.02, note, transform=axis.transAxes, fontsize="x-small", color="0.4",
-                  bbox=ON_WHITE)  # fmt: skip
+
+
+def _note(axis: Axes, study: Study, arm: str, depth: int, quantity: str) -> str:
+    """What a panel can't show of a network: its end above the frame, or that there is none."""
+    own = study.network(arm, depth)
+    if own.empty:
+        idle = study.idle.to_dict("records")
+        states = {run["state"] for run in idle if (run["arm"], run["depth"]) == (arm, depth)}
+        return ", diverged before its first row" if "diverged" in states else ", not trained"
+    end, so_far = _end(own, quantity), "" if set(own["state"]) == {"done"} else " so far"
+    return f" ↑ {end:.1f} %{so_far}" if end > axis.get_ylim()[1] else ""
 
 
 def _curves(
@@ -199,34 +209,14 @@ def _frame(axis: Axes, study: Study, limits: Frame) -> None:
     axis.set_xlabel("iteration" if study.scale == 1 else "iter. (1e4)")
 
 
-def _name_those_outside(
-    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, look: Look
-) -> None:
-    """Name, at the upper edge, what ends above the frame or diverged before its first row."""
-    notes = []
-    for depth in depths:
-        end = _end(study.network(arm, depth), quantity)
-        if end is not None and end > axis.get_ylim()[1]:
-            so_far = "" if set(study.network(arm, depth)["state"]) == {"done"} else " so far"
-            notes.append((depth, f"↑ {arm}-{depth}: {end:.1f} %{so_far}"))
-    notes += [
-        (run["depth"], f"× {arm}-{run['depth']} diverged before its first row")
-        for run in study.idle.to_dict("records")
-        if run["arm"] == arm and run["depth"] in depths and run["state"] == "diverged"
-    ]
-    for line, (depth, note) in enumerate(notes):
-        axis.text(0.02, 0.97 - 0.08 * line, note, transform=axis.transAxes, fontsize="small",
-                  va="top", color=look.colour(depth), bbox=ON_WHITE)  # fmt: skip
-
-
 def _name_at_the_end(
     axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, look: Look
 ) -> None:
     """Each network's name behind its curve's end, apart where the ends lie together."""
     bottom, top = axis.get_ylim()
-    ends = {d: e for d in depths if (e := _end(study.network(arm, d), quantity)) is not None}
-    inside = {d: (e - bottom) / (top - bottom) for d, e in ends.items() if e <= top}
-    for depth, y in apart(inside, gap=0.065).items():
+    ends = {d: _end(study.network(arm, d), quantity) for d in depths}
+    places = {d: (end - bottom) / (top - bottom) for d, end in ends.items()}
+    for depth, y in apart(places, gap=0.065).items():
         axis.text(1.015, y, f"{arm}-{depth}", transform=axis.transAxes, va="center",
                   fontsize="small", color=look.colour(depth))  # fmt: skip
 
@@ -241,5 +231,5 @@ def apart(places: Mapping[int, float], gap: float) -> dict[int, float]:
     return {key: place - over for key, place in moved}
 
 
-def _end(rows: pd.DataFrame, quantity: str) -> float | None:
-    return None if rows.empty else float(rows.groupby("run")[quantity].last().mean())
+def _end(rows: pd.DataFrame, quantity: str) -> float:
+    return float(rows.groupby("run")[quantity].last().mean())

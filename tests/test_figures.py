@@ -143,11 +143,11 @@ def test_on_the_papers_data_its_curves_are_ghosts(small, tmp_path: Path) -> None
                     & (curves["quantity"] == "test_error")]  # fmt: skip
     assert list(theirs["value"]) in [list(line.get_ydata()) for line in ghosts]
     assert figure.axes[0].get_ylim() == (0, 20)
-    assert "not trained: plain-56" in texts(figure)
+    assert "plain-56, not trained" in texts(figure)
 
 
 def test_what_lies_above_the_frame_is_named_with_its_value(small, tmp_path: Path) -> None:
-    assert "↑ plain-110: 80.0 %" in texts(figures.figure6(paper_study(small, tmp_path), PAPER))
+    assert "plain-110 ↑ 80.0 %" in texts(figures.figure6(paper_study(small, tmp_path), PAPER))
 
 
 def test_the_table_is_beside_the_papers(small, tmp_path: Path) -> None:
@@ -279,6 +279,8 @@ def test_a_run_that_diverged_before_its_first_row_is_named(runs: Path, small) ->
     storage.write_json(run.done_json, {"outcome": "diverged", "iteration": 1})
     (study,) = frames.studies(runs)
     assert "diverged: digits-plain-20-s0" in "\n".join(plot_curves.remarks(study))
+    own = frames.Study("cifar10", "cifar10", study.rows, study.idle)
+    assert "plain-20, diverged before its first row" in texts(figures.figure6(own, PAPER))
 
 
 def test_figure_4_has_the_papers_curves_and_limits() -> None:
