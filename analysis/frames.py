@@ -92,6 +92,7 @@ def last(rows: pd.DataFrame) -> pd.DataFrame:
 
 def before_drop(rows: pd.DataFrame) -> pd.DataFrame:
     """Each run's mean errors in the last 5/32 before its first drop; the paper's second moment."""
+    rows = rows.assign(drop=pd.to_numeric(rows["drop"]))  # None, where the rate never drops
     early = rows[(rows["iteration"] <= rows["drop"])
                  & (rows["iteration"] > BEFORE_DROP * rows["drop"])]  # fmt: skip
     reached = rows.groupby("run")["iteration"].max()

@@ -89,6 +89,7 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     for study in studies:
         draw(study, asked.out, LOOKS[asked.style])
+    print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
     return 0
 
 

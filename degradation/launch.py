@@ -17,15 +17,14 @@ from types import FrameType
 
 from degradation import spec, storage
 from degradation.mirror import Mirror
-from degradation.signals import ASKS, end_with_parent, name
+from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
 POLL = 0.25  # seconds between two looks at the process and its rows
-SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
-BUSY = 75
+BUSY, STORAGE = 75, 5
 
 
 class Interrupted(BaseException):
@@ -93,7 +92,7 @@ def _train(settings: Settings) -> None:
         return
     try:
         run.create(settings.point)
-    except (Foreign, OSError) as error:
+    except (Foreign, storage.Failed) as error:
         log.error("%s: %s", run.name, error)
         return
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
@@ -137,7 +136,7 @@ def _note_end(run: Run, status: int) -> None:
     if status < 0 and stopping.signal is None:
         memory = "; often the system is out of memory" if status == -signal.SIGKILL else ""
         _fail(run, name(-status), f"its process was ended by {name(-status)}{memory}")
-    elif run.failure() is None and 0 <= status < 128:
+    elif run.failure() is None and 0 <= status < 128 and status != STORAGE:
         _fail(run, "exited early", f"its process left with status {status} and no result")
     if failure := run.failure():
         log.error("%s failed: %s", run.name, failure["message"])
@@ -145,4 +144,7 @@ def _note_end(run: Run, status: int) -> None:
 
 def _fail(run: Run, kind: str, message: str) -> None:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    storage.write_json(run.failed_json, {"kind": kind, "message": message, "at": at})
+    try:
+        storage.write_json(run.failed_json, {"kind": kind, "message": message, "at": at})
+    except storage.Failed as error:
+        log.error("%s: %s (%s)", run.name, message, error)

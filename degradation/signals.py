@@ -1,15 +1,26 @@
-"""Being asked to stop: the first signal sets a flag that training polls, a second one ends at once.
+"""Being asked to stop.
 
-Ending at once is safe, since storage never leaves half a file under a name.
+Before training, the first signal ends what is going on: there is nothing to save. In training it
+sets a flag, which is polled at every batch; a second one, more than a moment later, ends at once.
+That is safe at any time, since storage never leaves half a file under a name.
 """
 
 import ctypes
+import math
 import os
 import signal
 import sys
+import time
 from types import FrameType
 
 ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
+
+
+class Stopped(BaseException):
+    """The process was asked to stop, and everything is saved that there was to save."""
 
 
 class Stop:
@@ -17,6 +28,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.at = -math.inf
+        self.polled = False
+        """Whether someone looks; else the signal itself raises Stopped."""
 
     def listen(self) -> "Stop":
         for number in ASKS:
@@ -24,11 +38,16 @@ class Stop:
         return self
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - self.at < SAME_REQUEST:
+            return
         if self.signal is not None:
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self.at = number, time.monotonic()
+        if not self.polled:
+            raise Stopped
 
     def __call__(self) -> bool:
+        self.polled = True
         return self.signal is not None
 
     @property

@@ -2,7 +2,8 @@
 
 A name never stands for half a file: bytes go to a temporary name in the same folder, are forced to
 the disk, and take the name in one step. A line is appended by one `write` call, so that a process
-killed at any moment tears at most the last line, which readers ignore.
+killed at any moment tears at most the last line, which readers ignore. What the disk refuses is
+raised as Failed, with what was there before still in place.
 """
 
 import errno
@@ -17,34 +18,69 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+FILE_MODE, FOLDER_MODE, LOCK_MODE = 0o644, 0o755, 0o600
+TEMPORARY = ".tmp"
+
 
 class Busy(RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
+class Failed(OSError):
+    """The disk refused; the message says what, why, and what helps."""
+
+    def __init__(self, path: Path, cause: OSError, need: int = 0) -> None:
+        have = free(path.parent)
+        sizes = (
+            f"; need {megabytes(need)}, {path.parent} has {megabytes(have)} free" if need else ""
+        )
+        super().__init__(
+            cause.errno,
+            f"can't write {path}: {cause.strerror or cause}{sizes}. What was there is as it was; "
+            f"{_REMEDIES.get(cause.errno or 0, 'mend the disk')}, and give the same command again",
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or say machine.runs=OTHER",
+    errno.EDQUOT: "free some of your quota, or say machine.runs=OTHER",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+    errno.EROFS: "the file system is read-only: remount it, or say machine.runs=OTHER",
+    errno.EACCES: "let this user write there, or say machine.runs=OTHER",
+    errno.EPERM: "let this user write there, or say machine.runs=OTHER",
+    errno.ENOLCK: "the file system has no locks: say machine.runs=OTHER, on a local disk",
+    errno.ELOOP: "there is a symbolic link in its place: remove that",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+}
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, or leave it as it was. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """Make `path` hold `content`, or leave it as it was. Raises Failed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
+        descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             if content:  # a full disk fails here, before the first byte
-                with suppress_unsupported():
+                with _unsupported_is_fine():
                     os.posix_fallocate(descriptor, 0, len(content))
             write_all(descriptor, content)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         temporary.replace(path)
-    except BaseException:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise Failed(path, error, len(content)) from error
+    finally:
         with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as an indented JSON file, atomically; NaN is refused."""
+    """`value` as an indented JSON file, atomically; NaN is refused. Raises Failed."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(path, text.encode() + b"\n")
 
@@ -60,15 +96,24 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` and a newline in one write."""
-    with appending(path) as descriptor:
-        write_all(descriptor, line.encode() + b"\n")
+    """Append `line` and a newline in one write; where that fails, none of it stays. Raises Failed."""
+    content = line.encode() + b"\n"
+    try:
+        with appending(path) as descriptor:
+            size = os.fstat(descriptor).st_size
+            try:
+                write_all(descriptor, content)
+            except OSError:
+                os.ftruncate(descriptor, size)
+                raise
+    except OSError as error:
+        raise Failed(path, error, len(content)) from error
 
 
 @contextmanager
 def appending(path: Path) -> Iterator[int]:
-    """A descriptor whose writes go to the end of `path`."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """A descriptor whose writes go to the end of `path`. Raises OSError."""
+    descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         yield descriptor
     finally:
@@ -98,18 +143,56 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make `path` and what is above it. Raises Failed."""
+    try:
+        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(path, error) from error
+
+
+def clean(folder: Path) -> None:
+    """Remove what dead processes left under temporary names; for whoever holds the folder's lock."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress_unsupported():
+        with _unsupported_is_fine():
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def free(folder: Path) -> int:
+    """Bytes that this user may still write in `folder`; 0 where it can't be told."""
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return 0
+    return space.f_bavail * space.f_frsize
+
+
+def check_room(folder: Path, need: int) -> None:
+    """Raise Failed unless `folder` has room for `need` bytes."""
+    if free(folder) < need:
+        raise Failed(folder / "…", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), need)
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _open(path: Path, flags: int) -> int:
+    """A link in the file's place is refused: it could lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, FILE_MODE)
+
+
 @contextmanager
-def suppress_unsupported() -> Iterator[None]:
+def _unsupported_is_fine() -> Iterator[None]:
     """Pass over what a file system doesn't offer; every other failure counts."""
     try:
         yield
@@ -122,16 +205,20 @@ def suppress_unsupported() -> Iterator[None]:
 def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` alone; the kernel lets go when the process ends, however it ends.
 
-    Raises Busy, with the holder's pid, host and start, unless it may `wait`.
+    Raises Busy, with the holder's pid, host and start, unless it may `wait`; Failed where the file
+    system has no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, LOCK_MODE)
+    except OSError as error:
+        raise Failed(path, error) from error
     try:
         _acquire(descriptor, path, wait)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        os.truncate(descriptor, 0)
-        os.pwrite(
-            descriptor, f"pid {os.getpid()} on {socket.gethostname()} since {since}".encode(), 0
-        )
+        who = f"pid {os.getpid()} on {socket.gethostname()} since {since}"
+        with suppress(OSError):  # on a full disk the lock holds without it
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, who.encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -144,6 +231,8 @@ def _acquire(descriptor: int, path: Path, wait: bool) -> None:
             return
         except BlockingIOError:
             time.sleep(patience)
+        except OSError as error:
+            raise Failed(path, error) from error
     raise Busy(f"{path.parent} is in use by {holder(path)}")
 
 

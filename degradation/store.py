@@ -55,8 +55,11 @@ class Run:
         return cls(Path(runs).expanduser() / point.name)
 
     def create(self, point: spec.Point) -> None:
-        """Make the folder, or check that it is this point's. Raises Foreign with the difference."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        """Make the folder, or check that it is this point's.
+
+        Raises Foreign with the difference, and storage.Failed.
+        """
+        storage.make_folder(self.checkpoints)
         if not self.point_json.exists():
             storage.write_json(self.point_json, spec.plain(point))
             return

@@ -24,15 +24,12 @@ from degradation import checkpoint, network, optim
 from degradation.data.batches import Exam, Stream
 from degradation.data.pictures import Pictures
 from degradation.recorder import Recorder
+from degradation.signals import Stopped
 from degradation.spec import Point
 from degradation.step import FINE, Meters, forward, training_step
 from degradation.store import Run
 
 SAVE_SHARE = 100  # a checkpoint is due once 100 times the last one's cost has passed: 1 % at most
-
-
-class Stopped(Exception):
-    """Training was asked to stop, and everything is saved."""
 
 
 @dataclass
@@ -54,6 +51,16 @@ class State:
         """The first iteration whose loss was no number; waits for the device."""
         first = int(self.row.diverged)
         return None if first == FINE else first
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are numbers; one iteration later the loss would tell."""
+        return all(bool(p.isfinite().all()) for p in self.network.parameters())
+
+    @property
+    def size(self) -> int:
+        """Bytes of a checkpoint, nearly."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, as it is saved: the network's own names, then the others'."""
@@ -221,7 +228,7 @@ class Saver:
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
         session = self.session
-        if session.state.diverged_at is not None:
+        if session.state.diverged_at is not None or not session.state.finite:
             return
         began = time.monotonic()
         content = session.state.to_bytes(session.point, session.fingerprint)

@@ -3,8 +3,9 @@
     python -m degradation.worker RUN_FOLDER MACHINE_JSON
 
 The folder holds the point (`point.json`). Exit status: 0 the point has its result (done, or
-diverged), 1 failed, 2 refused (settings, data, a damaged or foreign folder), 75 another process has
-the folder, 128 + n stopped by signal n with everything saved.
+diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data missing or damaged, 5
+the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
+saved.
 """
 
 import faulthandler
@@ -12,6 +13,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,16 @@ from degradation import (
     storage,
 )
 from degradation import data as sources
+from degradation.data import DataError
 from degradation.data.batches import Exam, Stream
 from degradation.recorder import Recorder, mark_inexact
-from degradation.signals import Stop, end_with_parent
+from degradation.signals import Stop, Stopped, end_with_parent
 from degradation.store import Run, whole_lines
-from degradation.train import Session, State, Stopped, fresh, train
+from degradation.train import Session, State, fresh, train
 
 log = logging.getLogger("degradation")
 
-BUSY, REFUSED, FAILED = 75, 2, 1
+FAILED, REFUSED, DATA, STORAGE, BUSY = 1, 2, 3, 5, 75
 
 
 def main(arguments: list[str]) -> int:
@@ -51,6 +54,11 @@ def main(arguments: list[str]) -> int:
     except storage.Busy as busy:
         print(busy, file=sys.stderr)
         return BUSY
+    except storage.Failed as error:
+        print(f"{run.name}: {error}", file=sys.stderr)
+        return STORAGE
+    except Stopped:
+        return stop.status
 
 
 def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
@@ -61,11 +69,17 @@ def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
         faulthandler.enable(descriptor)
         _log_to(run)
         storage.remove(run.failed_json)
+        storage.clean(run.folder)
+        storage.clean(run.checkpoints)
         try:
             work(run, settings, stop)
             return 0
-        except Stopped:
-            return stop.status
+        except storage.Failed as error:
+            _fail(run, error, str(error))
+            raise
+        except DataError as error:
+            _fail(run, error, str(error))
+            return DATA
         except ValueError as error:  # for people, as all of ours are: no traceback on the screen
             _fail(run, error, str(error))
             return REFUSED
@@ -100,7 +114,8 @@ def work(run: Run, settings: spec.Machine, stop: Stop) -> None:
 def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     """Everything that training needs, as the last checkpoint left it or from the beginning.
 
-    Raises ValueError (schema.Invalid, DataError, checkpoint.Damaged, store.Foreign, Mismatch).
+    Raises ValueError (schema.Invalid, DataError, checkpoint.Damaged, store.Foreign, Mismatch), and
+    storage.Failed where the disk has no room for the checkpoints.
     """
     point = run.point()
     device = machine.apply(settings, point.numerics)
@@ -113,6 +128,7 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
         "stream": stream.digest(),
         "pictures": pictures.digest,
     }
+    storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     resume(run, point, state, fingerprint, settings.resume)
     note_start(run, state, fingerprint, digests)
     recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
@@ -179,7 +195,8 @@ def _log_to(run: Run) -> None:
 
     class ToFile(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            storage.append_line(run.log, f"{_now()} {self.format(record)}")
+            with suppress(storage.Failed):  # a full disk has been reported already
+                storage.append_line(run.log, f"{_now()} {self.format(record)}")
 
     screen.show_messages()
     log.addHandler(ToFile())
@@ -188,9 +205,10 @@ def _log_to(run: Run) -> None:
 def _fail(run: Run, error: Exception, message: str) -> None:
     """Leave the reason in `failed.json`, and the traceback in the log alone."""
     log.error(message, exc_info=error, extra=screen.HIDDEN)
-    storage.write_json(
-        run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()}
-    )
+    with suppress(storage.Failed):  # who started us says it then
+        storage.write_json(
+            run.failed_json, {"kind": type(error).__name__, "message": message, "at": _now()}
+        )
 
 
 def _remedy(error: Exception, run: Run) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from degradation import checkpoint, schema, spec, storage, train
+from degradation import checkpoint, schema, signals, spec, storage, train
 from degradation.signals import Stop
 from degradation.store import Foreign, Run, whole_lines
 from degradation.worker import Mismatch, prepare, work
@@ -73,7 +73,7 @@ def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
         session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
         try:
             train.train(session)
-        except train.Stopped:
+        except signals.Stopped:
             stopped += 1
         work(run, machine, Stop())
         assert run.curves.read_bytes() == curves
@@ -123,7 +123,7 @@ def crashed(
     run = Run(tmp_path / "crashed" / point.name)
     run.create(point)
     settings = spec.Machine("cpu", 1, str(tmp_path), "none", "exact", "disabled", "test", None)
-    with pytest.raises(train.Stopped):
+    with pytest.raises(signals.Stopped):
         train.train(prepare(run, settings, After(9)))  # type: ignore[arg-type]
     assert len(whole_lines(run.curves)) == 1
     storage.remove(run.curves)

@@ -24,7 +24,7 @@ def download(urls: Sequence[str], target: Path, size: int, sha256: str, pause: f
     Bytes gather in `<target>.part`, which a later call goes on with; only a complete and verified
     file gets the name `target`. `pause`: seconds before another round. Raises DataError.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(target.parent)
     with storage.lock(target.with_name(target.name + ".lock"), wait=True):
         if target.is_file():
             return  # another process was faster

@@ -1,0 +1,137 @@
+"""What a study lacks, and the command that trains just that, whatever its protocol.
+
+A command names the data, the arm, the depths, the seeds, and each setting in which the study
+differs from what `conf/` composes for that data and arm; `tests/test_report.py` composes them and
+meets the same run folders. It goes on with what is unfinished and repeats nothing.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import figures
+import frames
+import pandas as pd
+from frames import Study
+
+from degradation import spec, store
+from degradation.places import CONF
+
+UNFINISHED = ("failed", "partial")  # a diverged run is a result
+LISTED = 6  # seeds or runs that a line names one by one
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What one arm lacks, and what trains it."""
+
+    what: tuple[str, ...]
+    command: str
+
+
+def lacks(study: Study, folder: str) -> list[Lack]:
+    """A command an arm that has unfinished or missing points.
+
+    Missing are the depths that the figures show and that have no run, and, of each network, the
+    seeds that another one has.
+    """
+    runs = _runs(study)
+    seeds = sorted({int(seed) for seed in runs["seed"]})
+    absent = figures.missing(study)
+    found = []
+    for arm in ("plain", "residual"):
+        own = runs[runs["arm"] == arm]
+        missing = dict.fromkeys(absent.get(arm, []), seeds) | _without(own, seeds)
+        unfinished = own[own["state"].isin(UNFINISHED)]
+        points = [(depth, seed) for depth, without in missing.items() for seed in without]
+        points += [(int(r["depth"]), int(r["seed"])) for r in unfinished.to_dict("records")]
+        if points:
+            what = (*_states(unfinished), *_missing(arm, missing, len(seeds)))
+            found.append(Lack(what, command(study, arm, points, folder)))
+    if frames.responses(study).empty and "done" in set(runs["state"]):
+        what = ("layer responses (Figure 7), of the finished runs",)
+        found.append(Lack(what, " ".join(["python -m degradation.probe", *_unless_runs(folder)])))
+    return found
+
+
+def _without(own: pd.DataFrame, seeds: Sequence[int]) -> dict[int, list[int]]:
+    """By depth, the seeds that an arm's runs lack."""
+    there: dict[int, set[int]] = {}
+    for depth, seed in zip(own["depth"], own["seed"], strict=True):
+        there.setdefault(int(depth), set()).add(int(seed))
+    gaps = {depth: [s for s in seeds if s not in own] for depth, own in there.items()}
+    return {depth: gap for depth, gap in gaps.items() if gap}
+
+
+def command(study: Study, arm: str, points: Iterable[tuple[int, int]], folder: str) -> str:
+    """What trains an arm's (depth, seed), and no other protocol's."""
+    depths, seeds = (sorted(set(axis)) for axis in zip(*points, strict=True))
+    machine = [f"machine.runs={path}" for path in _unless_runs(folder)]
+    words = [f"data={study.data}", f"model={arm}", f"depth={_sweep(depths)}",
+             *([] if seeds == [0] else [f"seed={_sweep(seeds)}"]),
+             *overrides(_point(study, arm)), *machine]  # fmt: skip
+    return " ".join(["python -m degradation.run -m", *map(shlex.quote, words)])
+
+
+def overrides(point: spec.Point) -> list[str]:
+    """The settings in which a point differs from the default ones of its data and arm."""
+    files = {"model": point.arm, "data": point.data.name, "recipe": point.data.name,
+             "numerics": "reference"}  # fmt: skip
+    given = spec.identity(point)
+    return [
+        f"{group}.{key}={_written(value)}"
+        for group, name in files.items()
+        for key, value in given[group].items()
+        if value != _composed(group, name).get(key)
+    ]
+
+
+def _composed(group: str, name: str) -> dict[str, Any]:
+    """What a file below conf/ says."""
+    from omegaconf import OmegaConf  # only where something is missing
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    return dict(values)
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
+
+
+def _sweep(numbers: Sequence[int]) -> str:
+    """Numbers as Hydra's sweeper reads them."""
+    first, last = numbers[0], numbers[-1]
+    if len(numbers) > LISTED and list(numbers) == list(range(first, last + 1)):
+        return f"range({first},{last + 1})"
+    return ",".join(map(str, numbers))
+
+
+def _point(study: Study, arm: str) -> spec.Point:
+    point = store.Run(Path(str(study.rows["folder"].iloc[0]))).point()
+    return point.with_shortcut("none" if arm == "plain" else "identity")
+
+
+def _runs(study: Study) -> pd.DataFrame:
+    return pd.concat([study.rows.drop_duplicates("run"), study.idle])
+
+
+def _unless_runs(folder: str) -> list[str]:
+    return [] if Path(folder) == Path("runs") else [folder]
+
+
+def _states(unfinished: pd.DataFrame) -> Iterable[str]:
+    for state in UNFINISHED:
+        names = sorted(unfinished[unfinished["state"] == state]["run"])
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        if names:
+            yield f"{state}: {', '.join(names[:LISTED])}{more}"
+
+
+def _missing(arm: str, missing: dict[int, list[int]], seeds: int) -> Iterable[str]:
+    for depth, without in sorted(missing.items()):
+        every = len(without) == seeds
+        named = "" if every else f", seed {_sweep(without)}"
+        yield f"missing: {arm}-{depth}{named}"

@@ -1,0 +1,119 @@
+"""One HTML page of everything that run folders say: no network, no server, no torch to read it.
+
+    python analysis/report.py [runs/] [--out figures/report.html]
+
+The page holds each study's verdict, tables and figures (drag to zoom, point to read a value), what
+is missing with its command, and every run with its config, commit, device, fingerprint, failure and
+log. Scripts, styles and data lie in it; its policy forbids the browser to fetch anything. Equal run
+folders give equal bytes. It shows a study that still trains as far as it is.
+
+Exit status: 0; 1 there is no run; 2 a run can't be read.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import commands
+import curve_charts
+import depth_charts
+import frames
+import markup
+import report_sections as sections
+import response_chart
+import run_list
+import verdict
+from charts import Sheet, packed
+from frames import Study
+from judgement import Rule
+from markup import Html
+
+from degradation import store
+
+PARTS = Path(__file__).resolve().parent / "report"
+SCRIPTS = ("charts.js", "runs.js", "page.js")
+
+
+def main() -> int:
+    """The command; its exit status (see the module's head)."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
+    parser.add_argument("--out", type=Path, default=Path("figures/report.html"), help="the page")
+    asked = parser.parse_args()
+    try:
+        studies = frames.studies(asked.runs)
+        runs = run_list.last_rows(asked.runs, studies)
+        if not runs:
+            print(f"{Path(asked.runs).resolve()} holds no run yet; for example\n"
+                  "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
+            return 1
+        content = page(asked.runs, studies, runs).encode()
+    except store.Foreign as error:
+        print(error, file=sys.stderr)
+        return 2
+    write(asked.out, content)
+    print(f"{asked.out}: {len(runs)} runs, {len(content) / 1e6:.1f} MB")
+    return 0
+
+
+def write(out: Path, content: bytes) -> None:
+    """The page under its name, whole: a browser may load it meanwhile."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(out)
+
+
+def page(folder: str, studies: Sequence[Study], runs: sections.Runs) -> str:
+    """The page of the runs in `folder`."""
+    listed = run_list.plain(runs)
+    written = [written_study(study, folder) for study in studies]
+    data = {"runs": listed, "folder": folder, "studies": [charts for _, charts in written]}
+    style = (PARTS / "page.css").read_text()
+    scripts = [(PARTS / name).read_text() for name in SCRIPTS]
+    return Template((PARTS / "template.html").read_text()).substitute(
+        policy=policy(style, scripts),
+        title=markup.escaped(f"Degradation: {folder}"),
+        style=style,
+        states=sections.states(runs),
+        newest=sections.newest(run_list.newest(runs)),
+        contents=sections.contents(studies),
+        studies=markup.joined(section for section, _ in written) or sections.no_study(),
+        data=markup.script_json(data),
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+    )
+
+
+def written_study(study: Study, folder: str) -> tuple[Html, dict[str, Any]]:
+    """A study's section, and the data of its charts."""
+    sheet = Sheet()
+    drawn = [*curve_charts.charts(study, sheet), *depth_charts.charts(study, sheet)]
+    if responses := response_chart.figure7(study, sheet):
+        drawn.append(responses)
+    judged, lacking = verdict.of(study, Rule()), commands.lacks(study, folder)
+    section = sections.study(study, judged, drawn, lacking)
+    charts = {chart.name: packed(chart) for chart in drawn}
+    return section, {"name": study.name, "lines": packed(sheet.lines), "charts": charts}
+
+
+def policy(style: str, scripts: Sequence[str]) -> str:
+    """What the browser may do: run these scripts, use this style, and fetch nothing."""
+    allowed = " ".join(f"'sha256-{digest(script)}'" for script in scripts)
+    return (f"default-src 'none'; script-src {allowed}; style-src 'sha256-{digest(style)}'; "
+            "img-src data:; base-uri 'none'; form-action 'none'")  # fmt: skip
+
+
+def digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

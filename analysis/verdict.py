@@ -1,0 +1,241 @@
+"""Say, from the data alone, what depth did to each arm, and what became of the paper's claims.
+
+    python analysis/verdict.py [runs/] [--margin 0.5] [--json] [--strict]
+    python analysis/verdict.py --paper      what the paper's own measured curves show, one seed each
+
+For each study (runs that share data, recipe and numerics), each arm, each step in depth, at the end
+and before the first learning-rate drop: degradation, overfitting, benefit, no difference, or
+undecided, with effect, interval and rule (`judgement.py` has the rules); the gap between the arms;
+the paper's claims (`claims.py`); what was left out. It needs no GPU, no network and no torch, and
+reads a study that still trains.
+
+Exit status: 0; 1 there is no run with a row, or, with --strict, not every claim that was tested is
+reproduced in each study that tested it, or none was tested (`seen once` is not reproduced); 2 a run
+can't be read, or a bad option.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import claims
+import frames
+import judgement
+import pairs
+import pandas as pd
+import paper_rows
+from claims import Checked
+from frames import Study
+from inference import Effect
+from judgement import Gap, Judgement, Rule
+
+from degradation import store
+
+WIDTH = 100
+LISTED = 20  # lines of what was left out; --json has all
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All that is said of one study."""
+
+    study: str
+    data: str
+    runs: int
+    rule: Rule
+    steps: tuple[Judgement, ...]
+    gaps: tuple[Gap, ...]
+    claims: tuple[Checked, ...]
+    left_out: pd.DataFrame
+    """what, moment, reason (see `pairs.left_out`)."""
+
+
+def of(study: Study, rule: Rule) -> Verdict:
+    """The verdict on a study."""
+    finals = pairs.finals(study.rows, study.idle)
+    by_depth, by_arm = pairs.by_depth(finals, claims.STEPS), pairs.by_arm(finals)
+    steps = judgement.judge(by_depth, rule)
+    return Verdict(
+        study.name, study.data, finals["run"].nunique(), rule, tuple(steps),
+        tuple(judgement.gaps(by_arm, rule)), tuple(claims.check(steps, study.data)),
+        pairs.left_out(finals, by_depth, by_arm),
+    )  # fmt: skip
+
+
+def in_no_study(folder: str | Path, studies: Sequence[Study]) -> list[str]:
+    """The runs below `folder` that no study holds: with another shortcut than the paper's two arms,
+    or without a row, as all of their protocol."""
+    known = [runs for study in studies for runs in (study.rows, study.idle) if len(runs)]
+    held = {run for runs in known for run in runs["run"].unique()}
+    return [run.name for run in store.runs_in(folder) if run.name not in held]
+
+
+def reproduced(verdicts: Sequence[Verdict]) -> bool:
+    """Whether some claim was tested, and each that was is reproduced, in each study."""
+    said = {checked.status for verdict in verdicts for checked in verdict.claims}
+    return said - {claims.NOT_TESTED} == {claims.REPRODUCED}
+
+
+def text(verdict: Verdict) -> str:
+    """The verdict for people, at most WIDTH columns wide."""
+    return "\n".join([
+        f"{verdict.study}: {verdict.runs} runs",
+        "", "Each step in depth", *_steps(verdict),
+        "", "The shortcut's effect at each depth, residual − plain", *_gaps(verdict),
+        "", f"The paper's claims, on {verdict.data}", *_claims(verdict),
+        "", "Left out", *_left_out(verdict.left_out),
+    ])  # fmt: skip
+
+
+def _steps(verdict: Verdict) -> Iterator[str]:
+    for step in verdict.steps:
+        shows = f"; shows {step.shows}" if step.word == judgement.UNDECIDED and step.shows else ""
+        yield _wrapped(f"{_name(step)}, {step.moment}: {step.word} ({step.why}){shows}", 2)
+        yield from _effects(step.train, step.test)
+        names = f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}"
+        yield from _absent(step.left_out, step.diverged, names)
+
+
+def _gaps(verdict: Verdict) -> Iterator[str]:
+    for gap in verdict.gaps:
+        yield f"  {gap.depth} layers, {gap.moment}"
+        yield from _effects(gap.train, gap.test)
+        names = f"plain-{gap.depth}", f"residual-{gap.depth}"
+        yield from _absent(gap.left_out, gap.diverged, names)
+    if not verdict.gaps:
+        yield "  no depth has both arms"
+
+
+def _effects(train: Effect, test: Effect) -> Iterator[str]:
+    if train.n > 1:
+        yield _wrapped(f"train {_effect(train)}  {_sign_flip(train)}", 4, 10)
+        yield _wrapped(f"test  {_effect(test)}  {_sign_flip(test)}", 4, 10)
+    elif train.n:
+        yield f"    {_both(train, test)}"
+
+
+def _absent(left_out: int, diverged: tuple[int, int], names: tuple[str, str]) -> Iterator[str]:
+    if left_out:
+        named = "".join(f"; diverged: {count} of {name}"
+                        for count, name in zip(diverged, names, strict=True) if count)  # fmt: skip
+        yield f"    seeds left out: {left_out}{named}"
+
+
+def _claims(verdict: Verdict) -> Iterator[str]:
+    for checked in verdict.claims:
+        claim = checked.claim
+        yield _wrapped(f"{checked.status:<20}{claim.text} ({claim.source})", 2, 22)
+        for step in checked.steps:
+            yield _wrapped(f"{step.shallow}→{step.deep}: {_both(step.train, step.test)}", 22, 22)
+
+
+def _left_out(left_out: pd.DataFrame) -> Iterator[str]:
+    entries = [own for _, own in left_out.groupby(["what", "reason"], sort=False)]
+    for own in entries[:LISTED]:
+        one = own.iloc[0]
+        moment = f" ({one['moment']})" if len(own) == 1 else ""
+        yield _wrapped(f"{one['what']}: {one['reason']}{moment}", 2)
+    if len(entries) > LISTED:
+        yield f"  and {len(entries) - LISTED} more; --json lists them"
+    if left_out.empty:
+        yield "  nothing"
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    head = "In no study: another shortcut than the paper's two arms, or no row yet"
+    more = [f"  and {len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ["\n".join([head, *(f"  {name}" for name in names[:LISTED]), *more])] if names else []
+
+
+def _name(step: Judgement) -> str:
+    return f"{step.arm} {step.shallow}→{step.deep}"
+
+
+def _both(train: Effect, test: Effect) -> str:
+    if train.n == 1:
+        return f"train {train.mean:+.2f}, test {test.mean:+.2f} (n=1, no interval)"
+    return f"train {_effect(train)}, test {_effect(test)}"
+
+
+def _effect(effect: Effect) -> str:
+    return f"{effect.mean:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}] n={effect.n}"
+
+
+def _sign_flip(effect: Effect) -> str:
+    holm = f", Holm {effect.p_holm:.2g}" if effect.p_holm != effect.p else ""
+    return f"sign-flip p {effect.p:.2g} (smallest reachable {effect.smallest_p:.2g}){holm}"
+
+
+def _wrapped(line: str, indent: int, hanging: int = 4) -> str:
+    return fill(line, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * hanging)
+
+
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as what JSON can say; null for what is not known."""
+    content = {f.name: getattr(verdict, f.name) for f in dataclasses.fields(verdict)}
+    content["rule"] = dataclasses.asdict(verdict.rule)
+    content["steps"] = [dataclasses.asdict(step) for step in verdict.steps]
+    content["gaps"] = [dataclasses.asdict(gap) for gap in verdict.gaps]
+    content["claims"] = [
+        {**dataclasses.asdict(c.claim), "status": c.status, "steps": [_name(s) for s in c.steps]}
+        for c in verdict.claims
+    ]
+    content["left_out"] = verdict.left_out.to_dict("records")
+    return {key: _finite(value) for key, value in content.items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def main() -> int:
+    """The command; its exit status (see the module's head)."""
+    asked = _parser().parse_args()
+    try:
+        rule = Rule(margin=asked.margin)
+        studies = paper_rows.studies() if asked.paper else frames.studies(asked.runs)
+    except ValueError as error:  # a bad margin, or store.Foreign
+        print(error, file=sys.stderr)
+        return 2
+    if not studies:
+        print(f"{Path(asked.runs).resolve()} holds no run with a row yet; for example\n"
+              "  python -m degradation.run +sweeps=seeds", file=sys.stderr)  # fmt: skip
+        return 1
+    verdicts = [of(study, rule) for study in studies]
+    others = [] if asked.paper else in_no_study(asked.runs, studies)
+    if asked.json:
+        content = {"studies": [plain(v) for v in verdicts], "in_no_study": others}
+        print(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        notes = [paper_rows.NOTE] if asked.paper else []
+        print("\n\n".join([str(rule), *notes, *map(text, verdicts), *_others(others)]))
+    return 1 if asked.strict and not reproduced(verdicts) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\n{Rule()}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("runs", nargs="?", default="runs", help="folder of the run folders")
+    add("--paper", action="store_true", help="judge the paper's measured curves instead")
+    add("--margin", type=float, default=Rule.margin, metavar="POINTS",
+        help="what is as good as equal (%(default)s)")  # fmt: skip
+    add("--json", action="store_true", help="all of it as JSON")
+    add("--strict", action="store_true", help="exit 1 unless each tested claim is reproduced")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
