@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+SINGLE = 300  # runs
+
 Values = list[float | None]
 Colours = tuple[str, str]  # on the light page, on the dark one
 
@@ -109,6 +111,11 @@ class Sheet:
     def add(self, line: Line) -> int:
         self.lines.append(line)
         return len(self.lines) - 1
+
+
+def shows_seeds(runs: int) -> bool:
+    """Whether a study of so many runs shows each; beyond SINGLE, means and ranges say more."""
+    return runs <= SINGLE
 
 
 def values(numbers: Iterable[Any], digits: int = 4) -> Values:

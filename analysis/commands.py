@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import figures
-import frames
 import pandas as pd
 from frames import Study
 
@@ -32,10 +31,10 @@ class Lack:
     command: str
 
 
-def lacks(study: Study, folder: str) -> list[Lack]:
+def lacks(study: Study, folder: str, probed: bool) -> list[Lack]:
     """A command an arm that has unfinished or missing points.
 
-    Missing are the depths that the figures show and that have no run, and, of each network, the
+    `probed`: whether Figure 7 has its numbers. Missing are the depths that the figures show and that have no run, and, of each network, the
     seeds that another one has.
     """
     runs = _runs(study)
@@ -51,7 +50,7 @@ def lacks(study: Study, folder: str) -> list[Lack]:
         if points:
             what = (*_states(unfinished), *_missing(arm, missing, len(seeds)))
             found.append(Lack(what, command(study, arm, points, folder)))
-    if frames.responses(study).empty and "done" in set(runs["state"]):
+    if not probed and "done" in set(runs["state"]):
         what = ("layer responses (Figure 7), of the finished runs",)
         found.append(Lack(what, " ".join(["python -m degradation.probe", *_unless_runs(folder)])))
     return found

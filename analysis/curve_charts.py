@@ -1,8 +1,8 @@
 """The page's curves over training: those of `figures.py`, for `report/charts.js`.
 
 Thin is a single seed, strong the mean of the finished runs, as in the table (while none is
-finished, of all, as far as all have come), with its t interval from three seeds on. Above SINGLE
-runs a study shows no single seeds but the range they span.
+finished, of all, as far as all have come), with its t interval from three seeds on. A study of too
+many runs (`charts.SINGLE`) shows no single seeds but the range they span.
 """
 
 import dataclasses
@@ -13,12 +13,11 @@ import figures
 import frames
 import inference
 import pandas as pd
-from charts import Axis, Chart, Colours, Entry, Line, Panel, Series, Sheet, values
+from charts import Axis, Chart, Colours, Entry, Line, Panel, Series, Sheet, shows_seeds, values
 from figures import BAND_SEEDS, LABELS, Frame
 from frames import Study
 from looks import MODERN
 
-SINGLE = 300
 QUANTITIES = tuple(LABELS)
 WORDS = {"train_error": "training", "test_error": "test"}
 ENDS = {"done": "", "diverged": "cross"}
@@ -31,7 +30,9 @@ class Curves:
 
     def __init__(self, study: Study, sheet: Sheet) -> None:
         self.study, self.sheet = study, sheet
-        self.single = study.rows["run"].nunique() <= SINGLE
+        self.single = shows_seeds(study.rows["run"].nunique())
+        self.rows = {(str(arm), int(depth)): own.sort_values(["seed", "iteration"], kind="stable")
+                     for (arm, depth), own in study.rows.groupby(["arm", "depth"])}  # fmt: skip
         self.drawn: dict[tuple[str, int], list[Series]] = {}
         self.ghosts: dict[tuple[str, str, str], int] = {}
 
@@ -42,7 +43,7 @@ class Curves:
         return self.drawn[arm, depth]
 
     def _series(self, arm: str, depth: int) -> Iterator[Series]:
-        own = self.study.network(arm, depth)
+        own = self.rows[arm, depth]
         runs = own["run"].nunique()
         network, colour = f"{arm}-{depth}", colour_of(depth)
         if self.single or runs == 1:
@@ -89,10 +90,10 @@ def mean(own: pd.DataFrame, network: str, ranged: bool) -> Line:
     finished = own[own["state"] == "done"]
     used, word = (own, "unfinished") if finished.empty else (finished, "finished")
     n = used["run"].nunique()
-    by_run = {q: used.pivot_table(index="iteration", columns="run", values=q).dropna()
-              for q in QUANTITIES}  # fmt: skip
+    wide = used.pivot_table(index="iteration", columns="run", values=list(QUANTITIES)).dropna()
+    by_run = {q: wide[q] for q in QUANTITIES}
     return Line(
-        f"{network}: mean of {n} {word}", values(by_run[QUANTITIES[0]].index),
+        f"{network}: mean of {n} {word}", values(wide.index),
         {q: values(own.mean(axis=1)) for q, own in by_run.items()},
         {q: values(inference.half_width(own.std(axis=1), n)) for q, own in by_run.items()
          if n >= BAND_SEEDS},
@@ -160,7 +161,7 @@ def _panel(
 ) -> Panel:  # fmt: skip
     study = curves.study
     shown = panel.depths_of(study) if depths is None else depths
-    there = [depth for depth in shown if depth in study.depths(panel.arm)]
+    there = [depth for depth in shown if (panel.arm, depth) in curves.rows]
     ghosts = [s for d in shown for s in curves.ghost(panel, d)] if study.as_the_paper else []
     ours = [s for depth in there for s in curves.network(panel.arm, depth)]
     below = ("paper", "seed", "mean")  # the strong curves come last, above the others
@@ -168,7 +169,7 @@ def _panel(
     x, y = _axes(study, limits)
     return Panel(
         title, x, y, tuple(series for series in drawn if series.column in quantities),
-        tuple(_notes(study, panel.arm, shown, y.high, quantities[-1])),
+        tuple(_notes(curves, panel.arm, shown, y.high, quantities[-1])),
     )  # fmt: skip
 
 
@@ -181,19 +182,20 @@ def _axes(study: Study, limits: Frame) -> tuple[Axis, Axis]:
 
 
 def _notes(
-    study: Study, arm: str, depths: Sequence[int], top: float, quantity: str
+    curves: Curves, arm: str, depths: Sequence[int], top: float, quantity: str
 ) -> Iterator[str]:
     """What ends above the frame, diverged before its first row, or wasn't trained."""
-    for depth in depths:
-        own = study.network(arm, depth)
-        end = own.groupby("run")[quantity].last().mean() if len(own) else 0.0
+    trained = [depth for depth in depths if (arm, depth) in curves.rows]
+    for depth in trained:
+        own = curves.rows[arm, depth]
+        end = own.groupby("run")[quantity].last().mean()
         if end > top:
             so_far = "" if set(own["state"]) == {"done"} else " so far"
             yield f"↑ {arm}-{depth}: {end:.1f} %{so_far}"
-    for run in study.idle.to_dict("records"):
+    for run in curves.study.idle.to_dict("records"):
         if run["arm"] == arm and run["depth"] in depths and run["state"] == "diverged":
             yield f"× {arm}-{run['depth']}, seed {run['seed']}: diverged before its first row"
-    absent = [f"{arm}-{depth}" for depth in depths if depth not in study.depths(arm)]
+    absent = [f"{arm}-{depth}" for depth in depths if depth not in trained]
     if absent:
         yield f"not trained: {', '.join(absent)}"
 
@@ -205,8 +207,7 @@ def _chart(curves: Curves, name: str, title: str, panels: Sequence[Panel]) -> Ch
     if any(series.kind == "seed" for series in used):
         key.append("thin: one seed, strong: the mean")
     if not curves.single:
-        key.append(f"no single seeds, as there are more than {SINGLE} runs: the wide band is the "
-                   "range of the seeds")  # fmt: skip
+        key.append("too many runs to show each seed: the wide band is their range")
     if any(curves.sheet.lines[series.line].half for series in used):
         key.append("band: 95 % t interval of the mean")
     if any(series.kind == "paper" for series in used):

@@ -8,7 +8,7 @@ import depth_figures
 import frames
 import inference
 import pandas as pd
-from charts import Axis, Chart, Colours, Entry, Line, Panel, Series, Sheet, values
+from charts import Axis, Chart, Colours, Entry, Line, Panel, Series, Sheet, shows_seeds, values
 from depth_figures import ASIDE, REACHED
 from figures import BAND_SEEDS, LABELS
 from frames import Study
@@ -18,6 +18,7 @@ ARMS = tuple(MODERN.arms)
 GAP = "plain − residual"
 SEEDS, GHOST = "seeds", "the paper's"
 ROOM = 1.18  # beside the outer depths, a factor
+ALL = "too many runs to show each: the wide bars are their range"
 CAPTION = "a dot a run, a line through the means; bars: 95 % t interval from three seeds on"
 
 
@@ -37,7 +38,7 @@ def errors(study: Study, finals: pd.DataFrame, sheet: Sheet) -> Chart:
         theirs = _paper(study, quantity, sheet)
         panels.append(_panel(label.replace(" (%)", ""), "error (%)", [*theirs, *series], sheet))
     caption = f"{CAPTION}; diamonds: the paper's" if study.as_the_paper else CAPTION
-    return _chart("depth", "Final error against depth", caption, panels)
+    return _chart("depth", "Final error against depth", caption, panels, sheet)
 
 
 def gap(study: Study, sheet: Sheet) -> Chart:
@@ -51,14 +52,14 @@ def gap(study: Study, sheet: Sheet) -> Chart:
         series = list(_arm(renamed, GAP, column, sheet))
         panels.append(_panel(label.replace(" (%)", ""), "points", series, sheet, zero=True))
     caption = f"matched by seed; {CAPTION.replace('a run', 'a pair')}"
-    return _chart("gap", "What shortcuts are worth", caption, panels)
+    return _chart("gap", "What shortcuts are worth", caption, panels, sheet)
 
 
 def generalisation(finals: pd.DataFrame, sheet: Sheet) -> Chart:
     own = finals.assign(difference=finals["test_error"] - finals["train_error"])
     series = [s for arm in ARMS for s in _arm(own, arm, "difference", sheet)]
     panel = _panel("test − training error", "points", series, sheet, zero=True)
-    return _chart("generalisation", "Overfitting against depth", CAPTION, [panel])
+    return _chart("generalisation", "Overfitting against depth", CAPTION, [panel], sheet)
 
 
 def speed(study: Study, sheet: Sheet) -> Chart:
@@ -70,7 +71,7 @@ def speed(study: Study, sheet: Sheet) -> Chart:
         series = [s for arm in ARMS for s in _arm(got, arm, "iteration", sheet)]
         title = f"first row below {error} % training error"
         panels.append(_panel(title, "iteration", series, sheet, notes=_never(first)))
-    return _chart("speed", "How soon they learn", CAPTION, panels)
+    return _chart("speed", "How soon they learn", CAPTION, panels, sheet)
 
 
 def cost(study: Study, sheet: Sheet) -> Chart:
@@ -87,7 +88,7 @@ def cost(study: Study, sheet: Sheet) -> Chart:
         series = [s for arm in ARMS for s in _arm(runs, arm, column, sheet)]
         panels.append(_panel(title, column, series, sheet))
     devices = ", ".join(sorted(timing["device"].dropna().unique()))
-    return _chart("cost", "Time", f"on {devices or 'an unknown device'}; {CAPTION}", panels)
+    return _chart("cost", "Time", f"on {devices or 'an unknown device'}; {CAPTION}", panels, sheet)
 
 
 def _arm(runs: pd.DataFrame, arm: str, column: str, sheet: Sheet) -> Iterator[Series]:
@@ -95,14 +96,17 @@ def _arm(runs: pd.DataFrame, arm: str, column: str, sheet: Sheet) -> Iterator[Se
     own = runs[runs["arm"] == arm].sort_values(["depth", "seed"])
     if own.empty:
         return
-    colour, aside = _colour(arm), ASIDE.get(arm, 1.0)
-    dots = Line(arm, values(own["depth"]), {column: values(own[column])}, names=tuple(own["run"]))
-    yield Series(sheet.add(dots), column, colour, (arm, SEEDS), "dots", aside=aside)
-    stats = own.groupby("depth")[column].agg(["mean", "std", "count"])
+    colour, aside, single = _colour(arm), ASIDE.get(arm, 1.0), shows_seeds(len(runs))
+    if single:
+        y = {column: values(own[column])}
+        dots = Line(arm, values(own["depth"]), y, names=tuple(own["run"]))
+        yield Series(sheet.add(dots), column, colour, (arm, SEEDS), "dots", aside=aside)
+    stats = own.groupby("depth")[column].agg(["mean", "std", "count", "min", "max"])
     half = [inference.half_width(float(s), int(n)) if n >= BAND_SEEDS else math.nan
             for s, n in zip(stats["std"], stats["count"], strict=True)]  # fmt: skip
+    low, high = ({} if single else {column: values(stats[end])} for end in ("min", "max"))
     means = Line(f"{arm}: mean", values(stats.index), {column: values(stats["mean"])},
-                 {column: values(half)}, n=tuple(map(int, stats["count"])))  # fmt: skip
+                 {column: values(half)}, low, high, tuple(map(int, stats["count"])))  # fmt: skip
     yield Series(sheet.add(means), column, colour, (arm,), "joined", aside=aside)
 
 
@@ -149,15 +153,19 @@ def _extent(series: Sequence[Series], sheet: Sheet, zero: bool) -> tuple[float, 
         for value, half in zip(line.y[s.column], halves, strict=True):
             if value is not None:
                 tips += [value - (half or 0) if zero else value, value + (half or 0)]
+        for end in (line.low, line.high):
+            tips += [value for value in end.get(s.column, ()) if value is not None]
     low, high = min(tips), max(tips)
     room = 0.06 * (high - low or 1)
     return round(low - room if low < 0 else low, 4), round(high + room, 4)
 
 
-def _chart(name: str, title: str, caption: str, panels: Sequence[Panel]) -> Chart:
+def _chart(name: str, title: str, caption: str, panels: Sequence[Panel], sheet: Sheet) -> Chart:
     used = [series for panel in panels for series in panel.series]
     arms: Mapping[str, Colours] = {s.tags[0]: s.colour for s in used}
     kinds = {tag for s in used for tag in s.tags[1:]}
+    if any(sheet.lines[s.line].low for s in used):
+        caption = f"{caption}; {ALL}"
     words = [Entry(SEEDS, mark="dot"), Entry(GHOST, mark="diamond")]
     legend = [*(Entry(arm, colour) for arm, colour in arms.items()),
               *(entry for entry in words if entry.tag in kinds)]  # fmt: skip

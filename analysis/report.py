@@ -84,7 +84,7 @@ def page(folder: str, studies: Sequence[Study], runs: sections.Runs) -> str:
         title=markup.escaped(f"Degradation: {folder}"),
         style=style,
         states=sections.states(runs),
-        newest=sections.newest(run_list.newest(runs)),
+        newest=sections.newest(listed["newest"]),
         contents=sections.contents(studies),
         studies=markup.joined(section for section, _ in written) or sections.no_study(),
         data=markup.script_json(data),
@@ -98,7 +98,8 @@ def written_study(study: Study, folder: str) -> tuple[Html, dict[str, Any]]:
     drawn = [*curve_charts.charts(study, sheet), *depth_charts.charts(study, sheet)]
     if responses := response_chart.figure7(study, sheet):
         drawn.append(responses)
-    judged, lacking = verdict.of(study, Rule()), commands.lacks(study, folder)
+    judged = verdict.of(study, Rule())
+    lacking = commands.lacks(study, folder, probed=responses is not None)
     section = sections.study(study, judged, drawn, lacking)
     charts = {chart.name: packed(chart) for chart in drawn}
     return section, {"name": study.name, "lines": packed(sheet.lines), "charts": charts}

@@ -15,7 +15,7 @@ import pandas as pd
 from frames import Study
 from markup import shown
 
-from degradation import storage, store
+from degradation import spec, store
 from degradation.store import Run
 
 TAIL = 20  # lines of a log
@@ -52,7 +52,8 @@ def _read(run: Run) -> dict[Hashable, Any]:
 
 def plain(runs: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     """All that the page says of runs, as what JSON can say."""
-    read = [_files(Run(Path(str(run["folder"])))) for run in runs]
+    folders = [Run(Path(str(run["folder"]))) for run in runs]
+    read = [_files(folder) for folder in folders]
     common = _common([str(run["protocol"]) for run in runs], [files["config"] for files in read])
     columns = {key: [_finite(run.get(key)) for run in runs] for key in COLUMNS}
     columns |= {key: [files[key] for files in read] for key in read[0] if key != "config"}
@@ -60,18 +61,20 @@ def plain(runs: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
         {key: value for key, value in files["config"].items() if key not in common[run["protocol"]]}
         for run, files in zip(runs, read, strict=True)
     ]
-    columns["log"] = _logs(runs)
+    columns["log"] = _logs(runs, folders)
+    finished = [str(o["finished"]) for o in columns["outcome"] if o and o["finished"]]
     return {"count": len(runs), "columns": {k: interned(v) for k, v in columns.items()},
-            "common": common}  # fmt: skip
+            "common": common, "newest": max(finished, default=None)}  # fmt: skip
 
 
 def interned(values: Sequence[Any]) -> Any:
     """The values; or, where most equal others, each once in `of`, and whose is which in `at`."""
-    keys = [json.dumps(value, sort_keys=True) for value in values]
-    places = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    if 2 * len(places) > len(values):
+    keys = list(map(repr, values))
+    each = dict(zip(keys, values, strict=True))
+    if 2 * len(each) > len(values):
         return list(values)
-    return {"of": [json.loads(key) for key in places], "at": [places[key] for key in keys]}
+    places = {key: i for i, key in enumerate(each)}
+    return {"of": list(each.values()), "at": [places[key] for key in keys]}
 
 
 def _files(run: Run) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _files(run: Run) -> dict[str, Any]:
     last = starts[-1] if starts else {}
     result, failure = run.result(), run.failure()
     return {
-        "config": flat(storage.read_json(run.point_json) or {}),
+        "config": flat(spec.plain(run.point())),
         "processes": [_process(start) for start in starts],
         "rests_on": flat({key: last.get(key) or {} for key in ("fingerprint", "versions")}),
         "digests": flat(last.get("digests") or {}),
@@ -125,12 +128,11 @@ def _common(
     return common
 
 
-def _logs(runs: Sequence[Mapping[Hashable, Any]]) -> list[list[str] | None]:
+def _logs(runs: Sequence[Mapping[Hashable, Any]], folders: Sequence[Run]) -> list[list[str] | None]:
     """The ends of the logs; None for those beyond LOGS."""
-    order = sorted(runs, key=lambda run: (run["state"] == "done", str(run["run"])))
-    shown_ones = {run["run"] for run in order[:LOGS]}
-    return [tail(Run(Path(str(run["folder"]))).log) if run["run"] in shown_ones else None
-            for run in runs]  # fmt: skip
+    order = sorted(range(len(runs)), key=lambda i: (runs[i]["state"] == "done", i))
+    chosen = set(order[:LOGS])
+    return [tail(folder.log) if i in chosen else None for i, folder in enumerate(folders)]
 
 
 def tail(path: Path, lines: int = TAIL, most: int = 16_384) -> list[str]:
@@ -143,12 +145,6 @@ def tail(path: Path, lines: int = TAIL, most: int = 16_384) -> list[str]:
     except FileNotFoundError:
         return []
     return [shown(line) for line in text.rstrip("\n").split("\n")[-lines:] if line]
-
-
-def newest(runs: Sequence[Mapping[Hashable, Any]]) -> str | None:
-    """When the last result was reached."""
-    results = (Run(Path(str(run["folder"]))).result() or {} for run in runs)
-    return max((str(r["finished"]) for r in results if r.get("finished")), default=None)
 
 
 def _finite(value: Any) -> Any:

@@ -96,7 +96,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` and a newline in one write; where that fails, none of it stays. Raises Failed."""
+    """Append `line` and a newline in one write; if that fails, none of it stays. Raises Failed."""
     content = line.encode() + b"\n"
     try:
         with appending(path) as descriptor:
@@ -152,7 +152,7 @@ def make_folder(path: Path) -> None:
 
 
 def clean(folder: Path) -> None:
-    """Remove what dead processes left under temporary names; for whoever holds the folder's lock."""
+    """Remove what dead processes left under temporary names; for who holds the folder's lock."""
     for path in folder.glob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
 

@@ -17,7 +17,6 @@ from typing import Any
 import charts
 import commands
 import contrast
-import curve_charts
 import frames
 import markup
 import pytest
@@ -94,7 +93,7 @@ class Page(HTMLParser):
 
     def run(self, start: str) -> dict[str, Any]:
         """The one run whose name starts so."""
-        names = [name for name in self.column("run")]
+        names = list(self.column("run"))
         (place,) = (i for i, name in enumerate(names) if name.startswith(start))
         return {key: self.column(key)[place] for key in self.data["runs"]["columns"]}
 
@@ -301,17 +300,15 @@ def test_the_verdict_is_verdicts(small: Callable[..., spec.Point], tmp_path: Pat
     assert steps[1][:4] == ["plain 20→56", "at the end", "degradation", effect]
     assert effect in verdict.text(said)
     assert (
-        f"reproducedthe plain arm degrades from 20 to 56 layers (Figures 1 and 6)20→56: train {effect}"
-        in page.text
+        "reproducedthe plain arm degrades from 20 to 56 layers (Figures 1 and 6)"
+        f"20→56: train {effect}" in page.text
     )
     assert str(said.rule) in page.text
 
 
 def test_every_state_is_listed_with_its_numbers(half: Path) -> None:
     page = written(half)
-    states = {
-        name: state for name, state in zip(page.column("run"), page.column("state"), strict=True)
-    }
+    states = dict(zip(page.column("run"), page.column("state"), strict=True))
     assert sorted(states.values()) == ["diverged", *["done"] * 9, "failed", "partial"]
     done = page.run("digits-plain-14-s1")
     assert (done["train_error"], done["test_error"], done["iteration"]) == (29, 30, 12)
@@ -385,8 +382,14 @@ def test_the_end_of_a_long_log_is_read_from_its_end(tmp_path: Path) -> None:
 # ---- what is missing
 
 
+def probed(study: frames.Study) -> bool:
+    return not frames.responses(study).empty
+
+
 def lacks(folder: Path) -> list[commands.Lack]:
-    return [lack for s in frames.studies(folder) for lack in commands.lacks(s, str(folder))]
+    return [
+        lack for s in frames.studies(folder) for lack in commands.lacks(s, str(folder), probed(s))
+    ]
 
 
 def asked_for(lack: commands.Lack) -> dict[str, str]:
@@ -402,9 +405,8 @@ def test_the_commands_train_what_is_missing(half: Path, small: Callable[..., spe
         f"failed: {small(depth=20).name}", f"partial: {small(depth=8, seed=2).name}",
         "missing: plain-14, seed 2", "missing: plain-20, seed 2",
     )  # fmt: skip
-    assert residual.what == tuple(
-        ["missing: residual-8, seed 2", "missing: residual-14, seed 2", "missing: residual-20"]
-    )
+    named = ("residual-8, seed 2", "residual-14, seed 2", "residual-20")
+    assert residual.what == tuple(f"missing: {network}" for network in named)
     wanted = {small(depth=d, seed=s, model__shortcut="identity").name
               for d, s in ((8, 2), (14, 2), (20, 0), (20, 1), (20, 2))}  # fmt: skip
     found = asked_for(residual)
@@ -429,7 +431,7 @@ def test_a_default_study_in_runs_has_a_short_command(tmp_path: Path, monkeypatch
     line = study.Line.read(["model=plain", "data=digits", "depth=20"])
     (settings,) = study.settings(line)
     add(Path("runs"), settings.point, rows_of((i, 5.0, 5.0) for i in (25, 400)))
-    found = [lack for s in frames.studies("runs") for lack in commands.lacks(s, "runs")]
+    found = [lack for s in frames.studies("runs") for lack in commands.lacks(s, "runs", probed(s))]
     assert [lack.command for lack in found] == [
         "python -m degradation.run -m data=digits model=residual depth=20",
         "python -m degradation.probe",
@@ -474,13 +476,17 @@ def test_ends_of_curves_say_what_became_of_them(half: Path) -> None:
 
 
 def test_above_the_limit_the_range_stands_for_the_seeds(runs: Path, monkeypatch) -> None:
-    monkeypatch.setattr(curve_charts, "SINGLE", 7)
+    monkeypatch.setattr(charts, "SINGLE", 3)
     study = written(runs).data["studies"][0]
     figure = study["charts"]["figure6"]
     drawn = [study["lines"][s["line"]] for panel in figure["panels"] for s in panel["series"]]
     assert {line["name"].split(":")[1] for line in drawn} == {" mean of 2 finished"}
     assert drawn[0]["low"]["train_error"][-1] == drawn[0]["high"]["train_error"][-1] - 1
-    assert "more than 7 runs" in figure["caption"]
+    assert "too many runs to show each seed" in figure["caption"]
+    depth = study["charts"]["depth"]["panels"][1]["series"]
+    assert [s["kind"] for s in depth] == ["joined", "joined"]
+    plain = study["lines"][depth[0]["line"]]
+    assert (plain["low"]["test_error"], plain["high"]["test_error"]) == ([17, 29], [18, 30])
 
 
 def test_the_papers_curves_are_beside_ours(
@@ -550,9 +556,11 @@ HANDS = """\
 const say = {};
 const $ = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-const pointer = (target, type, x, y, pointerType = "mouse") => target.dispatchEvent(new PointerEvent(
+const pointer = (target, type, x, y, pointerType = "mouse") =>
+  target.dispatchEvent(new PointerEvent(
   type, {clientX: x, clientY: y, pointerType, pointerId: 1, button: 0, bubbles: true}));
-const key = (target, key) => target.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const key = (target, key) =>
+  target.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
 const drag = (plot, from, to, kind) => {
   const box = plot.getBoundingClientRect();
   pointer(plot, "pointerdown", box.left + from[0], box.top + from[1], kind);
@@ -580,7 +588,8 @@ def tried(text: str, script: str, folder: Path, width: int = 1280) -> dict[str, 
     """What `script` says of the page; the policy would forbid it, so it is left out here alone."""
     open_text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
     assert open_text != text
-    hands = f"<script>{HANDS}{script}\nparent.document.body.dataset.said = JSON.stringify(say);</script>"
+    said = "parent.document.body.dataset.said = JSON.stringify(say);"
+    hands = f"<script>{HANDS}{script}\n{said}</script>"
     framed = html.escape(open_text.replace("</body>", f"{hands}</body>"))
     page = folder / "tried.html"  # a window is at least 500 pixels wide, a frame isn't
     page.write_text(f'<body><iframe width="{width}" height="844" srcdoc="{framed}"></iframe>')
@@ -632,9 +641,13 @@ def test_nothing_is_wider_than_the_page(half: Path, tmp_path: Path, width: int) 
       const own = t.getBoundingClientRect(), plot = t.closest("svg").getBoundingClientRect();
       return own.left < plot.left - 1 || own.right > plot.right + 1 || own.bottom > plot.bottom + 1;
     }).map((t) => t.textContent);
-    const boxes = (plot) => all("text", plot).map((t) => [t.textContent, t.getBoundingClientRect()]);
-    say.over = all(".plot").flatMap((plot) => boxes(plot).flatMap(([a, p], i) => boxes(plot).slice(i + 1)
-      .filter(([, q]) => p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 3 && q.top < p.bottom - 3)
+    const boxes = (plot) =>
+      all("text", plot).map((t) => [t.textContent, t.getBoundingClientRect()]);
+    const across = (p, q) => p.left < q.right - 1 && q.left < p.right - 1;
+    const along = (p, q) => p.top < q.bottom - 3 && q.top < p.bottom - 3;
+    say.over = all(".plot").flatMap((plot) =>
+      boxes(plot).flatMap(([a, p], i) => boxes(plot).slice(i + 1)
+      .filter(([, q]) => across(p, q) && along(p, q))
       .map(([b]) => [a, b])));
     """
     said = tried(text_of(half), script, tmp_path, width)
@@ -649,8 +662,11 @@ def test_charts_answer_hands_and_keys(half: Path, tmp_path: Path) -> None:
     script = """
     const figure = $("figure.chart"), plot = $(".plot", figure), readout = $(".readout", figure);
     const curve = $(".seed .curve", plot), box = plot.getBoundingClientRect();
-    const points = curve.getAttribute("d").match(/[\\d.]+ [\\d.]+/g).map((p) => p.split(" ").map(Number));
-    const [x, y] = points.at(-1), words = () => readout.hidden ? null : all("*", readout).map((e) => e.textContent);
+    const points = curve.getAttribute("d").match(/[\\d.]+ [\\d.]+/g)
+      .map((p) => p.split(" ").map(Number));
+    const [x, y] = points.at(-1);
+    const words = () =>
+      readout.hidden ? null : all("*", readout).map((e) => e.textContent);
     const d = () => all(".curve", plot).map((c) => c.getAttribute("d"));
     const first = d();
     pointer(plot, "pointermove", box.left + x, box.top + y);
@@ -677,7 +693,8 @@ def test_charts_answer_hands_and_keys(half: Path, tmp_path: Path) -> None:
     say.still = d().join() === first.join();
     const seeds = all(".legend button", figure).find((b) => b.textContent === "seeds");
     const count = () => all(".seed", plot).length;
-    say.before = count(); seeds.click(); say.off = count(); say.pressed = seeds.getAttribute("aria-pressed");
+    say.before = count(); seeds.click();
+    say.off = count(); say.pressed = seeds.getAttribute("aria-pressed");
     seeds.click(); say.on = count();
     """
     said = tried(text_of(half), script, tmp_path)
@@ -700,7 +717,9 @@ def test_charts_answer_hands_and_keys(half: Path, tmp_path: Path) -> None:
 def test_the_list_is_filtered_sorted_and_unfolded(evil: Path, tmp_path: Path) -> None:
     script = """
     const names = () => all(".runs tbody th button").map((b) => b.textContent);
-    const type = (text) => { $("#filter").value = text; $("#filter").dispatchEvent(new Event("input")); };
+    const type = (text) => {
+      $("#filter").value = text; $("#filter").dispatchEvent(new Event("input"));
+    };
     say.all = names().length;
     const title = (text) => all(".runs thead button").find((b) => b.textContent.startsWith(text));
     title("test %").click(); say.up = all(".runs tbody tr").map((r) => r.children[7].textContent);

@@ -201,10 +201,17 @@ const Charts = (() => {
     }
 
     bar(series, [px, , i]) {
-      const line = this.figure.lines[series.line], half = line.half?.[series.column]?.[i];
-      if (half == null) return [];
-      const y = line.y[series.column][i], top = this.y.px(y + half), low = this.y.px(y - half);
-      return [node("path", { class: "bar", d: `M${px} ${top}V${low}M${px - 4} ${top}h8M${px - 4} ${low}h8` })];
+      const line = this.figure.lines[series.line], of = series.column, made = [];
+      const half = line.half?.[of]?.[i], least = line.low?.[of]?.[i], y = line.y[of][i];
+      if (least != null) {
+        const top = this.y.px(line.high[of][i]);
+        made.push(node("rect", { class: "range", x: px - 5, width: 10, y: top, height: this.y.px(least) - top }));
+      }
+      if (half != null) {
+        const top = this.y.px(y + half), low = this.y.px(y - half);
+        made.push(node("path", { class: "bar", d: `M${px} ${top}V${low}M${px - 4} ${top}h8M${px - 4} ${low}h8` }));
+      }
+      return made;
     }
 
     // ---- reading
