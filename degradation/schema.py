@@ -11,6 +11,7 @@ import math
 import sys
 import types
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
             hint = did_you_mean(str(key), fields)
             raise Invalid(f"{dot}{key}: no such setting{hint}; {path or 'there'} "
                           f"has {', '.join(sorted(fields))}")  # fmt: skip
-    hints = get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
     for name, field in fields.items():
         if name in mapping:
@@ -73,6 +74,11 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
         elif field.default is dataclasses.MISSING:
             raise Invalid(f"{dot}{name}: missing; give it as {dot}{name}=…")
     return cls(**values)
+
+
+@cache  # half of the time that reading thousands of points takes
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
