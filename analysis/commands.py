@@ -34,8 +34,8 @@ class Lack:
 def lacks(study: Study, folder: str, probed: bool) -> list[Lack]:
     """A command an arm that has unfinished or missing points.
 
-    `probed`: whether Figure 7 has its numbers. Missing are the depths that the figures show and that have no run, and, of each network, the
-    seeds that another one has.
+    `probed`: whether Figure 7 has its numbers. Missing are the depths that the figures show and
+    that have no run, and, of each network, the seeds that another one has.
     """
     runs = _runs(study)
     seeds = sorted({int(seed) for seed in runs["seed"]})
@@ -130,7 +130,9 @@ def _states(unfinished: pd.DataFrame) -> Iterable[str]:
 
 
 def _missing(arm: str, missing: dict[int, list[int]], seeds: int) -> Iterable[str]:
+    alike: dict[tuple[int, ...], list[int]] = {}
     for depth, without in sorted(missing.items()):
-        every = len(without) == seeds
-        named = "" if every else f", seed {_sweep(without)}"
-        yield f"missing: {arm}-{depth}{named}"
+        alike.setdefault(tuple(without), []).append(depth)
+    for lacking, depths in alike.items():
+        named = "" if len(lacking) == seeds else f", seed {_sweep(lacking)}"
+        yield f"missing: {arm} {_sweep(depths)}{named}"

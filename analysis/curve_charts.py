@@ -31,8 +31,10 @@ class Curves:
     def __init__(self, study: Study, sheet: Sheet) -> None:
         self.study, self.sheet = study, sheet
         self.single = shows_seeds(study.rows["run"].nunique())
-        self.rows = {(str(arm), int(depth)): own.sort_values(["seed", "iteration"], kind="stable")
-                     for (arm, depth), own in study.rows.groupby(["arm", "depth"])}  # fmt: skip
+        self.rows: dict[tuple[str, int], pd.DataFrame] = {
+            (own["arm"].iloc[0], int(own["depth"].iloc[0])): own
+            for _, own in study.rows.groupby(["arm", "depth"])
+        }
         self.drawn: dict[tuple[str, int], list[Series]] = {}
         self.ghosts: dict[tuple[str, str, str], int] = {}
 
@@ -91,7 +93,7 @@ def mean(own: pd.DataFrame, network: str, ranged: bool) -> Line:
     used, word = (own, "unfinished") if finished.empty else (finished, "finished")
     n = used["run"].nunique()
     wide = used.pivot_table(index="iteration", columns="run", values=list(QUANTITIES)).dropna()
-    by_run = {q: wide[q] for q in QUANTITIES}
+    by_run = {q: pd.DataFrame(wide[q]) for q in QUANTITIES}
     return Line(
         f"{network}: mean of {n} {word}", values(wide.index),
         {q: values(own.mean(axis=1)) for q, own in by_run.items()},

@@ -61,7 +61,8 @@ def table(head: Sequence[str], rows: Iterable[Iterable[str]], class_: str = "") 
 
 
 def _cell(title: str, content: str) -> Html:
-    return element("td", element("span", content), data_title=title)
+    none = "none" if content == "–" else None
+    return element("td", element("span", content), class_=none, data_title=title)
 
 
 def folded(summary: str, *children: str) -> Html:

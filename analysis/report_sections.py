@@ -22,6 +22,8 @@ from verdict import Verdict
 from degradation import store
 
 LISTED = 50  # lines of what was left out
+EVIDENCE = 3  # steps that a claim shows at once
+ROWS = 12  # of a table that is shown at once
 Runs = Sequence[Mapping[Hashable, Any]]
 
 
@@ -96,6 +98,11 @@ def figure(chart: Chart) -> Html:
     )  # fmt: skip
 
 
+def long(rows: Sequence[Any], made: Html) -> Html:
+    """A table, folded where it would push the figures off the page."""
+    return folded(f"{len(rows)} rows", made) if len(rows) > ROWS else made
+
+
 def claimed(verdict: Verdict) -> Html:
     """The verdict in short: the paper's claims that were tested, the others folded."""
     tested = [c for c in verdict.claims if c.status != claims.NOT_TESTED]
@@ -110,12 +117,14 @@ def claimed(verdict: Verdict) -> Html:
 
 def claim(checked: Checked) -> Html:
     badge = element("span", checked.status, class_=f"badge {checked.status.replace(' ', '-')}")
-    evidence = (
+    evidence = [
         element("span", f"{step.shallow}→{step.deep}: {both(step)}", class_="evidence")
         for step in checked.steps
-    )
+    ]
+    more = [folded(f"{len(evidence) - EVIDENCE} more steps", *evidence[EVIDENCE:])]
     source = element("small", f" ({checked.claim.source})")
-    return element("li", badge, element("span", checked.claim.text, source, *evidence))
+    return element("li", badge, element("div", checked.claim.text, source, *evidence[:EVIDENCE],
+                                        *(more if evidence[EVIDENCE:] else [])))  # fmt: skip
 
 
 def both(step: Judgement | Gap) -> str:
@@ -140,11 +149,12 @@ def steps(judged: Sequence[Judgement]) -> Html:
     if not judged:
         return element("p", "No arm has two depths yet.")
     head = ("step", "moment", "verdict", "train, points", "test, points", "why", "seeds left out")
-    return table(head, (
+    rows = [
         (f"{j.arm} {j.shallow}→{j.deep}", j.moment, word(j), unbroken(j.train), unbroken(j.test),
          j.why, absent(j))
         for j in judged
-    ))  # fmt: skip
+    ]  # fmt: skip
+    return long(rows, table(head, rows))
 
 
 def word(judged: Judgement) -> Html:
@@ -166,11 +176,12 @@ def gaps(found: Sequence[Gap]) -> Html:
         return element("p", "No depth has both arms yet.")
     head = ("residual − plain", "moment", "train, points", "test, points", "p train (least)",
             "p test (least)", "seeds left out")  # fmt: skip
-    return table(head, (
+    rows = [
         (f"{g.depth} layers", g.moment, unbroken(g.train), unbroken(g.test), sign_flip(g.train),
          sign_flip(g.test), absent(g))
         for g in found
-    ))  # fmt: skip
+    ]  # fmt: skip
+    return long(rows, table(head, rows))
 
 
 def sign_flip(of: Effect) -> str:
@@ -200,9 +211,8 @@ def errors(found: pd.DataFrame, beside: bool) -> Html:
         (str(network), str(int(own["n"].max())), *_cells(own))
         for network, own in found.groupby("network", sort=False)
     ]
-    note = ("n: finished runs. ± is the standard deviation between seeds. * outside twice the "
-            "spread of the paper's five runs, or of ours.")  # fmt: skip
-    short = "n: finished runs. ± is the standard deviation between seeds."
+    short = "n: runs that got so far. ± is the standard deviation between seeds."
+    note = f"{short} * outside twice the spread of the paper's five runs, or of ours."
     titles = [title.replace(" error", "") for title in tables.TITLES]
     return joined([table(("network", "n", *titles), rows, class_="numbers"),
                    element("p", note if beside else short, class_="note")])  # fmt: skip
@@ -211,16 +221,19 @@ def errors(found: pd.DataFrame, beside: bool) -> Html:
 def _cells(own: pd.DataFrame) -> Iterator[str]:
     rows = {row["quantity"]: row for row in own.to_dict("records")}
     for quantity in tables.QUANTITIES:
-        yield _cell(rows[quantity]) if quantity in rows else "–"
+        yield _cell(rows[quantity], int(own["n"].max())) if quantity in rows else "–"
 
 
-def _cell(row: Mapping[Hashable, Any]) -> str:
+def _cell(row: Mapping[Hashable, Any], most: int) -> str:
+    """`6.61 ± 0.16`, the paper's below; n where it isn't the network's."""
     spread = f" ± {row['spread']:.2f}" if pd.notna(row["spread"]) else ""
     ours = f"{row['ours']:.2f}{spread}"
-    if pd.isna(row["paper"]):
-        return ours
-    mark = "" if row["in_band"] else "*"
-    return joined([ours, mark, " ", element("small", f"paper {row['paper']:.2f}")])
+    known = pd.notna(row["paper"])
+    small = [f"n={row['n']}"] if row["n"] != most else []
+    small += [f"paper {row['paper']:.2f}"] if known else []
+    mark = "*" if known and not row["in_band"] else ""
+    below = joined([" ", element("small", ", ".join(small))]) if small else ""
+    return joined([ours, mark, below])
 
 
 def missing(lacking: Iterable[Lack]) -> Html:

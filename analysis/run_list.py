@@ -15,7 +15,7 @@ import pandas as pd
 from frames import Study
 from markup import shown
 
-from degradation import spec, store
+from degradation import store
 from degradation.store import Run
 
 TAIL = 20  # lines of a log
@@ -84,7 +84,7 @@ def _files(run: Run) -> dict[str, Any]:
     last = starts[-1] if starts else {}
     result, failure = run.result(), run.failure()
     return {
-        "config": flat(spec.plain(run.point())),
+        "config": flat(json.loads(run.point_json.read_bytes())),
         "processes": [_process(start) for start in starts],
         "rests_on": flat({key: last.get(key) or {} for key in ("fingerprint", "versions")}),
         "digests": flat(last.get("digests") or {}),

@@ -403,10 +403,9 @@ def test_the_commands_train_what_is_missing(half: Path, small: Callable[..., spe
     plain, residual, probe = lacks(half)
     assert plain.what == (
         f"failed: {small(depth=20).name}", f"partial: {small(depth=8, seed=2).name}",
-        "missing: plain-14, seed 2", "missing: plain-20, seed 2",
+        "missing: plain 14,20, seed 2",
     )  # fmt: skip
-    named = ("residual-8, seed 2", "residual-14, seed 2", "residual-20")
-    assert residual.what == tuple(f"missing: {network}" for network in named)
+    assert residual.what == ("missing: residual 8,14, seed 2", "missing: residual 20")
     wanted = {small(depth=d, seed=s, model__shortcut="identity").name
               for d, s in ((8, 2), (14, 2), (20, 0), (20, 1), (20, 2))}  # fmt: skip
     found = asked_for(residual)
@@ -671,6 +670,9 @@ def test_charts_answer_hands_and_keys(half: Path, tmp_path: Path) -> None:
     const first = d();
     pointer(plot, "pointermove", box.left + x, box.top + y);
     say.hover = words();
+    const own = readout.getBoundingClientRect();
+    say.beside = [own.left - box.left - x, own.right - box.left - x,
+                  own.top - box.top, own.bottom - box.top - y];
     pointer(plot, "pointerleave", 0, 0);
     say.away = words();
     drag(plot, [x, y], [x, y], "touch");
@@ -700,6 +702,8 @@ def test_charts_answer_hands_and_keys(half: Path, tmp_path: Path) -> None:
     said = tried(text_of(half), script, tmp_path)
     run = next(half.glob("digits-plain-8-s0-*")).name
     assert said["hover"] == [run, "iteration 12", "training error 16.00 %", "test error 17.00 %"]
+    left, right, top, bottom = said["beside"]  # of the readout, from the point and the plot's top
+    assert (0 < left < 30 or -30 < right < 0) and top >= -1 and bottom < 80
     assert said["away"] is None
     assert said["tap"] == said["hover"]
     assert said["last"][:2] == ["plain-20: mean of 2 unfinished", "iteration 4"]
@@ -761,4 +765,5 @@ def test_a_link_unfolds_a_run(half: Path, tmp_path: Path) -> None:
     (row, detail) = Page(document).tables[-1][1:]
     assert row[0] == f"{name}RuntimeError: out of memory"
     assert "the traceback is in worker.log" in detail[0]
+    assert f"{half}/{name}, 4 of 12 iterations" in detail[0]
     assert "line 30\nline 31\n" in detail[0] and "line 29" not in detail[0]

@@ -269,7 +269,7 @@ const Charts = (() => {
 
     /* Beside the point, within the panel. */
     place([px, py]) {
-      const box = this.readout, top = this.svg.offsetTop;
+      const box = this.readout, top = this.svg.getBoundingClientRect().top - this.host.getBoundingClientRect().top;
       const left = px + 14 + box.offsetWidth <= this.width ? px + 14 : Math.max(0, px - 14 - box.offsetWidth);
       box.style.left = `${left}px`;
       box.style.top = `${top + Math.max(0, py - box.offsetHeight - 12)}px`;

@@ -22,7 +22,7 @@
       Charts.draw(element, charts[element.dataset.chart], lines);
     }
   });
-  const runs = new Runs.List(data.runs);
+  const runs = new Runs.List(data.runs, data.folder);
 
   const follow = () => {
     for (const [key, value] of wanted()) {

@@ -14,8 +14,8 @@ const Runs = (() => {
   const decoded = (column) => (column.of ? column.at.map((i) => column.of[i]) : column);
 
   class List {
-    constructor(data) {
-      this.common = data.common;
+    constructor(data, folder) {
+      Object.assign(this, { common: data.common, folder });
       const columns = Object.fromEntries(Object.entries(data.columns).map(([k, v]) => [k, decoded(v)]));
       this.runs = Array.from({ length: data.count }, (_, i) =>
         Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[i]])));
@@ -103,7 +103,7 @@ const Runs = (() => {
     rows(run) {
       const open = this.open.has(run.run);
       const row = html("tr", {}, ...COLUMNS.map(([key, , name]) => this.cell(run, key, name, open)));
-      return open ? [row, html("tr", { class: "detail" }, html("td", { colspan: COLUMNS.length }, ...detail(run, this.common)))] : [row];
+      return open ? [row, html("tr", { class: "detail" }, html("td", { colspan: COLUMNS.length }, ...detail(run, this.common, this.folder)))] : [row];
     }
 
     cell(run, key, name, open) {
@@ -139,8 +139,9 @@ const Runs = (() => {
 
   // ---- a row unfolded
 
-  function detail(run, common) {
-    const full = { ...common[run.protocol], ...run.own }, parts = [];
+  function detail(run, common, folder) {
+    const full = { ...common[run.protocol], ...run.own };
+    const parts = [html("p", { class: "mono" }, `${folder}/${run.run}, ${run.iteration ?? 0} of ${run.iterations} iterations`)];
     const add = (title, ...content) => parts.push(html("h4", {}, title), ...content);
     if (run.failure) add(`Failure: ${run.failure.kind ?? ""} ${run.failure.at ?? ""}`, html("pre", {}, run.failure.message ?? ""));
     if (run.inexact.length) add("Resumed under other numerics, so not exact", html("pre", {}, run.inexact.join("\n")));
