@@ -1,6 +1,7 @@
 """The page's charts against depth: those of `depth_figures.py`, for `report/charts.js`."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import contrast
@@ -18,8 +19,8 @@ ARMS = tuple(MODERN.arms)
 GAP = "plain − residual"
 SEEDS, GHOST = "seeds", "the paper's"
 ROOM = 1.18  # beside the outer depths, a factor
-ALL = "too many runs to show each: the wide bars are their range"
 CAPTION = "a dot a run, a line through the means; bars: 95 % t interval from three seeds on"
+RANGES = "wide bars: the range of the runs, which are too many to show each"
 
 
 def charts(study: Study, sheet: Sheet) -> list[Chart]:
@@ -63,15 +64,18 @@ def generalisation(finals: pd.DataFrame, sheet: Sheet) -> Chart:
 
 
 def speed(study: Study, sheet: Sheet) -> Chart:
-    """The first row below given training errors."""
-    panels = []
+    """The first row below given training errors; those that no run got below are named."""
+    panels, caption = [], CAPTION
     for error in REACHED:
         first = frames.first_below(study.rows, error)
         got = first.dropna(subset="iteration")
         series = [s for arm in ARMS for s in _arm(got, arm, "iteration", sheet)]
         title = f"first row below {error} % training error"
-        panels.append(_panel(title, "iteration", series, sheet, notes=_never(first)))
-    return _chart("speed", "How soon they learn", CAPTION, panels, sheet)
+        if series:
+            panels.append(_panel(title, "iteration", series, sheet, notes=_never(first)))
+        else:
+            caption += f"; no run got below {error} %"
+    return _chart("speed", "How soon they learn", caption, panels, sheet)
 
 
 def cost(study: Study, sheet: Sheet) -> Chart:
@@ -138,7 +142,8 @@ def _panel(
     notes: Iterable[str] = (), zero: bool = False,
 ) -> Panel:  # fmt: skip
     depths = sorted({x for s in series for x in sheet.lines[s.line].x if x is not None})
-    ends = (depths[0] / ROOM, depths[-1] * ROOM) if depths else (1, 10)
+    room = ROOM if len(depths) > 1 else 2.0
+    ends = (depths[0] / room, depths[-1] * room) if depths else (1, 10)
     low, high = _extent(series, sheet, zero)
     x = Axis("depth (layers)", ends[0], ends[1], ticks=tuple(depths), log=True)
     return Panel(title, x, Axis(unit, low, high), tuple(series), tuple(notes), zero)
@@ -165,7 +170,7 @@ def _chart(name: str, title: str, caption: str, panels: Sequence[Panel], sheet: 
     arms: Mapping[str, Colours] = {s.tags[0]: s.colour for s in used}
     kinds = {tag for s in used for tag in s.tags[1:]}
     if any(sheet.lines[s.line].low for s in used):
-        caption = f"{caption}; {ALL}"
+        caption = f"{re.sub('a dot a (run|pair), ', '', caption)}; {RANGES}"
     words = [Entry(SEEDS, mark="dot"), Entry(GHOST, mark="diamond")]
     legend = [*(Entry(arm, colour) for arm, colour in arms.items()),
               *(entry for entry in words if entry.tag in kinds)]  # fmt: skip

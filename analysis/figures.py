@@ -176,6 +176,8 @@ def _curves(
             end = run.iloc[-1]
             axis.plot(end["iteration"] / study.scale, end[quantity], markersize=5,
                       marker="x" if state == "diverged" else "o", color=line["color"])  # fmt: skip
+    own = own[own["state"] == "done"]  # a run that has just begun would cut the mean to its rows
+    seeds = own["run"].nunique()
     if seeds < 2:
         return
     values = own.pivot_table(index="iteration", columns="run", values=quantity).dropna()

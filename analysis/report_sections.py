@@ -131,8 +131,8 @@ def both(step: Judgement | Gap) -> str:
     return f"train {effect(step.train)}, test {effect(step.test)}"
 
 
-def unbroken(of: Effect) -> Html:
-    return element("span", effect(of), class_="unbroken")
+def unbroken(of: Effect) -> str:
+    return element("span", effect(of), class_="unbroken") if of.n else effect(of)
 
 
 def effect(of: Effect) -> str:

@@ -482,6 +482,8 @@ def test_above_the_limit_the_range_stands_for_the_seeds(runs: Path, monkeypatch)
     assert {line["name"].split(":")[1] for line in drawn} == {" mean of 2 finished"}
     assert drawn[0]["low"]["train_error"][-1] == drawn[0]["high"]["train_error"][-1] - 1
     assert "too many runs to show each seed" in figure["caption"]
+    caption = study["charts"]["depth"]["caption"]
+    assert "a dot a run" not in caption and "range of the runs" in caption
     depth = study["charts"]["depth"]["panels"][1]["series"]
     assert [s["kind"] for s in depth] == ["joined", "joined"]
     plain = study["lines"][depth[0]["line"]]
@@ -513,6 +515,17 @@ def test_a_probed_study_has_figure_7(runs: Path) -> None:
     panels = study["charts"]["figure7"]["panels"]
     shown = [study["lines"][p["series"][0]["line"]]["y"]["std"] for p in panels]
     assert shown == [[2, 1, 3], [3, 2, 1]]
+
+
+def test_an_error_that_no_run_got_below_has_no_panel(runs: Path) -> None:
+    speed = written(runs).data["studies"][0]["charts"]["speed"]
+    titles = [panel["title"] for panel in speed["panels"]]
+    assert titles == [f"first row below {error} % training error" for error in (80, 50, 20, 10)]
+    for curves in runs.glob("*/curves.jsonl"):
+        curves.write_text('{"iteration": 4, "train_error": 60.0, "test_error": 60.0}\n')
+    speed = written(runs).data["studies"][0]["charts"]["speed"]
+    assert [panel["title"] for panel in speed["panels"]] == titles[:1]
+    assert "no run got below 50 %; no run got below 20 %; no run got below 10 %" in speed["caption"]
 
 
 def test_what_is_at_its_default_is_not_packed() -> None:
@@ -631,11 +644,19 @@ def test_a_browser_draws_it_all_without_complaint(
 @browser
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_page(half: Path, tmp_path: Path, width: int) -> None:
+def test_nothing_is_wider_than_the_page(
+    half: Path, small: Callable[..., spec.Point], tmp_path: Path, width: int
+) -> None:
+    for depth in (26, 32):  # a wide interval
+        add(half, small(depth=depth, seed=1), rows_of((i, 2 * depth, 99.0) for i in (4, 12)))
+    for depth in (26, 32, 38, 44, 50, 56, 62, 68, 110, 1202):
+        add(half, small(depth=depth), rows_of((i, depth % 50, depth % 60) for i in (4, 6, 9, 12)))
     script = """
     all("details").forEach((d) => { d.open = true; });
     all(".runs tbody th button")[0].click();
     say.page = [document.documentElement.scrollWidth, innerWidth];
+    say.tables = all(".scroll:has(.cards)").map((t) => t.scrollWidth - t.clientWidth);
+    say.commands = all(".command").map((c) => c.scrollWidth - c.clientWidth);
     say.cut = all(".plot text").filter((t) => {
       const own = t.getBoundingClientRect(), plot = t.closest("svg").getBoundingClientRect();
       return own.left < plot.left - 1 || own.right > plot.right + 1 || own.bottom > plot.bottom + 1;
@@ -651,6 +672,8 @@ def test_nothing_is_wider_than_the_page(half: Path, tmp_path: Path, width: int) 
     """
     said = tried(text_of(half), script, tmp_path, width)
     assert said["page"][0] <= said["page"][1] == width
+    assert said["commands"] == [0, 0, 0]
+    assert width > 390 or {*said["tables"]} == {0}
     assert said["cut"] == []
     assert said["over"] == []
 
