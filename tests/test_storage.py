@@ -310,3 +310,59 @@ def test_the_holder_of_a_new_lock_writes_over_a_longer_text(tmp_path: Path) -> N
         assert "x" * 10 not in storage.holder(path)
     path.write_text("")
     assert storage.holder(path) == "another process"
+
+
+def test_what_the_disk_refuses_is_said_with_need_have_and_remedy(
+    tmp_path: Path, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(storage.Failed) as refusal:
+        storage.write_atomically(tmp_path / "x", b"1" * 3_000_000)
+    said = str(refusal.value)
+    assert f"can't write {tmp_path / 'x'}: No space left on device" in said
+    assert f"need 3.0 MB, {tmp_path} has " in said
+    assert "machine.runs=OTHER" in said
+
+
+def test_a_line_that_fits_in_part_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    path, write = tmp_path / "rows", os.write
+    storage.append_line(path, "first")
+
+    def half(descriptor: int, content: bytes) -> int:
+        if bytes(content) == b"cond\n":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, bytes(content)[:2])
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(storage.Failed, match="No space left"):
+        storage.append_line(path, "second")
+    assert path.read_bytes() == b"first\n"
+
+
+def test_a_link_in_a_files_place_is_refused(tmp_path: Path) -> None:
+    treasure, link = tmp_path / "treasure", tmp_path / "link"
+    treasure.write_text("mine")
+    link.symlink_to(treasure)
+    with pytest.raises(storage.Failed, match="symbolic link"):
+        storage.append_line(link, "x")
+    with pytest.raises(storage.Failed, match="symbolic link"), storage.lock(link):
+        pass
+    storage.write_atomically(link, b"new")  # takes the name, not what the link leads to
+    assert treasure.read_text() == "mine"
+
+
+def test_room_is_asked_for_before_it_is_needed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(storage, "free", lambda folder: 5_000_000)
+    storage.check_room(tmp_path, 5_000_000)
+    with pytest.raises(storage.Failed, match=r"need 6\.0 MB, .* has 5\.0 MB free"):
+        storage.check_room(tmp_path, 6_000_000)
+
+
+def test_cleaning_removes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".point.json.123.tmp", "point.json", ".hidden", "x.tmp"):
+        (tmp_path / name).touch()
+    storage.clean(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"point.json", ".hidden", "x.tmp"}
