@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import commands
 import depth_figures
 import figures
 import frames
@@ -88,13 +89,13 @@ def main() -> int:
         return 1
     asked.out.mkdir(parents=True, exist_ok=True)
     for study in studies:
-        draw(study, asked.out, LOOKS[asked.style])
+        draw(study, asked.runs, asked.out, LOOKS[asked.style])
     print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
     return 0
 
 
-def draw(study: Study, out: Path, look: Look) -> None:
-    """Every figure and table of one study, into `out`."""
+def draw(study: Study, folder: str, out: Path, look: Look) -> None:
+    """Every figure and table of one study, into `out`; what it lacks below `folder`, in words."""
     suffix = "" if look.name == "paper" else f"-{look.name}"
     drawn = {name: drawing for name, drawing in FIGURES.items() if drawing.suits(study)}
     for name, drawing in tqdm(drawn.items(), desc=study.name, disable=None, leave=False):
@@ -108,7 +109,7 @@ def draw(study: Study, out: Path, look: Look) -> None:
     print(f"{study.name}: {out}/{study.name}-{{{names}}}{suffix}.{{{kinds}}}, "
           f"{out}/{study.name}-errors.{{{','.join(tables.FORMATS)}}}\n")  # fmt: skip
     print(tables.markdown(table))
-    for line in remarks(study):
+    for line in remarks(study, folder):
         print(line)
 
 
@@ -119,8 +120,8 @@ def save(figure: Figure, out: Path, stem: str) -> None:
             figure.savefig(out / f"{stem}.{kind}", metadata=UNDATED[kind])
 
 
-def remarks(study: Study) -> list[str]:
-    """What is unfinished, diverged or missing, and the command for it."""
+def remarks(study: Study, folder: str) -> list[str]:
+    """What is unfinished, diverged or missing below `folder`, and the command for it."""
     lines = []
     runs = pd.concat([study.rows.groupby("run").tail(1), study.idle.assign(iteration=0)])
     for run in runs.sort_values("run").to_dict("records"):
@@ -128,12 +129,8 @@ def remarks(study: Study) -> list[str]:
             lines.append(f"{run['state']}: {run['run']} ({run['iteration']}/{study.iterations})")
         if not run["exact"]:
             lines.append(f"not exact: {run['run']} (see its inexact.jsonl)")
-    for arm, depths in figures.missing(study).items():
-        named = ",".join(str(depth) for depth in depths)
-        lines.append(f"missing: {arm} {named}; python -m degradation.run -m data={study.data} "
-                     f"model={arm} depth={named}")  # fmt: skip
-    if frames.responses(study).empty:
-        lines.append("figure 7: python -m degradation.probe, and this command again")
+    lacks = commands.lacks(study, folder, probed=not frames.responses(study).empty)
+    lines += [f"{'; '.join(lack.what)}\n  {lack.command}" for lack in lacks]
     return lines
 
 

@@ -15,7 +15,6 @@ from frames import Study
 MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
 QUANTITIES = [f"{q}{s}" for s in MOMENTS for q in ("train_error", "test_error")]
 TITLES = [f"{q} error %, {m}" for m in MOMENTS.values() for q in ("train", "test")]
-PAPER_SPREAD = 0.16  # points, five runs of residual-110; Table 6
 COLUMNS = ["network", "quantity", "ours", "spread", "n", "paper", "difference", "in_band"]
 
 
@@ -37,9 +36,16 @@ def errors(study: Study) -> pd.DataFrame:
                 ]  # fmt: skip
     table = pd.DataFrame(lines, columns=COLUMNS[:6])
     table["difference"] = table["ours"] - table["paper"]
-    band = 2 * table["spread"].clip(lower=PAPER_SPREAD).fillna(PAPER_SPREAD)
+    spread = paper_spread()
+    band = 2 * table["spread"].clip(lower=spread).fillna(spread)
     table["in_band"] = (table["difference"].abs() <= band).where(table["paper"].notna())
     return table
+
+
+def paper_spread() -> float:
+    """The standard deviation of the paper's five runs of residual-110, in points."""
+    theirs = frames.paper_errors()
+    return float(theirs[theirs["quantity"] == "test_error_spread"]["value"].iloc[0])
 
 
 def _paper(study: Study, arm: str, depth: int, quantity: str) -> float:

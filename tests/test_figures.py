@@ -108,7 +108,7 @@ def test_unfinished_diverged_and_missing_are_marked(runs: Path, small) -> None:
     (study,) = frames.studies(runs)
     markers = {line.get_marker() for line in figures.figure6(study, PAPER).axes[0].lines}
     assert {"x", "o"} <= markers
-    remarks = "\n".join(plot_curves.remarks(study))
+    remarks = "\n".join(plot_curves.remarks(study, str(runs)))
     assert "diverged: digits-plain-20-s0" in remarks
     assert "partial: digits-plain-26-s0" in remarks
     missing = "python -m degradation.run -m data=digits model=residual depth=20,26"
@@ -278,7 +278,7 @@ def test_a_run_that_diverged_before_its_first_row_is_named(runs: Path, small) ->
     run.create(small(depth=20))
     storage.write_json(run.done_json, {"outcome": "diverged", "iteration": 1})
     (study,) = frames.studies(runs)
-    assert "diverged: digits-plain-20-s0" in "\n".join(plot_curves.remarks(study))
+    assert "diverged: digits-plain-20-s0" in "\n".join(plot_curves.remarks(study, str(runs)))
     own = frames.Study("cifar10", "cifar10", study.rows, study.idle)
     assert "plain-20, diverged before its first row" in texts(figures.figure6(own, PAPER))
 
