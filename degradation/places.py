@@ -5,4 +5,4 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 TOP = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
 CONF = TOP / "conf"
-PAPER = _PACKAGE / "paper" if (_PACKAGE / "paper").is_dir() else TOP / "analysis" / "paper"
+PAPER = TOP / "paper_tables" if TOP == _PACKAGE else TOP / "analysis" / "paper"
