@@ -41,9 +41,13 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     return chosen
 
 
+ARITHMETIC = 2  # raised when a change to our own layers or step changes bits
+
+
 def fingerprint(chosen: torch.device) -> dict[str, Any]:
     """Everything beside the point that decides bits, as JSON values."""
     marks: dict[str, Any] = {
+        "arithmetic": ARITHMETIC,
         "torch": torch.__version__,
         "device": chosen.type,
         "threads": torch.get_num_threads(),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from degradation.layers import BatchNorm, Conv3x3
 from degradation.spec import Model, blocks_per_stage
 
 STAGES = 3
@@ -47,7 +48,7 @@ class Projection(nn.Sequential):
         super().__init__(
             OrderedDict(
                 conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                norm=nn.BatchNorm2d(outputs),
+                norm=BatchNorm(outputs),
             )
         )
 
@@ -71,10 +72,10 @@ class Block(nn.Module):
 
     def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv1 = Conv3x3(inputs, outputs, stride)
+        self.norm1 = BatchNorm(outputs)
+        self.conv2 = Conv3x3(outputs, outputs)
+        self.norm2 = BatchNorm(outputs)
         self.shortcut = shortcut(model, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,8 +95,8 @@ class Network(nn.Module):
 
     def __init__(self, model: Model, depth: int, channels: int, classes: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, model.width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(model.width)
+        self.conv = Conv3x3(channels, model.width)
+        self.norm = BatchNorm(model.width)
         blocks, inputs = [], model.width
         for stage in range(STAGES):
             for block in range(blocks_per_stage(depth)):
@@ -122,7 +123,7 @@ def build(model: Model, depth: int, channels: int, classes: int, seed: int, init
         network = Network(model, depth, channels, classes)
     network.to_empty(device="cpu")
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, BatchNorm):
             module.reset_running_stats()
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from degradation import checkpoint, data, screen, storage
 from degradation.data.batches import Exam
+from degradation.state import fresh
 from degradation.step import forward
 from degradation.store import Foreign, Run, runs_in
-from degradation.train import fresh
 
 
 class Spread:

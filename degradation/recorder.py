@@ -51,10 +51,10 @@ class Recorder:
                 dynamic_ncols=True, leave=False, mininterval=0.2,
             )  # fmt: skip
 
-    def tick(self) -> None:
-        """One more iteration is done."""
+    def tick(self, iterations: int) -> None:
+        """So many more iterations are done, or at least launched."""
         if self.bar is not None:
-            self.bar.update()
+            self.bar.update(iterations)
 
     def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None:
         """Write `row`. `pictures`: trained on since the last one; `evaluation`: seconds of it."""

@@ -86,9 +86,10 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     if dataclasses.is_dataclass(kind):
         return read(kind, value, path)  # type: ignore[arg-type]
     if isinstance(kind, types.UnionType):
-        if value is None:
+        kinds = get_args(kind)
+        if value is None and types.NoneType in kinds:
             return None
-        (kind,) = (k for k in get_args(kind) if k is not types.NoneType)
+        kind = type(value) if type(value) in kinds else kinds[0]
     if get_origin(kind) is tuple:
         return _items(get_args(kind)[0], value, path, limits)
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:

@@ -91,6 +91,11 @@ class Recipe:
         """Whether a row is due once `iteration` iterations are done."""
         return iteration % self.eval_every == 0 or self.clean_at(iteration)
 
+    def next_row(self, iteration: int) -> int:
+        """The first iteration count above `iteration` at which a row is due."""
+        regular = (iteration // self.eval_every + 1) * self.eval_every
+        return min(i for i in (regular, *self.drops, self.iterations) if i > iteration)
+
     def clean_at(self, iteration: int) -> bool:
         """Whether that row also measures the clean training error: before each drop, at the end."""
         return iteration in (*self.drops, self.iterations)
@@ -103,6 +108,11 @@ class Numerics:
     precision: str = choice("fp32", "bf16")
     layout: str = choice("channels_last", "contiguous")
     deterministic: bool = free()
+    compiled: bool = free(default=False)
+    """Each block by torch.compile: other kernels, other bits."""
+    graph: str = choice("auto", "on", "off", identity=False, default="auto")
+    """The whole step as one CUDA graph, of the kernels that are else launched one by one: the same
+    bits. auto: where there is a GPU."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +130,12 @@ class Machine:
     wandb: str = choice("auto", "online", "offline", "disabled")
     wandb_project: str = free()
     wandb_entity: str | None = free()
+    pack: int | str = free(default="auto")
+    """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
 
     def __post_init__(self) -> None:
+        if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):
+            raise Invalid(f"machine.pack={self.pack}: must be auto, or a number from 1 to 64")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise Invalid(f"machine.device={self.device}: must be auto, cpu, cuda or cuda:N")
 

@@ -4,6 +4,7 @@ Errors and losses gather in tensors on the device and are read when a row is due
 iteration with a loss that is no number: a network that diverges is a result, with its iteration.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -32,13 +33,14 @@ class Meters:
         whole = torch.int64
         return cls(zero(torch.float64), zero(whole), zero(whole), zero(whole) + FINE)
 
-    def add(self, iteration: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def add(self, iteration: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one minibatch: its mean loss, its logits, and the number of its iteration."""
         loss = loss.detach()
         self.loss += loss.double() * len(labels)
         self.errors += (logits.argmax(1) != labels).sum()
         self.seen += len(labels)
         first = (self.diverged == FINE) & ~loss.isfinite()
-        self.diverged.masked_fill_(first, iteration)
+        self.diverged.copy_(torch.where(first, iteration, self.diverged))
 
     def reset(self) -> None:
         for tensor in (self.loss, self.errors, self.seen):
@@ -77,3 +79,20 @@ def training_step(
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss, logits
+
+
+@torch.no_grad()
+def examine(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str) -> Tensor:
+    """Sum of the losses and number of errors in eval mode: float64, shape (2,), on the device."""
+    sums = None
+    network.eval()
+    try:
+        for x, labels in batches:
+            logits = forward(network, x, precision)
+            loss = functional.cross_entropy(logits, labels, reduction="sum").double()
+            found = torch.stack([loss, (logits.argmax(1) != labels).sum().double()])
+            sums = found if sums is None else sums + found
+    finally:
+        network.train()
+    assert sums is not None
+    return sums

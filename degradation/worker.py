@@ -1,11 +1,11 @@
-"""Train one point: the process that `run` starts for it.
+"""Train one point, or several by turns: the process that `run` starts for it.
 
-    python -m degradation.worker RUN_FOLDER MACHINE_JSON
+    python -m degradation.worker RUN_FOLDER… MACHINE_JSON
 
-The folder holds the point (`point.json`). Exit status: 0 the point has its result (done, or
+A folder holds its point (`point.json`). Exit status: 0 the point has its result (done, or
 diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data missing or damaged, 5
 the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
-saved.
+saved. Of several points, the first that isn't 0.
 """
 
 import faulthandler
@@ -14,6 +14,7 @@ import logging
 import sys
 import time
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from degradation import (
     checkpoint,
     machine,
     network,
+    pool,
     provenance,
     schema,
     screen,
@@ -32,10 +34,13 @@ from degradation import (
 from degradation import data as sources
 from degradation.data import DataError
 from degradation.data.batches import Exam, Stream
+from degradation.engine import Engine, record_for
+from degradation.pool import Turns
 from degradation.recorder import Recorder, mark_inexact
 from degradation.signals import Stop, Stopped, end_with_parent
-from degradation.store import Run, whole_lines
-from degradation.train import Session, State, fresh, train
+from degradation.state import State, fresh
+from degradation.store import Foreign, Run, whole_lines
+from degradation.train import Session, train
 
 log = logging.getLogger("degradation")
 
@@ -43,14 +48,35 @@ FAILED, REFUSED, DATA, STORAGE, BUSY = 1, 2, 3, 5, 75
 
 
 def main(arguments: list[str]) -> int:
-    """Train the point; its exit status (see the module's head)."""
-    run = Run(Path(arguments[0]))
-    settings = schema.read(spec.Machine, json.loads(arguments[1]), "machine")
+    """Train the points; the exit status (see the module's head)."""
+    *folders, machine_json = arguments
+    settings = schema.read(spec.Machine, json.loads(machine_json), "machine")
     stop = Stop().listen()
     end_with_parent()
+    screen.show_messages()
+    log.addHandler(ToRunLog())
+    runs = [Run(Path(folder)) for folder in folders]
+    try:
+        statuses = pool.take_turns((point(r, settings, stop), _share(r, settings)) for r in runs)
+    except Stopped:
+        return stop.status
+    return next(filter(None, statuses), 0)
+
+
+def _share(run: Run, settings: spec.Machine) -> float:
+    try:
+        depth = run.point().depth
+    except Foreign:  # refused when its turn comes
+        return 1.0
+    return pool.share(settings.pack, depth, settings.device != "cpu" and torch.cuda.is_available())
+
+
+def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
+    """Train one point; its exit status."""
+    LOGGED.set(run)
     try:
         with storage.lock(run.lock):
-            return _alone(run, settings, stop)
+            return (yield from _alone(run, settings, stop))
     except storage.Busy as busy:
         print(busy, file=sys.stderr)
         return BUSY
@@ -61,18 +87,17 @@ def main(arguments: list[str]) -> int:
         return stop.status
 
 
-def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
+def _alone(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
     """Train as the only process in the folder, and leave there why it ended early."""
     if run.result() is not None:
         return 0
     with storage.appending(run.log) as descriptor:
         faulthandler.enable(descriptor)
-        _log_to(run)
         storage.remove(run.failed_json)
         storage.clean(run.folder)
         storage.clean(run.checkpoints)
         try:
-            work(run, settings, stop)
+            yield from work(run, settings, stop)
             return 0
         except storage.Failed as error:
             _fail(run, error, str(error))
@@ -90,11 +115,11 @@ def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
             faulthandler.disable()
 
 
-def work(run: Run, settings: spec.Machine, stop: Stop) -> None:
+def work(run: Run, settings: spec.Machine, stop: Stop) -> Turns[None]:
     """From the folder to its result."""
     session = prepare(run, settings, stop)
     try:
-        outcome = train(session)
+        outcome = yield from train(session)
     finally:
         session.recorder.close()
     rows = run.rows()
@@ -129,12 +154,13 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
         "pictures": pictures.digest,
     }
     storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
+    engine = Engine(point, state, stream, record_for(point.numerics.graph, device))
     resume(run, point, state, fingerprint, settings.resume)
     note_start(run, state, fingerprint, digests)
     recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
     exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
     return Session(
-        point, run, state, stream,
+        point, run, state, stream, engine,
         {name: Exam(split, pictures, device) for name, split in exams.items() if len(split)},
         recorder, fingerprint, stop,
     )  # fmt: skip
@@ -190,16 +216,17 @@ def note_start(
     storage.append_line(run.starts, json.dumps(start))
 
 
-def _log_to(run: Run) -> None:
-    """Messages go to the run's log, too, each with its time."""
+LOGGED: ContextVar[Run] = ContextVar("logged")
+"""The run whose turn it is."""
 
-    class ToFile(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
+
+class ToRunLog(logging.Handler):
+    """Messages go to the log of the run whose turn it is, too, each with its time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (run := LOGGED.get(None)) is not None:
             with suppress(storage.Failed):  # a full disk has been reported already
                 storage.append_line(run.log, f"{_now()} {self.format(record)}")
-
-    screen.show_messages()
-    log.addHandler(ToFile())
 
 
 def _fail(run: Run, error: Exception, message: str) -> None:

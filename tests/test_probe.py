@@ -6,6 +6,7 @@ import torch
 from degradation import network, probe
 from degradation.data import load
 from degradation.data.batches import Exam
+from degradation.pool import finish
 from degradation.probe import Spread
 from degradation.signals import Stop
 from degradation.spec import Model
@@ -48,7 +49,7 @@ def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> No
     run.create(small())
     with pytest.raises(Foreign, match="no checkpoint"):
         probe.probe(run)
-    work(run, machine, Stop())
+    finish(work(run, machine, Stop()))
     assert probe.main([machine.runs]) == 0
     lines = run.responses.read_text().splitlines()
     assert lines[0] == "layer,name,response_std"

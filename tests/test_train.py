@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from degradation import checkpoint, schema, signals, spec, storage, train
+from degradation.pool import finish
 from degradation.signals import Stop
 from degradation.store import Foreign, Run, whole_lines
 from degradation.worker import Mismatch, prepare, work
@@ -16,7 +17,7 @@ from degradation.worker import Mismatch, prepare, work
 def trained(point: spec.Point, machine: spec.Machine) -> Run:
     run = Run.of(point, machine.runs)
     run.create(point)
-    work(run, machine, Stop())
+    finish(work(run, machine, Stop()))
     return run
 
 
@@ -72,10 +73,10 @@ def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
         run.create(point)
         session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
         try:
-            train.train(session)
+            finish(train.train(session))
         except signals.Stopped:
             stopped += 1
-        work(run, machine, Stop())
+        finish(work(run, machine, Stop()))
         assert run.curves.read_bytes() == curves
         assert checkpoint.newest(run.checkpoints) == state
     assert stopped >= 12
@@ -85,7 +86,7 @@ def test_killed_after_rows_the_replayed_ones_are_compared(small, machine, tmp_pa
     """Rows behind the checkpoint stay; equal replays leave the file as it is."""
     whole = trained(small(), machine)
     run = crashed(small(), whole, tmp_path, after=lambda lines: lines)
-    work(run, machine, Stop())
+    finish(work(run, machine, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
     assert not run.inexact.exists()
 
@@ -95,7 +96,7 @@ def test_a_replayed_row_that_differs_is_reported_and_marks_the_run(
 ) -> None:
     whole = trained(small(), machine)
     run = crashed(small(), whole, tmp_path, lambda lines: [*lines[:2], lines[2].replace("8", "7")])
-    work(run, machine, Stop())
+    finish(work(run, machine, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
     assert json.loads(run.inexact.read_text())["row"] == 3
     assert run.result()["exact"] is False
@@ -106,14 +107,14 @@ def test_a_torn_last_line_is_written_again(small, machine, tmp_path: Path) -> No
     run = crashed(small(), whole, tmp_path, lambda lines: lines[:2])
     with storage.appending(run.curves) as descriptor:
         storage.write_all(descriptor, b'{"iteration": 9, "ep')
-    work(run, machine, Stop())
+    finish(work(run, machine, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
 
 
 def test_fewer_rows_than_the_checkpoint_had_are_refused(small, machine, tmp_path: Path) -> None:
     run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: [])
     with pytest.raises(Foreign, match=r"0 rows, its checkpoint 1"):
-        work(run, machine, Stop())
+        finish(work(run, machine, Stop()))
 
 
 def crashed(
@@ -124,7 +125,7 @@ def crashed(
     run.create(point)
     settings = spec.Machine("cpu", 1, str(tmp_path), "none", "exact", "disabled", "test", None)
     with pytest.raises(signals.Stopped):
-        train.train(prepare(run, settings, After(9)))  # type: ignore[arg-type]
+        finish(train.train(prepare(run, settings, After(9))))  # type: ignore[arg-type]
     assert len(whole_lines(run.curves)) == 1
     storage.remove(run.curves)
     for line in after(whole_lines(whole.curves)[:3]):
@@ -136,9 +137,9 @@ def test_other_numerics_are_refused_or_marked(small, machine, tmp_path: Path, mo
     run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: lines[:1])
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     with pytest.raises(Mismatch, match=r"limits\.MKL_CBWR.*\n.*machine.resume=inexact"):
-        work(run, machine, Stop())
+        finish(work(run, machine, Stop()))
     inexact = schema.read(spec.Machine, {**spec.plain(machine), "resume": "inexact"})
-    work(run, inexact, Stop())
+    finish(work(run, inexact, Stop()))
     assert run.result()["exact"] is False
 
 
@@ -176,4 +177,4 @@ def test_other_data_than_at_the_start_is_refused(
     start["digests"]["pictures"] = "0" * 64
     run.starts.write_text(json.dumps(start) + "\n")
     with pytest.raises(Mismatch, match="pictures"):
-        work(run, machine, Stop())
+        finish(work(run, machine, Stop()))

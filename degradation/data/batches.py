@@ -8,8 +8,11 @@ the batch normalisation behind the first convolution cancels any factor.
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,8 +22,13 @@ from degradation.spec import Data
 
 
 class Stream:
-    """The training batches of one seed. `at(i)` gives batch i: pictures (batch, channels, height,
-    width) float32, labels (batch,) int64, both on `device`."""
+    """The training batches of one seed: pictures (batch, channels, height, width) float32, labels
+    (batch,) int64, on `device`.
+
+    What the next iterations see is written to tables on the device (`load`), from which a batch is
+    taken by a row number that lies there, too (`take`): nothing waits for the host, and a recorded
+    iteration can be replayed.
+    """
 
     def __init__(
         self, pictures: Pictures, data: Data, seed: int, batch: int, device: torch.device
@@ -35,17 +43,23 @@ class Stream:
         mean = functional.pad(torch.from_numpy(pictures.mean).to(device), edges)
         self.means = _crops(mean[None], data.pad)[0]
         self.labels = torch.from_numpy(train.labels).to(device)
+        self.rows = max(8, 2**15 // batch)
+        """Iterations for which the tables have room."""
+        self.table = [
+            torch.zeros((self.rows, batch), dtype=dtype, device=device)
+            for dtype in (torch.int64, torch.int64, torch.int64, torch.bool)
+        ]
 
-    def at(self, iteration: int) -> tuple[Tensor, Tensor]:
-        table = batch_table(
-            self.seed,
-            iteration * self.batch,
-            self.batch,
-            self.length,
-            self.data.pad,
-            self.data.flip,
-        )
-        index, top, left, flip = (torch.from_numpy(c).to(self.device) for c in table.columns)
+    def load(self, first: int, count: int) -> None:
+        """Write the tables of `count` iterations, at most `rows`, from iteration `first` on."""
+        data, size = self.data, self.batch
+        table = batch_table(self.seed, first * size, count * size, self.length, data.pad, data.flip)
+        for rows, column in zip(self.table, table.columns, strict=True):
+            send(column.reshape(count, size), rows[:count])
+
+    def take(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """The batch in row `row` of the tables, an int64 tensor of shape (1,) on the device."""
+        index, top, left, flip = (rows.index_select(0, row)[0] for rows in self.table)
         x = self.crops[index, top, left].float() / self.white - self.means[top, left]
         if self.data.flip:
             x = torch.where(flip[:, None, None, None], x.flip(2), x)
@@ -80,6 +94,13 @@ class Exam:
             rows = slice(start, start + self.size)
             x = self.pictures[rows].float() / self.white - self.mean
             yield x.permute(0, 3, 1, 2), self.labels[rows]
+
+
+def send(values: NDArray[Any], target: Tensor) -> None:
+    """Copy `values` into `target`, without waiting for a GPU."""
+    source = torch.from_numpy(np.ascontiguousarray(values))
+    # From pinned memory, which its allocator lends to nobody else before the copy is done.
+    target.copy_(source.pin_memory() if target.is_cuda else source, non_blocking=True)
 
 
 def _crops(padded: Tensor, pad: int) -> Tensor:

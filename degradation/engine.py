@@ -1,0 +1,201 @@
+"""How iterations are carried out: launched kernel by kernel, or recorded once and replayed.
+
+The step reads its batch, its learning rate and its number from tables on the device, in the row
+that a cursor there names, and moves the cursor. So it is the same work every time, and a GPU can
+record it as one CUDA graph, several iterations long, whose replay costs the host next to nothing;
+launching each of a deep, narrow network's small kernels costs several times their run time. The
+kernels are the same, so are the bits. How the recording is made is handed in (`Record`): the logic
+around it also runs, and is tested, without a GPU.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degradation import optim
+from degradation.data.batches import Stream, send
+from degradation.schema import Invalid
+from degradation.spec import Point
+from degradation.state import State
+from degradation.step import examine, training_step
+
+log = logging.getLogger("degradation")
+
+Work = Callable[[], object]
+Record = Callable[[Work, list[Tensor]], Work]
+"""Takes work and the tensors it changes, and gives what does that work again."""
+
+TRIALS = 3  # runs before a recording, in which libraries allocate and choose
+LEAD = 2  # launches that the host may be ahead of the device
+
+
+class Engine:
+    """Carries out the iterations and the exams of one state."""
+
+    def __init__(self, point: Point, state: State, stream: Stream, record: Record | None) -> None:
+        """Without `record`, everything is launched each time."""
+        self.point, self.state, self.stream = point, state, stream
+        self.record = record
+        self.unroll = unroll(point.depth) if record else 1
+        device = stream.device
+        self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self.numbers = torch.zeros(stream.rows, dtype=torch.int64, device=device)
+        self.rates = torch.zeros(stream.rows, dtype=torch.float32, device=device)
+        self.loaded = range(0)
+        self.loaded_for: int | None = None
+        """The end of the warm-up that the loaded rates assume."""
+        self.recorded: dict[tuple[object, ...], Work] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.launched: deque[torch.cuda.Event] = deque()
+        if point.numerics.compiled:
+            compile_blocks(state)
+
+    def advance(self, limit: int) -> int:
+        """Train for at most `limit` iterations; for how many it was.
+
+        No row, no end and no look at the warm-up may be due before the last of them.
+        """
+        self._load()
+        left = min(limit, self.loaded.stop - self.state.iteration)
+        count = self.unroll if left >= self.unroll else 1
+        self._do(("train", count, self.state.warmup_end is None), lambda: self._iterate(count))
+        self.state.iteration += count
+        self._keep_pace()
+        return count
+
+    def ready(self) -> bool:
+        """Whether `advance` would return without waiting for the device."""
+        if len(self.launched) < LEAD:
+            return True
+        return bool(self.launched[0].query())  # type: ignore[no-untyped-call]
+
+    def examine(
+        self, name: str, exam: Iterable[tuple[Tensor, Tensor]], look: Work
+    ) -> tuple[float, int]:
+        """Sum of the losses and number of errors on an exam, always the same one under a `name`.
+
+        Between two batches it calls `look`, which may raise.
+        """
+        network, precision = self.state.network, self.point.numerics.precision
+        if self.record is None:
+            sums = examine(network, _looking(exam, look), precision)
+        else:
+            look()
+            sums = self.sums.setdefault(
+                name, torch.zeros(2, dtype=torch.float64, device=self.stream.device)
+            )
+            self._do(("exam", name), lambda: sums.copy_(examine(network, exam, precision)))
+        loss, errors = sums.tolist()
+        return loss, int(errors)
+
+    def _load(self) -> None:
+        """Fill the tables from the state's iteration on, where they don't have it."""
+        state, recipe = self.state, self.point.recipe
+        if state.iteration in self.loaded and state.warmup_end == self.loaded_for:
+            return
+        first = state.iteration
+        self.loaded = range(first, min(first + self.stream.rows, recipe.iterations))
+        self.loaded_for = state.warmup_end
+        count = len(self.loaded)
+        self.stream.load(first, count)
+        rates = [optim.learning_rate(recipe, i, state.warmup_end) for i in self.loaded]
+        send(np.array(rates, dtype=np.float32), self.rates[:count])
+        send(np.array(self.loaded, dtype=np.int64), self.numbers[:count])
+        self.cursor.zero_()
+
+    def _iterate(self, count: int) -> None:
+        """`count` iterations, on the device alone."""
+        state = self.state
+        for _ in range(count):
+            x, labels = self.stream.take(self.cursor)
+            number = self.numbers.index_select(0, self.cursor)[0]
+            rate = self.rates.index_select(0, self.cursor)[0]
+            optim.set_learning_rate(state.optimizer, rate)
+            loss, logits = training_step(
+                state.network, state.optimizer, x, labels, self.point.numerics.precision
+            )
+            state.row.add(number, loss, logits, labels)
+            if state.warmup_end is None:
+                state.window.add(number, loss, logits, labels)
+            self.cursor += 1
+
+    def _do(self, key: tuple[object, ...], work: Work) -> None:
+        if self.record is None:
+            work()
+            return
+        if key not in self.recorded:
+            began = time.monotonic()
+            changed = [*self.state.tensors().values(), self.cursor]
+            self.recorded[key] = self.record(work, changed)
+            log.info("recorded %s in %.1f s", " ".join(map(str, key)), time.monotonic() - began)
+        self.recorded[key]()
+
+    def _keep_pace(self) -> None:
+        """Wait until the device is at most LEAD launches behind: a stop must not come late."""
+        if self.stream.device.type != "cuda":
+            return
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        self.launched.append(event)
+        if len(self.launched) > LEAD:
+            self.launched.popleft().synchronize()
+
+
+def _looking(
+    batches: Iterable[tuple[Tensor, Tensor]], look: Work
+) -> Iterable[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        look()
+        yield batch
+
+
+def unroll(depth: int) -> int:
+    """Iterations of one recording: short ones need company, long ones would fill the memory."""
+    return max(1, min(8, 1000 // depth))
+
+
+def record_for(graph: str, device: torch.device) -> Record | None:
+    """What `numerics.graph` asks for on a device. Raises Invalid."""
+    if device.type != "cuda":
+        if graph == "on":
+            raise Invalid(f"numerics.graph=on: needs a CUDA device, and this point runs on {device}"
+                          "; say auto or off, or machine.device=cuda")  # fmt: skip
+        return None
+    return None if graph == "off" else cuda_graph
+
+
+def cuda_graph(work: Work, changed: list[Tensor]) -> Work:
+    """`work` as a CUDA graph. Its trial runs leave no trace in `changed`."""
+    before = [tensor.clone() for tensor in changed]
+    current = torch.cuda.current_stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        for _ in range(TRIALS):
+            work()
+            for tensor, value in zip(changed, before, strict=True):
+                tensor.copy_(value)
+    current.wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):  # records, runs nothing
+        work()
+    return graph.replay
+
+
+def compile_blocks(state: State) -> None:
+    """Compile each block by itself: a few compilations serve any depth.
+
+    Blocks of one shape share their code, so that 1,202 layers take no longer than 20.
+    """
+    import torch._dynamo.config as dynamo  # two seconds that nothing else pays for
+
+    # At its usual limit it would fall back to the uncompiled block with no more than a warning.
+    dynamo.recompile_limit = 64
+    dynamo.fail_on_recompile_limit_hit = True
+    for block in state.network.get_submodule("blocks").children():
+        block.compile(fullgraph=True, dynamic=False)

@@ -1,0 +1,52 @@
+"""Two of torch's layers, with their names, parameters and function, as this study needs them."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that doesn't count its batches.
+
+    The count would be a kernel a layer and an iteration, a tenth of all launches, for a number that
+    the iteration tells: it is filled in where the state is saved.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias,
+            self.training, cast(float, self.momentum), self.eps,
+        )  # fmt: skip
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3×3 convolution with a border of one zero and no bias."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and x.shape[-2:] == (2, 2) and self.stride == (1, 1):
+            return matmul_2x2(x, self.weight)
+        return super().forward(x)
+
+
+# The tap of a 3×3 kernel, flattened, by which an output pixel of a 2×2 map sees an input pixel.
+_PIXELS = [(y, x) for y in (0, 1) for x in (0, 1)]
+TAPS_2X2 = torch.tensor([[(1 + y - v) * 3 + 1 + x - u for y, x in _PIXELS] for v, u in _PIXELS])
+
+
+def matmul_2x2(x: Tensor, weight: Tensor) -> Tensor:
+    """The 3×3 convolution of 2×2 maps as one matrix product: (n, in, 2, 2) → (n, out, 2, 2).
+
+    Every pixel sees every pixel there, and five of nine taps see the border. On a CPU forward and
+    backward take a third of the convolution's time (128 pictures, 64 planes: 0.86 of 2.54 ms).
+    """
+    outputs, inputs = weight.shape[:2]
+    taps = weight.permute(0, 2, 3, 1).reshape(outputs, 9, inputs)
+    matrix = taps.index_select(1, TAPS_2X2.flatten()).view(outputs, 4, 4 * inputs).transpose(0, 1)
+    pixels = x.permute(0, 2, 3, 1).reshape(len(x), 4 * inputs)
+    y = functional.linear(pixels, matrix.reshape(4 * outputs, 4 * inputs))
+    return y.view(len(x), 2, 2, outputs).permute(0, 3, 1, 2)

@@ -1,0 +1,98 @@
+"""All that training changes, as tensors that stay where they are, and as a checkpoint's bytes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from degradation import checkpoint, network, optim
+from degradation.data.pictures import Pictures
+from degradation.spec import Point
+from degradation.step import FINE, Meters
+
+
+@dataclass
+class State:
+    """All that training changes; what is equal here goes on equally."""
+
+    network: nn.Module
+    optimizer: torch.optim.SGD
+    row: Meters
+    """Since the last row."""
+    window: Meters
+    """Since the last look at the warm-up's condition."""
+    iteration: int = 0
+    warmup_end: int | None = None
+    rows: int = 0
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The first iteration whose loss was no number; waits for the device."""
+        first = int(self.row.diverged)
+        return None if first == FINE else first
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are numbers; one iteration later the loss would tell."""
+        each = [parameter.isfinite().all() for parameter in self.network.parameters()]
+        return bool(torch.stack(each).all())
+
+    @property
+    def size(self) -> int:
+        """Bytes of a checkpoint, nearly."""
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything by name, as it is saved: the network's own names, then the others'."""
+        momenta = optim.momenta(self.network, self.optimizer)
+        own = self.network.state_dict()
+        for name, tensor in own.items():
+            if name.endswith("num_batches_tracked"):  # see layers.BatchNorm
+                tensor.fill_(self.iteration)
+        return {
+            **{f"network.{name}": tensor for name, tensor in own.items()},
+            **{f"momentum.{name}": tensor for name, tensor in momenta.items()},
+            **self.row.tensors("row"),
+            **self.window.tensors("window"),
+        }
+
+    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> bytes:
+        meta = {
+            "point": point.name,
+            "fingerprint": fingerprint,
+            "iteration": self.iteration,
+            "warmup_end": self.warmup_end,
+            "rows": self.rows,
+        }
+        return checkpoint.encode(self.tensors(), meta)
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+        """Become what `to_bytes` was. Raises checkpoint.Damaged where names or shapes differ."""
+        own = self.tensors()
+        for name in sorted({*own, *tensors}):
+            mine, theirs = (t[name].shape if name in t else None for t in (own, tensors))
+            if mine != theirs:
+                raise checkpoint.Damaged(
+                    f"{name} has shape {theirs} in the checkpoint, {mine} here"
+                )
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+        self.iteration, self.rows = meta["iteration"], meta["rows"]
+        self.warmup_end = meta["warmup_end"]
+
+
+def fresh(point: Point, pictures: Pictures, device: torch.device) -> State:
+    """The state before the first iteration."""
+    channels = pictures.train.pictures.shape[-1]
+    net = network.build(
+        point.model, point.depth, channels, pictures.classes, point.seed, point.recipe.init
+    )
+    channels_last = point.numerics.layout == "channels_last"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
+    return State(
+        net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
+        warmup_end=warmup_end,
+    )  # fmt: skip
