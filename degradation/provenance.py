@@ -4,6 +4,7 @@ import importlib.metadata
 import platform
 import socket
 import subprocess
+from pathlib import Path
 
 from degradation.places import TOP
 
@@ -32,6 +33,16 @@ def versions() -> dict[str, str]:
 
 def host() -> str:
     return socket.gethostname()
+
+
+def processor() -> str:
+    """The CPU's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _git(*words: str) -> str:

@@ -1,0 +1,102 @@
+"""Measure this machine: throughput of every engine beside common practice, under probed roofs.
+
+    python -m degradation.bench                     on a CPU, about four minutes
+    python -m degradation.bench --all               every engine and packing; for a GPU
+    python -m degradation.bench hour --budget 9m --out DIR      checks, benchmark, real points
+    python -m degradation.bench collect DIR         what `hour` left, as pages and reference curves
+
+Prints Markdown; --out FOLDER keeps it there with the roofline picture and the numbers as JSON.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from degradation import machine, provenance, schema, screen
+from degradation.bench import contest, costs, probes, table
+from degradation.bench.contest import ENGINES, Plan
+
+
+def main(arguments: list[str]) -> int:
+    screen.show_messages()
+    try:
+        return measure(parser().parse_args(arguments))
+    except schema.Invalid as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    head, _, tail = (__doc__ or "").partition("\n")
+    found = argparse.ArgumentParser(
+        prog="python -m degradation.bench", description=head, epilog=tail,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    found.add_argument("--all", action="store_true", help="every engine and packing")
+    found.add_argument("--arms", default="plain,residual")
+    found.add_argument("--depths", default="20,56")
+    found.add_argument("--engines", help=f"some of {', '.join(ENGINES)}")
+    found.add_argument("--packs", default="", help="ENGINE:K,…: K points at once")
+    found.add_argument("--workers", help="processes of common practice's loader: 0 (CPU), 4,12")
+    found.add_argument("--iterations", type=int, help="of a measurement: 2 (CPU), 100 (GPU)")
+    found.add_argument("--rounds", type=int, default=5)
+    found.add_argument("--no-costs", action="store_true", help="throughput alone")
+    found.add_argument("--out", type=Path, help="folder to keep the results in")
+    return found
+
+
+def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
+    """What to compare. Raises Invalid for an engine that there isn't."""
+    gpu = device.type == "cuda"
+    names = asked.engines or (",".join(ENGINES) if asked.all else "graph,fast" if gpu else "eager")
+    packs = asked.packs or ("graph:4,fast:2,fast:4,fast:8" if asked.all and gpu else "")
+    pairs = [pack.rpartition(":") for pack in packs.split(",") if pack]
+    for name in [*names.split(","), *(name for name, _, _ in pairs)]:
+        if name not in ENGINES:
+            hint = schema.did_you_mean(name, ENGINES)
+            raise schema.Invalid(f"--engines {name}: must be of {', '.join(ENGINES)}{hint}")
+    workers = asked.workers or ("4,12" if gpu else "0")
+    return Plan(
+        device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
+        tuple(map(int, workers.split(","))), asked.iterations or (100 if gpu else 2), asked.rounds,
+    )  # fmt: skip
+
+
+def measure(asked: argparse.Namespace) -> int:
+    """Contests of all networks asked for, then the harness's own costs; printed, and kept."""
+    device = machine.device(asked.device)
+    torch.set_num_threads(1)
+    chosen, found, pictures = plan(asked, device), probes.probe(device), contest.synthetic()
+    networks = [(a, int(d)) for d in asked.depths.split(",") for a in asked.arms.split(",")]
+    results = []
+    for arm, depth in tqdm(networks, desc="bench", unit="network", disable=None):
+        point = costs.settings(f"model={arm}", f"depth={depth}").point
+        results += contest.contest(point, chosen, found, pictures)
+    gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
+    text = [table.machine(name, found), "", table.throughput(results), ""]
+    cores = 1 if gpu else os.cpu_count() or 1
+    text += [f"- Study of 2 arms × 5 depths × 5 seeds × 64k iterations, {line}"
+             for line in table.study_cost(results, cores)]  # fmt: skip
+    if not asked.no_costs:
+        text += ["", *table.costs()]
+    print("\n".join(text))
+    if asked.out:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        (asked.out / "bench.md").write_text("\n".join(text) + "\n")
+        (asked.out / "bench.json").write_text(
+            json.dumps([dataclasses.asdict(r) for r in results], indent=1) + "\n"
+        )
+        table.roofline(results, found, asked.out / "roofline.png")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

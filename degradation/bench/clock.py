@@ -1,0 +1,50 @@
+"""Seconds that work takes, and contests: alternating rounds in one process.
+
+On a CPU it is the process's own time, which other processes disturb least; on a GPU it is wall
+time from an idle device to an idle device.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+Work = Callable[[], object]
+
+
+def seconds(work: Work, device: torch.device) -> float:
+    if device.type != "cuda":
+        began = time.process_time()
+        work()
+        return time.process_time() - began
+    torch.cuda.synchronize(device)
+    began = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def best(work: Work, device: torch.device, times: int = 10) -> float:
+    """The least of several: what the device can do."""
+    work()
+    return min(seconds(work, device) for _ in range(times))
+
+
+def rounds(
+    contestants: Mapping[str, Work], count: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round: A B C, A B C, …, after a first round for nothing."""
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(count + 1):
+        for name, work in contestants.items():
+            took = seconds(work, device)
+            if turn:
+                found[name].append(took)
+    return found
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
+    """How many times faster: the median over the rounds, the least, the greatest."""
+    each = [a / b for a, b in zip(slow, fast, strict=True)]
+    return statistics.median(each), min(each), max(each)

@@ -1,0 +1,240 @@
+"""One network, trained by every engine and by common practice, in alternating rounds."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from degradation import engine as engines
+from degradation import pool
+from degradation.bench import clock, practice, roof
+from degradation.data.batches import Stream
+from degradation.data.pictures import Pictures, Split
+from degradation.engine import Engine
+from degradation.spec import Numerics, Point
+from degradation.state import State, fresh
+
+PRACTICE, CACHED = "practice", "practice, batches ready"
+SAME = 1e-4  # greatest difference of two losses that come from the same work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared on a device, and how long."""
+
+    device: torch.device
+    engines: tuple[str, ...]
+    """Names of ENGINES."""
+    packs: tuple[tuple[str, int], ...]
+    """Engines with several points at once."""
+    workers: tuple[int, ...]
+    """Processes of common practice's loader, one contestant each."""
+    iterations: int
+    """Of a measurement."""
+    rounds: int = 5
+
+
+ENGINES = {
+    "eager": Numerics("fp32", "channels_last", True, compiled=False, graph="off"),
+    "compiled": Numerics("fp32", "channels_last", True, compiled=True, graph="off"),
+    "graph": Numerics("fp32", "channels_last", True, compiled=False, graph="auto"),
+    "compiled graph": Numerics("fp32", "channels_last", True, compiled=True, graph="auto"),
+    "fast": Numerics("bf16", "channels_last", True, compiled=True, graph="auto"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A line of the table."""
+
+    arm: str
+    depth: int
+    contestant: str
+    pictures_per_second: float
+    ratio: tuple[float, float, float]
+    """To common practice with its (first) loader: median, least and greatest of the rounds."""
+    roof: float
+    """Part of the machine's roof: of arithmetic or of traffic, whichever is lower."""
+    first_step: float
+    """Seconds from nothing to the end of the first iteration."""
+    memory: float
+    """Bytes: on a GPU the most it held, on a CPU the tensors an iteration needs."""
+
+
+def synthetic(count: int = 10_000) -> Pictures:
+    """Pictures of noise: speed doesn't depend on what is on them."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    split = Split(pictures, rng.integers(0, 10, count, dtype=np.int64))
+    return Pictures(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
+
+
+class Ours:
+    """One point on one engine, its first iteration done."""
+
+    def __init__(self, point: Point, pictures: Pictures, device: torch.device) -> None:
+        self.state: State = fresh(point, pictures, device)
+        self.stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
+        record = engines.record_for(point.numerics.graph, device)
+        self.engine = Engine(point, self.state, self.stream, record)
+        self.run(1)
+        _wait(device)
+
+    def run(self, iterations: int) -> None:
+        pool.finish(self.turns(iterations))
+
+    def turns(self, iterations: int) -> pool.Turns[int]:
+        left = iterations
+        while left:
+            left -= self.engine.advance(left)
+            yield self.engine.ready
+        return 0
+
+
+def contest(point: Point, plan: Plan, machine: roof.Machine, pictures: Pictures) -> list[Result]:
+    """Every contestant on `point`'s network. Raises AssertionError if they don't do the same."""
+    device = plan.device
+    check_same_work(point, pictures, device)
+    entries = {name: _enter(make, device) for name, make in _makers(point, plan, pictures).items()}
+    took = clock.rounds({name: e.work for name, e in entries.items()}, plan.rounds, device)
+    pictures_a_round = plan.iterations * point.recipe.batch
+    results = []
+    for name, entry in entries.items():
+        each = [seconds / entry.points for seconds in took[name]]
+        rate = pictures_a_round / statistics.median(each)
+        fast = name.startswith("fast")
+        ceiling = machine.rate(
+            roof.work(point.depth), point.arm, fast or "compiled" in name, 2 if fast else 4
+        )
+        memory = entry.memory if device.type == "cuda" else tensors_of(point)
+        results.append(Result(point.arm, point.depth, name, rate,
+                              clock.ratio(took[PRACTICE], each), rate / ceiling,
+                              entry.first_step, memory))  # fmt: skip
+    return results
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant, ready to start."""
+
+    work: clock.Work
+    points: int
+    """At once."""
+    first_step: float
+    memory: float
+
+
+Maker = Callable[[], tuple[clock.Work, int, float]]
+"""Gives the work of a round, the points at once, and the seconds to the first iteration's end."""
+
+
+def _makers(point: Point, plan: Plan, pictures: Pictures) -> dict[str, Maker]:
+    """Every contestant by name."""
+    makers: dict[str, Maker] = {}
+    for workers in plan.workers:
+        name = f"{PRACTICE}, {workers} workers" if makers else PRACTICE
+        makers[name] = partial(_practice, point, plan, pictures, workers)
+    makers[CACHED] = partial(_practice, point, plan, pictures, None)
+    makers |= {name: partial(_ours, point, plan, pictures, name, 1) for name in plan.engines}
+    for name, count in plan.packs:
+        makers[f"{name} ×{count}"] = partial(_ours, point, plan, pictures, name, count)
+    return makers
+
+
+def _enter(make: Maker, device: torch.device) -> Entry:
+    _forget(device)
+    before = _held(device)
+    work, points, first_step = make()
+    return Entry(work, points, first_step, _held(device) - before)
+
+
+def _practice(
+    point: Point, plan: Plan, pictures: Pictures, workers: int | None
+) -> tuple[clock.Work, int, float]:
+    """Common practice; without `workers`, with its batches ready on the device."""
+    began = time.monotonic()
+    train, size = pictures.train, point.recipe.batch
+    batches = practice.loader(train.pictures, train.labels, size, workers or 0)
+    if workers is None:
+        batches = cycle([(x.to(plan.device), y.to(plan.device)) for x, y in islice(batches, 4)])
+    network = practice.ResNet(point.depth, point.arm == "residual")
+    loop = practice.Loop(network, batches, plan.device)
+    loop.run(1)
+    return partial(loop.run, plan.iterations), 1, time.monotonic() - began
+
+
+def _ours(
+    point: Point, plan: Plan, pictures: Pictures, name: str, count: int
+) -> tuple[clock.Work, int, float]:
+    """`count` points on the engine `name`, by turns."""
+    began = time.monotonic()
+    points = [replace(point, numerics=ENGINES[name], seed=seed) for seed in range(count)]
+    ours = [Ours(one, pictures, plan.device) for one in points]
+
+    def work() -> None:
+        pool.take_turns([(one.turns(plan.iterations), 1 / count) for one in ours])
+
+    return work, count, time.monotonic() - began
+
+
+def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> None:
+    """Equal parameters, and the same first loss from the same weights on the same batch."""
+    ours = Ours(replace(point, numerics=ENGINES["eager"]), pictures, device)
+    theirs = practice.ResNet(point.depth, point.arm == "residual").to(device)
+    mine, other = (list(net.parameters()) for net in (ours.state.network, theirs))
+    assert [p.shape for p in mine] == [p.shape for p in other], "other networks"
+    x, labels = ours.stream.take(torch.zeros(1, dtype=torch.int64, device=device))
+    with torch.no_grad():
+        for target, source in zip(other, mine, strict=True):
+            target.copy_(source)
+        losses = [functional.cross_entropy(net(x), labels) for net in (ours.state.network, theirs)]
+    assert abs(float(losses[0] - losses[1])) < SAME, f"other losses: {losses}"
+
+
+def tensors_of(point: Point) -> float:
+    """Bytes an iteration needs: parameters, gradients, momenta, what forward keeps for backward.
+
+    Counted on two pictures, for which forward keeps a fraction of what it does for a batch.
+    """
+    few = replace(point, numerics=ENGINES["eager"])
+    state = fresh(few, synthetic(4), torch.device("cpu"))
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    own = {p.untyped_storage().data_ptr() for p in state.network.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = state.network(torch.zeros(2, 3, 32, 32).to(memory_format=torch.channels_last))
+    del logits
+    activations = sum(size for place, size in kept.items() if place not in own)
+    parameters = sum(p.nbytes for p in state.network.parameters())
+    return 3 * parameters + activations * point.recipe.batch / 2
+
+
+def _held(device: torch.device) -> float:
+    if device.type != "cuda":
+        return 0.0
+    _wait(device)
+    return float(torch.cuda.memory_reserved(device))
+
+
+def _forget(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,152 @@
+"""What the harness costs beside training, and how cost grows with depth and with points."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from degradation import pool, spec, storage, study, worker
+from degradation.bench import clock, practice
+from degradation.bench.contest import ENGINES, Ours, synthetic, tensors_of
+from degradation.data.batches import Stream
+from degradation.recorder import Recorder
+from degradation.signals import Stop
+from degradation.spec import Point, Settings
+from degradation.store import Run
+from degradation.train import Saver, train
+
+MACHINE = spec.Machine("cpu", 1, "runs", "none", "exact", "disabled", "bench", None)
+
+
+def settings(*overrides: str) -> Settings:
+    """What a command line of these overrides would train."""
+    [found] = study.settings(study.Line.read(list(overrides)))
+    return found
+
+
+def augmentation(pictures: int = 512, rounds: int = 5) -> dict[str, float]:
+    """Microseconds a picture, cropped and flipped: ours on tensors, and one by one with PIL."""
+    found, cpu = synthetic(2000), torch.device("cpu")
+    point = settings("model=plain", "depth=20").point
+    stream = Stream(found, point.data, 0, pictures, cpu)
+    row = torch.zeros(1, dtype=torch.int64)
+    batches = practice.loader(found.train.pictures, found.train.labels, pictures, 0)
+
+    def ours() -> None:
+        stream.load(0, 1)
+        stream.take(row)
+
+    took = clock.rounds({"ours": ours, "PIL": lambda: next(batches)}, rounds, cpu)
+    return {name: statistics.median(each) / pictures * 1e6 for name, each in took.items()}
+
+
+def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:
+    """Seconds of a digits run by what they went to: rows, checkpoints, all of it."""
+    spent = {"rows": 0.0, "checkpoints": 0.0}
+
+    def timed(name: str, method: object) -> object:
+        def call(*arguments: object, **more: object) -> object:
+            began = time.perf_counter()
+            try:
+                return method(*arguments, **more)  # type: ignore[operator]
+            finally:
+                spent[name] += time.perf_counter() - began
+
+        return call
+
+    class TimedRecorder(Recorder):
+        row = timed("rows", Recorder.row)  # type: ignore[assignment]
+
+    point = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits").point
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.of(point, folder)
+        run.create(point)
+        session = worker.prepare(run, replace(MACHINE, runs=folder), Stop())
+        session.recorder.__class__ = TimedRecorder
+        save, Saver.save = Saver.save, timed("checkpoints", Saver.save)  # type: ignore[method-assign,assignment]
+        began = time.perf_counter()
+        try:
+            pool.finish(train(session))
+        finally:
+            Saver.save = save  # type: ignore[method-assign]
+        return spent | {"all": time.perf_counter() - began}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """The cost of an iteration on 8×8 pictures, 8 at a time: there, depth is all that costs."""
+
+    depths: tuple[int, ...]
+    milliseconds: tuple[float, ...]
+    megabytes: tuple[float, ...]
+    """Of tensors an iteration on 128 CIFAR-10 pictures needs, in fp32."""
+
+    @property
+    def straightness(self) -> tuple[float, float]:
+        """R² of a straight line through time, and through memory."""
+        return _r2(self.depths, self.milliseconds), _r2(self.depths, self.megabytes)
+
+
+def growth(depths: Sequence[int] = (20, 56, 110, 302, 602, 1202)) -> Growth:
+    from degradation import data
+
+    times, sizes = [], []
+    for depth in depths:
+        small = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits",
+                         "recipe.batch=8", "recipe.warmup_min_depth=null").point  # fmt: skip
+        ours = Ours(replace(small, numerics=ENGINES["eager"]), data.load(small.data),
+                    torch.device("cpu"))  # fmt: skip
+        times.append(1e3 * clock.best(lambda o=ours: o.run(1), torch.device("cpu"), 5))  # type: ignore[misc]
+        sizes.append(tensors_of(settings("model=residual", f"depth={depth}").point) / 1e6)
+    return Growth(tuple(depths), tuple(times), tuple(sizes))
+
+
+def _r2(x: Sequence[float], y: Sequence[float]) -> float:
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def start_up(counts: Sequence[int] = (1, 10, 1000)) -> dict[int, float]:
+    """Seconds of the command for a study of so many points, all finished."""
+    found = {}
+    with tempfile.TemporaryDirectory() as runs:
+        for count in counts:
+            line = ["-m", "data=digits", "recipe=digits", "model=plain", "depth=20",
+                    f"seed=range({count})", f"machine.runs={runs}"]  # fmt: skip
+            for one in study.settings(study.Line.read(line)):
+                finished(one.point, runs)
+            found[count] = _command(line)
+    return found
+
+
+def first_step() -> float:
+    """Seconds from the command to the result of a digits run of one iteration."""
+    with tempfile.TemporaryDirectory() as runs:
+        return _command(["data=digits", "recipe=digits", "model=plain", "depth=20",
+                         "recipe.iterations=1", "recipe.drops=[]", f"machine.runs={runs}",
+                         "machine.wandb=disabled"])  # fmt: skip
+
+
+def finished(point: Point, runs: str | Path) -> None:
+    """A folder as a finished point leaves it, without its rows."""
+    run = Run.of(point, runs)
+    run.create(point)
+    if run.result() is None:
+        storage.write_json(run.done_json, {"outcome": "done", "iteration": 1, "exact": True,
+                                           "last": None})  # fmt: skip
+
+
+def _command(line: Sequence[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "degradation.run", *line],
+        check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return time.perf_counter() - began
