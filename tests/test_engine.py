@@ -108,7 +108,6 @@ def test_tables_that_end_are_filled_again(small, machine, tmp_path: Path, monkey
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             self.rows = 9
-            self.table = [rows[:9].clone() for rows in self.table]
 
     monkeypatch.setattr(worker, "Stream", Short)
     short = trained(point, machine, tmp_path / "short", Tape().record, monkeypatch)

@@ -34,7 +34,7 @@ def best(work: Work, device: torch.device, times: int = 10) -> float:
 def rounds(
     contestants: Mapping[str, Work], count: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round: A B C, A B C, …, after a first round for nothing."""
+    """Seconds of each contestant in each round: A B C, A B C, …, after a round for nothing."""
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(count + 1):
         for name, work in contestants.items():

@@ -32,20 +32,24 @@ def settings(*overrides: str) -> Settings:
     return found
 
 
-def augmentation(pictures: int = 512, rounds: int = 5) -> dict[str, float]:
+def augmentation(batch: int = 128, batches: int = 8, rounds: int = 5) -> dict[str, float]:
     """Microseconds a picture, cropped and flipped: ours on tensors, and one by one with PIL."""
-    found, cpu = synthetic(2000), torch.device("cpu")
-    point = settings("model=plain", "depth=20").point
-    stream = Stream(found, point.data, 0, pictures, cpu)
-    row = torch.zeros(1, dtype=torch.int64)
-    batches = practice.loader(found.train.pictures, found.train.labels, pictures, 0)
+    found, cpu = synthetic(), torch.device("cpu")
+    point = settings("model=plain", "depth=20", f"recipe.batch={batch}").point
+    stream = Stream(found, point.data, 0, batch, cpu)
+    loading = practice.loader(found.train.pictures, found.train.labels, batch, 0)
 
     def ours() -> None:
-        stream.load(0, 1)
-        stream.take(row)
+        stream.load(0, batches)
+        for i in range(batches):
+            stream.take(torch.tensor([i]))
 
-    took = clock.rounds({"ours": ours, "PIL": lambda: next(batches)}, rounds, cpu)
-    return {name: statistics.median(each) / pictures * 1e6 for name, each in took.items()}
+    def theirs() -> None:
+        for _ in range(batches):
+            next(loading)
+
+    took = clock.rounds({"ours": ours, "PIL": theirs}, rounds, cpu)
+    return {n: statistics.median(each) / batch / batches * 1e6 for n, each in took.items()}
 
 
 def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:

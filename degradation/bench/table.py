@@ -48,7 +48,7 @@ def study_cost(results: Sequence[Result], cores: int) -> list[str]:
         seconds = 0.0
         for arm in {r.arm for r in mine}:
             line = [(r.depth, 1 / r.pictures_per_second) for r in mine if r.arm == arm]
-            slope, start = np.polyfit(*zip(*line, strict=True), 1)
+            slope, start = np.polyfit([d for d, _ in line], [each for _, each in line], 1)
             seconds += sum(POINT * BATCH * (slope * d + start) for d in STUDY)
         seconds *= SEEDS * 2 / len({r.arm for r in mine})
         found.append(f"{name}: {duration(seconds / 3600)} on one device, "
