@@ -13,6 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 
 from degradation import spec, storage
@@ -78,43 +81,80 @@ def train_point(settings: Settings) -> None:
         end_with_parent()
     try:
         stopping.check()
-        _train(settings)
+        _train([settings])
         stopping.check()
     except Interrupted:
         if alone:
             raise
 
 
-def _train(settings: Settings) -> None:
+def train_together(points: Sequence[Settings]) -> None:
+    """Train points of one machine in one process, as many at once as share the device (`pool`).
+
+    If that process dies, the points that it leaves go on one by one, so that the one at fault is
+    found and the others finish. Raises Interrupted when the study is to stop.
+    """
+    stopping.check()
+    _train(points)
+    stopping.check()
+    runs = {s.point.name: Run.of(s.point, s.machine.runs) for s in points}
+    left = [s for s in points if runs[s.point.name].state() == "partial"]
+    if left:
+        log.warning("the process of %d points ended early: %d of them go on one by one",
+                    len(points), len(left))  # fmt: skip
+    for settings in left:
+        train_point(settings)
+
+
+def shares_a_gpu(machine: spec.Machine) -> bool:
+    """Whether points are to share a device: asked for by number, or there is a GPU."""
+    if machine.pack == "auto":
+        return machine.device != "cpu" and Path("/dev/nvidiactl").exists()
+    return machine.pack != 1
+
+
+def _train(points: Sequence[Settings]) -> None:
+    ready = [(run, s) for s in points if (run := _ready(s)) is not None]
+    if not ready:
+        return
+    runs, machine = [run for run, _ in ready], points[0].machine
+    # A session of its own: the terminal's Ctrl-C reaches it once, through us.
+    process = subprocess.Popen(
+        command(runs, machine), env=environment(machine.threads), start_new_session=True
+    )
+    stopping.process = process
+    with ExitStack() as stack:
+        mirrors = [stack.enter_context(Mirror(run, settings)) for run, settings in ready]
+        while process.poll() is None:
+            for mirror in mirrors:
+                mirror.sync()
+            time.sleep(POLL)
+    for run in runs:
+        _note_end(run, process.returncode, alone=len(runs) == 1)
+
+
+def _ready(settings: Settings) -> Run | None:
+    """The point's folder, made; None where there is nothing to train, or no folder."""
     run = Run.of(settings.point, settings.machine.runs)
     if run.result() is not None:
         log.info("%s is done", run.name)
-        return
+        return None
     try:
         run.create(settings.point)
     except (Foreign, storage.Failed) as error:
         log.error("%s: %s", run.name, error)
-        return
-    # A session of its own: the terminal's Ctrl-C reaches it once, through us.
-    process = subprocess.Popen(
-        command(run, settings),
-        env=environment(settings.machine.threads),
-        start_new_session=True,
-    )
-    stopping.process = process
-    with Mirror(run, settings) as mirror:
-        while process.poll() is None:
-            mirror.sync()
-            time.sleep(POLL)
-    _note_end(run, process.returncode)
+        return None
+    return run
 
 
-def command(run: Run, settings: Settings) -> list[str]:
-    """The command that trains the point of `run`."""
-    machine = spec.plain(settings.machine)
+def command(runs: Sequence[Run], settings: spec.Machine) -> list[str]:
+    """The command that trains the points of `runs`."""
+    machine = spec.plain(settings)
     if machine["progress"] == "auto":
-        machine["progress"] = "bar" if sys.stderr.isatty() else "lines"
-    return [sys.executable, "-m", "degradation.worker", str(run.folder), json.dumps(machine)]
+        bar = sys.stderr.isatty() and len(runs) == 1
+        machine["progress"] = "bar" if bar else "lines"
+    folders = [str(run.folder) for run in runs]
+    return [sys.executable, "-m", "degradation.worker", *folders, json.dumps(machine)]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -123,12 +163,21 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic
+        "TORCHINDUCTOR_DETERMINISTIC": "1",  # compiled kernels aren't chosen by timing
+        "CUDA_DEVICE_MAX_CONNECTIONS": "32",  # else streams beyond eight wait for each other
     }
 
 
-def _note_end(run: Run, status: int) -> None:
-    """Say how the point's process ended, and leave in the folder what it could not leave itself."""
+def _note_end(run: Run, status: int, alone: bool) -> None:
+    """Say how the point's process ended, and leave in the folder what it could not leave itself.
+
+    Of a process that had several points, the status tells little about one of them.
+    """
     if run.result() is not None:
+        return
+    if not alone:
+        if failure := run.failure():
+            log.error("%s failed: %s", run.name, failure["message"])
         return
     if status == BUSY:
         log.warning("%s is being trained by another process: left to it", run.name)

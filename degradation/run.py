@@ -39,7 +39,10 @@ def cli() -> None:
     try:
         asked = study.settings(line)
         if pending(asked):
-            main()
+            if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
+                launch.train_together(longest_first(asked))
+            else:
+                main()
         launch.stopping.check()
         sys.exit(report(asked))
     except (schema.Invalid, Foreign) as error:
@@ -58,6 +61,11 @@ def pending(asked: list[Settings]) -> bool:
         log.info("%d points, %d of them finished%s", len(entries), finished,
                  "" if finished < len(entries) else ": nothing to train")  # fmt: skip
     return finished < len(entries)
+
+
+def longest_first(asked: list[Settings]) -> list[Settings]:
+    """In the order of depth times iterations: a long point that begins last is waited for."""
+    return sorted(asked, key=lambda s: -s.depth * s.recipe.iterations)
 
 
 def report(asked: list[Settings]) -> int:

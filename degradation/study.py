@@ -54,6 +54,12 @@ class Line:
     asks: bool
     """It only wants to be told something: --help, --cfg, --info, completion."""
 
+    @property
+    def serial(self) -> bool:
+        """Whether points are left to this process, not to a launcher."""
+        named = ("cluster=", "hydra/launcher=")
+        return not any(o.lstrip("+").startswith(named) for o in self.overrides)
+
     @classmethod
     def read(cls, arguments: Sequence[str]) -> "Line":
         args: argparse.Namespace = get_args_parser().parse_args(list(arguments))

@@ -130,5 +130,5 @@ def test_the_environment_makes_cublas_deterministic(settings) -> None:
 
 def test_the_command_decides_what_the_screen_shows(settings, monkeypatch) -> None:
     auto = dataclasses.replace(settings.machine, progress="auto")
-    words = launch.command(Run(Path("x")), dataclasses.replace(settings, machine=auto))
+    words = launch.command([Run(Path("x"))], auto)
     assert '"progress": "lines"' in words[-1]

@@ -11,15 +11,17 @@ from degradation.places import TOP
 
 # A module imports from earlier lines alone.
 LEVELS = [
-    {"schema", "places", "signals", "screen"},
+    {"schema", "places", "signals", "screen", "bench", "bench.clock"},
     {"spec", "storage", "paper", "provenance"},
-    {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures"},
-    {"network", "data.download", "data.digits", "store", "checkpoint"},
+    {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures", "bench.roof"},
+    {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes"},
     {"data.cifar10", "data.batches", "state"},
-    {"data", "engine", "recorder", "mirror"},
+    {"data", "engine", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
-    {"worker", "status", "probe"},
-    {"run"},
+    {"worker", "status", "probe", "bench.contest", "bench.hour"},
+    {"run", "bench.costs", "bench.collect"},
+    {"bench.table"},
+    {"bench.__main__"},
 ]
 MODULES = {
     ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):

@@ -10,7 +10,6 @@ Prints Markdown; --out FOLDER keeps it there with the roofline picture and the n
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
@@ -18,13 +17,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from degradation import machine, provenance, schema, screen
-from degradation.bench import contest, costs, probes, table
+from degradation import machine, provenance, schema, screen, storage
+from degradation.bench import collect, contest, costs, hour, probes, table
 from degradation.bench.contest import ENGINES, Plan
 
 
 def main(arguments: list[str]) -> int:
     screen.show_messages()
+    if arguments[:1] == ["hour"]:
+        return hour.main(arguments[1:])
+    if arguments[:1] == ["collect"]:
+        return collect.main(arguments[1:])
     try:
         return measure(parser().parse_args(arguments))
     except schema.Invalid as error:
@@ -89,11 +92,9 @@ def measure(asked: argparse.Namespace) -> int:
         text += ["", *table.costs()]
     print("\n".join(text))
     if asked.out:
-        asked.out.mkdir(parents=True, exist_ok=True)
-        (asked.out / "bench.md").write_text("\n".join(text) + "\n")
-        (asked.out / "bench.json").write_text(
-            json.dumps([dataclasses.asdict(r) for r in results], indent=1) + "\n"
-        )
+        storage.make_folder(asked.out)
+        storage.write_atomically(asked.out / "bench.md", ("\n".join(text) + "\n").encode())
+        storage.write_json(asked.out / "bench.json", [dataclasses.asdict(r) for r in results])
         table.roofline(results, found, asked.out / "roofline.png")
     return 0
 
