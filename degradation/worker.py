@@ -242,7 +242,8 @@ def _remedy(error: Exception, run: Run) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         point = run.point()
         return (f"\nout of memory: depth {point.depth} at recipe.batch={point.recipe.batch}; use a "
-                "larger device, or a smaller batch (another point)")  # fmt: skip
+                "larger device, machine.pack=1 if points shared it, or a smaller batch (another "
+                "point)")  # fmt: skip
     return f"\nthe traceback is in {run.log}"
 
 

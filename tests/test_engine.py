@@ -14,9 +14,6 @@ from degradation.pool import finish
 from degradation.signals import Stop, Stopped
 from degradation.store import Run
 
-gpu = pytest.mark.gpu
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
 
 class Tape:
     """Records without a GPU: what is played again is the same work on the same tensors."""
