@@ -10,6 +10,7 @@ and initial tensors. (A 1×1 convolution there is option B; it has parameters, 2
 """
 
 import hashlib
+import math
 from collections import OrderedDict
 from typing import Literal, cast
 
@@ -44,25 +45,55 @@ class Identity(nn.Module):
 class Projection(nn.Sequential):
     """Options B and C: a 1×1 convolution and its batch normalisation."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(
             OrderedDict(
                 conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                norm=BatchNorm(outputs),
+                norm=normalisation(model, outputs),
             )
         )
 
 
+def normalisation(model: Model, planes: int) -> nn.Module:
+    """What stands behind a convolution."""
+    return BatchNorm(planes, model.ghost) if model.norm else nn.Identity()
+
+
+class Scaled(nn.Module):
+    """A shortcut times `alpha`: a number, or a parameter that starts there."""
+
+    def __init__(self, inner: nn.Module, alpha: float, learned: bool) -> None:
+        super().__init__()
+        self.inner, self.start = inner, alpha
+        self.alpha = nn.Parameter(torch.empty(())) if learned else alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.alpha * self.inner(x)
+        return scaled
+
+
 def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
-    """What is added to a block's residual: nothing (plain), its input, or a projection of it."""
+    """What is added to a block's residual: nothing (plain), its input, or a projection of it.
+
+    Times `model.alpha`: at 0 the net is a plain one, at 1 there is no factor.
+    """
+    if model.alpha == 0 and not model.alpha_learned:
+        return None
+    whole = _whole_shortcut(model, inputs, outputs, stride)
+    if whole is None or (model.alpha == 1 and not model.alpha_learned):
+        return whole
+    return Scaled(whole, model.alpha, model.alpha_learned)
+
+
+def _whole_shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
     changes = inputs != outputs or stride != 1
     match model.shortcut:
         case "none":
             return None
         case "projection" if changes:
-            return Projection(inputs, outputs, stride)
+            return Projection(model, inputs, outputs, stride)
         case "projection_all":
-            return Projection(inputs, outputs, stride)
+            return Projection(model, inputs, outputs, stride)
         case _:
             return Identity(outputs - inputs, stride, model.padding)
 
@@ -73,9 +104,9 @@ class Block(nn.Module):
     def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = Conv3x3(inputs, outputs, stride)
-        self.norm1 = BatchNorm(outputs)
+        self.norm1 = normalisation(model, outputs)
         self.conv2 = Conv3x3(outputs, outputs)
-        self.norm2 = BatchNorm(outputs)
+        self.norm2 = normalisation(model, outputs)
         self.shortcut = shortcut(model, inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,7 +127,7 @@ class Network(nn.Module):
     def __init__(self, model: Model, depth: int, channels: int, classes: int) -> None:
         super().__init__()
         self.conv = Conv3x3(channels, model.width)
-        self.norm = BatchNorm(model.width)
+        self.norm = normalisation(model, model.width)
         blocks, inputs = [], model.width
         for stage in range(STAGES):
             for block in range(blocks_per_stage(depth)):
@@ -129,12 +160,27 @@ def build(model: Model, depth: int, channels: int, classes: int, seed: int, init
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             generator = torch.Generator().manual_seed(_seed(seed, f"{name}.weight"))
-            nn.init.kaiming_normal_(
-                module.weight, mode=cast(Fan, init), nonlinearity="relu", generator=generator
-            )
+            initialise(module.weight, init, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, Scaled) and isinstance(module.alpha, nn.Parameter):
+            nn.init.constant_(module.alpha, module.start)
     return network
+
+
+def initialise(weight: Tensor, init: str, generator: torch.Generator) -> None:
+    """Draw a weight, (outputs, inputs, …), as `Recipe.init` names it; each fits a ReLU."""
+    if init in ("fan_in", "fan_out"):
+        mode = cast(Fan, init)
+        nn.init.kaiming_normal_(weight, mode=mode, nonlinearity="relu", generator=generator)
+    elif init == "orthogonal" or weight.ndim == 2:
+        nn.init.orthogonal_(weight, gain=math.sqrt(2), generator=generator)
+    else:  # delta-orthogonal: all of it in the kernel's centre
+        nn.init.zeros_(weight)
+        centre = torch.empty(weight.shape[:2])
+        nn.init.orthogonal_(centre, gain=math.sqrt(2), generator=generator)
+        with torch.no_grad():
+            weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = centre
 
 
 def _seed(seed: int, name: str) -> int:

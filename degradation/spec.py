@@ -30,6 +30,22 @@ class Model:
     """Option A's new channels: zeros behind, or half in front and half behind. Not stated."""
     width: int = number(1, 4096)
     """Filters of the first stage, doubled in each later one (Sec. 4.2: 16)."""
+    alpha: float = number(0, 1, default=1.0)
+    """What the shortcut is multiplied by before it is added: 0 computes a plain net, bit by bit."""
+    alpha_learned: bool = free(default=False)
+    """`alpha` is where a parameter of each block starts."""
+    norm: bool = free(default=True)
+    """Batch normalisation behind each convolution; without it, nothing is there."""
+    ghost: int | None = number(1, 65_536, default=None)
+    """Pictures that batch normalisation looks at together in training (two GPUs: half a batch);
+    null: the whole batch."""
+
+    def __post_init__(self) -> None:
+        if self.shortcut == "none" and (self.alpha != 1 or self.alpha_learned):
+            raise Invalid(f"model.alpha={self.alpha}, model.alpha_learned={self.alpha_learned}: a "
+                          "plain net has no shortcut to scale; give model=residual")  # fmt: skip
+        if self.ghost and not self.norm:
+            raise Invalid(f"model.ghost={self.ghost}: needs model.norm=true")
 
     @property
     def arm(self) -> str:
@@ -68,8 +84,9 @@ class Recipe:
     weight_decay: float = number(0, 1)
     decay_norm: bool = free()
     """Weight decay on the scale and shift of batch normalisation, too."""
-    init: str = choice("fan_in", "fan_out")
-    """The mode of He's initialisation."""
+    init: str = choice("fan_in", "fan_out", "orthogonal", "delta_orthogonal")
+    """He's initialisation by its fan; or an orthogonal matrix times √2, over all taps of a kernel
+    or in its centre alone (Xiao et al. 2018)."""
     warmup_min_depth: int | None = number(8, 10**6)
     """The least depth that warms up; null: none does."""
     warmup_lr: float = number(0, 1e6, open_low=True)
@@ -79,8 +96,15 @@ class Recipe:
     """Iterations over which that error is averaged, and between two looks at it."""
     eval_every: int = number(1, 10**8)
     """Iterations between two rows."""
+    optimizer: str = choice("sgd", "adamw", default="sgd")
+    grown_from: int | None = number(8, 10**6, default=None)
+    """Start from this point's finished run of fewer layers, deepened by identities (grow.py)."""
+    grown_noise: float = number(0, 10, default=0.0)
+    """How far the added layers start from identities, in units of He's initialisation."""
 
     def __post_init__(self) -> None:
+        if self.grown_noise and self.grown_from is None:
+            raise Invalid(f"recipe.grown_noise={self.grown_noise}: needs recipe.grown_from=DEPTH")
         if list(self.drops) != sorted(set(self.drops)):
             raise Invalid(f"recipe.drops={list(self.drops)}: must rise")
         if self.drops and self.drops[-1] >= self.iterations:
@@ -154,6 +178,9 @@ class Point:
 
     def __post_init__(self) -> None:
         blocks_per_stage(self.depth)
+        grown = self.recipe.grown_from
+        if grown is not None and blocks_per_stage(grown) >= blocks_per_stage(self.depth):
+            raise Invalid(f"recipe.grown_from={grown}: must be below depth={self.depth}")
 
     @property
     def arm(self) -> str:
@@ -162,7 +189,7 @@ class Point:
     @property
     def hash(self) -> str:
         """Eight hex digits of the SHA-256 of all that changes the result."""
-        return hashlib.sha256(_canonical({"format": FORMAT, **identity(self)})).hexdigest()[:8]
+        return self._key()
 
     @property
     def label(self) -> str:
@@ -182,12 +209,19 @@ class Point:
     @property
     def pair(self) -> str:
         """A key that two points share exactly when they differ at most in the shortcut."""
-        return self.with_shortcut("none").hash
+        return self._key(shortcut="none")
 
     @property
     def protocol(self) -> str:
         """A key of all that a study holds fixed: everything but shortcut, depth and seed."""
-        return dataclasses.replace(self.with_shortcut("none"), depth=20, seed=0).hash
+        return self._key(shortcut="none", depth=20, seed=0)
+
+    def _key(self, shortcut: str | None = None, **held: int) -> str:
+        """The digest of the identity, with some of its fields held at a value."""
+        found = {"format": FORMAT, **identity(self), **held}
+        if shortcut is not None:
+            found["model"] = found["model"] | {"shortcut": shortcut}
+        return hashlib.sha256(_canonical(found)).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from degradation import checkpoint, network, optim
 from degradation.data.pictures import Pictures
+from degradation.network import Network
 from degradation.spec import Point
 from degradation.step import FINE, Meters
 
@@ -16,8 +17,8 @@ from degradation.step import FINE, Meters
 class State:
     """All that training changes; what is equal here goes on equally."""
 
-    network: nn.Module
-    optimizer: torch.optim.SGD
+    network: Network
+    optimizer: optim.Optimizer
     row: Meters
     """Since the last row."""
     window: Meters
@@ -45,14 +46,13 @@ class State:
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, as it is saved: the network's own names, then the others'."""
-        momenta = optim.momenta(self.network, self.optimizer)
         own = self.network.state_dict()
         for name, tensor in own.items():
             if name.endswith("num_batches_tracked"):  # see layers.BatchNorm
                 tensor.fill_(self.iteration)
         return {
             **{f"network.{name}": tensor for name, tensor in own.items()},
-            **{f"momentum.{name}": tensor for name, tensor in momenta.items()},
+            **optim.moments(self.network, self.optimizer),
             **self.row.tensors("row"),
             **self.window.tensors("window"),
         }

@@ -70,7 +70,7 @@ def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
 
 
 def training_step(
-    network: nn.Module, optimizer: torch.optim.SGD, x: Tensor, labels: Tensor, precision: str
+    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, precision: str
 ) -> tuple[Tensor, Tensor]:
     """Move the parameters by one minibatch; its mean loss and its logits, before the move."""
     logits = forward(network, x, precision)

@@ -22,6 +22,7 @@ import torch
 
 from degradation import (
     checkpoint,
+    grow,
     machine,
     network,
     pool,
@@ -148,6 +149,9 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     pictures = sources.load(point.data)
     stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
     state = fresh(point, pictures, device)
+    if point.recipe.grown_from is not None:
+        exam = Exam(pictures.train, pictures, device, size=point.recipe.batch)
+        grow.grow_from_run(state.network, point, run, exam)
     digests = {
         "initial": network.parameters_digest(state.network),
         "stream": stream.digest(),

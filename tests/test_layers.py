@@ -25,6 +25,15 @@ def test_batch_normalisation_is_torchs_but_for_the_count(training: bool) -> None
     assert int(ours.num_batches_tracked) == 0
 
 
+def test_ghosts_are_normalised_apart_and_move_the_averages_one_by_one() -> None:
+    torch.manual_seed(0)
+    ghosts, whole = BatchNorm(3, ghost=2), BatchNorm(3)
+    x = torch.randn(4, 3, 5, 5)
+    assert torch.equal(ghosts(x), torch.cat([whole(x[:2]), whole(x[2:])]))
+    assert torch.equal(ghosts.running_var, whole.running_var)
+    assert torch.equal(ghosts.eval()(x), whole.eval()(x))
+
+
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(("inputs", "outputs"), [(5, 5), (3, 7)])
 def test_a_product_is_the_convolution_of_2x2_maps(

@@ -1,5 +1,7 @@
 """The networks: sizes, pairs, options, and what the shortcut does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -101,3 +103,58 @@ def test_maps_shrink_in_stages_two_and_three() -> None:
         )
     assert net(torch.randn(1, 3, 32, 32)).shape == (1, 10)
     assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def outputs_and_gradients(model: Model) -> list[torch.Tensor]:
+    net = build(model, 14, 3, 10, 1, "fan_in")
+    generator = torch.Generator().manual_seed(0)
+    logits = net(torch.randn(4, 3, 8, 8, generator=generator))
+    logits.square().sum().backward()
+    return [logits, *(p.grad for p in net.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize(("alpha", "arm"), [(0.0, PLAIN), (1.0, A)])
+def test_a_scaled_shortcut_ends_in_both_arms(alpha: float, arm: Model) -> None:
+    """Bit by bit, gradients included."""
+    scaled = outputs_and_gradients(replace(A, alpha=alpha))
+    wanted = outputs_and_gradients(arm)
+    assert len(scaled) == len(wanted)
+    assert all(torch.equal(a, b) for a, b in zip(scaled, wanted, strict=True))
+
+
+def test_between_them_the_shortcut_is_scaled() -> None:
+    x = torch.randn(2, 16, 8, 8).relu()
+    net = build(replace(A, alpha=0.25), 8, 3, 10, 0, "fan_in")
+    net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
+    assert torch.equal(net.get_submodule("blocks.stage1_0")(x), 0.25 * x)
+
+
+def test_a_learned_strength_starts_at_alpha_and_is_a_parameter_a_block() -> None:
+    net = build(replace(A, alpha=0.5, alpha_learned=True), 14, 3, 10, 0, "fan_in")
+    strengths = [p for n, p in net.named_parameters() if n.endswith("shortcut.alpha")]
+    assert [float(p.detach()) for p in strengths] == [0.5] * 6
+    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad for p in strengths)
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 0.5}, {"alpha_learned": True}])
+def test_a_plain_net_has_no_shortcut_to_scale(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="a plain net has no shortcut to scale"):
+        replace(PLAIN, **fields)
+
+
+def test_without_normalisation_only_convolutions_and_the_linear_layer_have_parameters() -> None:
+    net = build(replace(A, norm=False), 14, 3, 10, 0, "fan_in")
+    assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(list(net.parameters())) == 14 + 1
+    assert torch.equal(net.conv.weight, build(A, 14, 3, 10, 0, "fan_in").conv.weight)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "delta_orthogonal"])
+def test_orthogonal_kernels(init: str) -> None:
+    weight = build(PLAIN, 8, 3, 10, 0, init).get_parameter("blocks.stage1_0.conv1.weight").detach()
+    matrix = weight.flatten(1) if init == "orthogonal" else weight[:, :, 1, 1]
+    torch.testing.assert_close(matrix @ matrix.T, 2 * torch.eye(16), rtol=1e-4, atol=1e-5)
+    elsewhere = weight.clone()
+    elsewhere[:, :, 1, 1] = 0
+    assert bool(elsewhere.any()) == (init == "orthogonal")

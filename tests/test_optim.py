@@ -57,17 +57,47 @@ def test_weight_decay_spares_vectors_only_where_asked(small) -> None:
 
 
 def test_zero_momenta_are_what_the_first_step_assumes(small) -> None:
-    """A restored buffer of zeros and a missing one give the same steps."""
+    """Torch's own first step starts the buffer with the bare gradient."""
     results = []
-    for touch in (False, True):
+    for ours in (True, False):
         net = nn.Linear(3, 2)
         nn.init.ones_(net.weight)
         optimizer = optim.build(net, small().recipe)
-        if touch:
-            optim.momenta(net, optimizer)
+        if not ours:
+            optimizer.state.clear()
         for _ in range(3):
             optimizer.zero_grad()
             net(torch.arange(3.0)).sum().backward()
             optimizer.step()
         results.append(net.weight.detach().clone())
     assert torch.equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"), [("sgd", ["momentum"]), ("adamw", ["step", "exp_avg", "exp_avg_sq"])]
+)
+def test_moments_are_there_before_the_first_step_and_are_the_optimizers(
+    name: str, kinds: list[str], small
+) -> None:
+    net = nn.Linear(3, 2, bias=False)
+    optimizer = optim.build(net, small(recipe__optimizer=name).recipe)
+    before = optim.moments(net, optimizer)
+    assert list(before) == [f"{kind}.weight" for kind in kinds]
+    net(torch.arange(3.0)).sum().backward()
+    optimizer.step()
+    assert all(torch.equal(t, before[n]) for n, t in optim.moments(net, optimizer).items())
+    assert before[f"{kinds[-1]}.weight"].any()
+
+
+def test_adamw_is_torchs(small) -> None:
+    nets = [nn.Linear(3, 2, bias=False) for _ in range(2)]
+    for net in nets:
+        nn.init.ones_(net.weight)
+    recipe = small(recipe__optimizer="adamw", recipe__lr=0.01).recipe
+    theirs = torch.optim.AdamW(nets[1].parameters(), lr=0.01, weight_decay=1e-4)
+    for optimizer, net in ((optim.build(nets[0], recipe), nets[0]), (theirs, nets[1])):
+        for i in range(4):
+            optimizer.zero_grad()
+            net(torch.arange(3.0) + i).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-6, atol=0)

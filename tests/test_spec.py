@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from conftest import small as small_point
 from omegaconf import OmegaConf
 
 from degradation import schema, spec
@@ -74,6 +75,8 @@ def other_value(value: Any, path: str) -> Any:
     """The nearest other value that may stand at `path`."""
     if path == "depth":
         return value + 6
+    if path == "recipe.grown_from":
+        return 14
     if allowed := field_at(path).metadata.get("allowed"):
         return next(word for word in allowed if word != value)
     match value:
@@ -82,7 +85,7 @@ def other_value(value: Any, path: str) -> Any:
         case int():
             return value + 1
         case float():
-            return value * (1 - 2**-52)
+            return value * (1 - 2**-52) or 0.5
         case str():
             return value + "x"
         case list():
@@ -103,9 +106,14 @@ def changed(point: spec.Point, path: str) -> spec.Point:
     return schema.read(spec.Point, mapping)
 
 
+def rich() -> spec.Point:
+    """A point of which every field may have another value."""
+    return small_point(depth=20, model__shortcut="identity", recipe__grown_from=8)
+
+
 @pytest.mark.parametrize("path", IDENTITY)
-def test_every_setting_that_changes_the_result_changes_the_hash(path: str, small: Small) -> None:
-    point = small()
+def test_every_setting_that_changes_the_result_changes_the_hash(path: str) -> None:
+    point = rich()
     other = changed(point, path)
     assert other != point
     assert other.hash != point.hash
@@ -171,15 +179,13 @@ def test_pair_is_shared_by_every_shortcut(small: Small) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in IDENTITY if p != "model.shortcut"])
-def test_pair_differs_with_everything_else(path: str, small: Small) -> None:
-    point = small().with_shortcut("identity")
-    assert changed(point, path).pair != point.pair
+def test_pair_differs_with_everything_else(path: str) -> None:
+    assert changed(rich(), path).pair != rich().pair
 
 
 @pytest.mark.parametrize("path", IDENTITY)
-def test_protocol_is_all_but_shortcut_depth_and_seed(path: str, small: Small) -> None:
-    point = small()
-    same = changed(point, path).protocol == point.protocol
+def test_protocol_is_all_but_shortcut_depth_and_seed(path: str) -> None:
+    same = changed(rich(), path).protocol == rich().protocol
     assert same == (path in {"model.shortcut", "depth", "seed"})
 
 

@@ -16,7 +16,7 @@ LEVELS = [
     {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures", "bench.roof"},
     {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes"},
     {"data.cifar10", "data.batches", "state"},
-    {"data", "engine", "recorder", "mirror", "bench.practice"},
+    {"data", "engine", "grow", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
     {"worker", "status", "probe", "bench.contest", "bench.hour"},
     {"run", "bench.costs", "bench.collect"},
