@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from degradation import checkpoint
 from degradation.data.batches import Exam
+from degradation.layerwise import averages_held
 from degradation.network import STAGES, Block, Network
 from degradation.schema import Invalid
 from degradation.spec import Point, blocks_per_stage
@@ -108,18 +109,13 @@ def _signal(network: Network, exam: Exam, before: str) -> tuple[Tensor, Tensor]:
         raise _Seen
 
     hook = network.blocks.get_submodule(before).register_forward_pre_hook(note)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0  # the running averages stay as they are
     try:
-        for x, _ in exam:
-            with suppress(_Seen):
-                network(x)
+        with averages_held(network):
+            for x, _ in exam:
+                with suppress(_Seen):
+                    network(x)
     finally:
         hook.remove()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
     mean, square = torch.stack(sums).sum(0) / count
     return mean.float(), (square - mean.square()).clamp(min=0).float()
 

@@ -156,6 +156,8 @@ class Machine:
     wandb_entity: str | None = free()
     pack: int | str = free(default="auto")
     """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
+    layers_every: int = number(0, 10**6, default=0)
+    """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
 
     def __post_init__(self) -> None:
         if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):

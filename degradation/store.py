@@ -10,6 +10,7 @@ failed.json        why the last process ended early, if it did
 inexact.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
 responses.csv      Figure 7's numbers, where `probe` measured them
+layers.jsonl       signals and gradients by layer, where machine.layers_every asked for them
 mirror.json        how far W&B has the rows
 lock               held by the process that trains
 """
@@ -48,6 +49,7 @@ class Run:
         self.mirror_json = folder / "mirror.json"
         self.inexact = folder / "inexact.jsonl"
         self.responses = folder / "responses.csv"
+        self.layers = folder / "layers.jsonl"
         self.lock = folder / "lock"
 
     @classmethod

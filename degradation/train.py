@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from degradation import checkpoint, optim
+from degradation import checkpoint, layerwise, optim
 from degradation.data.batches import Exam, Stream
 from degradation.engine import Engine
 from degradation.pool import Turns
@@ -44,6 +44,8 @@ class Session:
     fingerprint: dict[str, Any]
     stop: Callable[[], bool]
     """Whether to save and leave."""
+    layers_every: int = 0
+    """Rows between two looks at the layers; 0: none."""
 
 
 def train(session: Session) -> Turns[dict[str, Any]]:
@@ -54,6 +56,7 @@ def train(session: Session) -> Turns[dict[str, Any]]:
     """
     state, recipe = session.state, session.point.recipe
     saver = Saver(session)
+    look_at_layers(session)
     session.recorder.start(state.iteration)
     while True:
         if recipe.row_at(state.iteration) and int(state.row.seen):
@@ -106,6 +109,19 @@ def write_row(session: Session, saver: "Saver") -> None:
     state.row.reset()
     state.rows += 1
     session.recorder.row(row, pictures, time.monotonic() - began)
+    look_at_layers(session)
+
+
+def look_at_layers(session: Session) -> None:
+    """Measure them on the stream's first batch, which all points of a seed share, where it is due.
+
+    Nothing of the state is touched. What a resumed process measures again is there twice, equal.
+    """
+    every, state = session.layers_every, session.state
+    if every and state.rows % every == 0 and not int(state.row.seen):
+        x, labels = session.stream.batch(0)
+        layers = layerwise.measure(state.network, x, labels, session.point.numerics.precision)
+        layerwise.note(session.run, state.iteration, layers)
 
 
 def evaluate(session: Session, name: str, exam: Exam, saver: "Saver") -> tuple[float | None, float]:

@@ -166,7 +166,7 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     return Session(
         point, run, state, stream, engine,
         {name: Exam(split, pictures, device) for name, split in exams.items() if len(split)},
-        recorder, fingerprint, stop,
+        recorder, fingerprint, stop, settings.layers_every,
     )  # fmt: skip
 
 

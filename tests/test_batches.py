@@ -31,11 +31,6 @@ def settings(pad: int = 2, flip: bool = True) -> spec.Data:
     return spec.Data("digits", 0, pad, flip, "data", False)
 
 
-def taken(stream: Stream, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-    stream.load(iteration, 1)
-    return stream.take(torch.zeros(1, dtype=torch.int64))
-
-
 def naive(found: Pictures, data: spec.Data, seed: int, batch: int, i: int) -> NDArray[np.float32]:
     """Batch i: subtract the mean, pad with zeros, crop, flip, one picture after the other."""
     table = batch_table(seed, i * batch, batch, len(found.train), data.pad, data.flip)
@@ -58,7 +53,7 @@ def test_batches_are_what_a_naive_version_makes(
     found, data = pictures(channels, white), settings(pad, flip)
     stream = Stream(found, data, seed=4, batch=batch, device=CPU)
     for i in range(6):  # across several epochs, in the middle of a batch
-        x, _ = taken(stream, i)
+        x, _ = stream.batch(i)
         np.testing.assert_allclose(x.numpy(), naive(found, data, 4, batch, i), atol=1e-6, rtol=0)
 
 
@@ -67,7 +62,7 @@ def test_labels_go_with_their_pictures() -> None:
     stream = Stream(found, settings(pad=0, flip=False), seed=0, batch=5, device=CPU)
     whole = torch.from_numpy((found.train.pictures / 255 - found.mean).transpose(0, 3, 1, 2))
     for i in range(6):
-        x, y = taken(stream, i)
+        x, y = stream.batch(i)
         index = batch_table(0, 5 * i, 5, N, 0, False).index
         assert y.tolist() == found.train.labels[index].tolist()
         torch.testing.assert_close(x, whole[index].float(), atol=1e-6, rtol=0)
@@ -77,7 +72,7 @@ def test_labels_go_with_their_pictures() -> None:
 @pytest.mark.parametrize("flip", [True, False])
 def test_shape_kind_and_layout(channels: int, flip: bool) -> None:
     found = pictures(channels)
-    batches = [taken(Stream(found, settings(flip=flip), 0, 4, CPU), 0)]
+    batches = [Stream(found, settings(flip=flip), 0, 4, CPU).batch(0)]
     batches.append(next(iter(Exam(found.test, found, CPU, size=4))))
     for x, y in batches:
         assert x.shape == (4, channels, HEIGHT, WIDTH) and x.dtype == torch.float32
@@ -91,15 +86,15 @@ def test_the_padding_is_mean_pixels() -> None:
     black = Split(np.zeros((1, HEIGHT, WIDTH, 1), np.uint8), np.zeros(1, np.int64))
     both = Split(np.concatenate([white.pictures, black.pictures]), np.zeros(2, np.int64))
     stream = Stream(Pictures(both, black, black, 10, 255), settings(pad=2), 0, 50, CPU)
-    x, _ = taken(stream, 0)
+    x, _ = stream.batch(0)
     assert set(x.unique().tolist()) == {-0.5, 0.0, 0.5}
 
 
 def test_a_batch_depends_on_its_number_alone() -> None:
     stream = Stream(pictures(), settings(), 0, 5, CPU)
-    wanted = [taken(stream, i) for i in range(5)]
+    wanted = [stream.batch(i) for i in range(5)]
     for i in (3, 0, 4, 4, 1, 2):
-        for one, other in zip(taken(stream, i), wanted[i], strict=True):
+        for one, other in zip(stream.batch(i), wanted[i], strict=True):
             assert torch.equal(one, other)
 
 
@@ -110,16 +105,16 @@ def test_what_is_done_to_a_batch_changes_neither_later_ones_nor_the_set() -> Non
         Stream(found, settings(), 0, N, CPU),
         Exam(found.test, found, CPU),
     )
-    wanted, examined = taken(stream, 0)[0].clone(), next(iter(exam))[0].clone()
-    taken(stream, 0)[0].zero_()
+    wanted, examined = stream.batch(0)[0].clone(), next(iter(exam))[0].clone()
+    stream.batch(0)[0].zero_()
     next(iter(exam))[0].zero_()
-    assert torch.equal(taken(stream, 0)[0], wanted)
+    assert torch.equal(stream.batch(0)[0], wanted)
     assert torch.equal(next(iter(exam))[0], examined)
     assert found.digest == before
 
 
 def test_seeds_give_other_batches() -> None:
-    one, other = (taken(Stream(pictures(), settings(), seed, N, CPU), 0)[0] for seed in (0, 1))
+    one, other = (Stream(pictures(), settings(), seed, N, CPU).batch(0)[0] for seed in (0, 1))
     assert not torch.equal(one, other)
 
 

@@ -34,7 +34,7 @@ class Stream:
         self, pictures: Pictures, data: Data, seed: int, batch: int, device: torch.device
     ) -> None:
         train = pictures.train
-        self.data, self.seed, self.batch, self.length = data, seed, batch, len(train)
+        self.data, self.seed, self.size, self.length = data, seed, batch, len(train)
         self.white, self.device = pictures.white, device
         self.shape = train.pictures.shape[1:]
         # (n, height + 2 pad, width + 2 pad, channels) bytes; and, beginning at each of its pixels,
@@ -58,7 +58,7 @@ class Stream:
 
     def load(self, first: int, count: int) -> None:
         """Write the tables of `count` iterations, at most `rows`, from iteration `first` on."""
-        data, size = self.data, self.batch
+        data, size = self.data, self.size
         table = batch_table(self.seed, first * size, count * size, self.length, data.pad, data.flip)
         height, width, _ = self.shape
         across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
@@ -72,13 +72,19 @@ class Stream:
         ):
             send(column.reshape(count, size), rows[:count])
 
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """One iteration's batch. It takes the tables' first row: that of an iteration long done,
+        except in the middle of one."""
+        self.load(iteration, 1)
+        return self.take(torch.zeros(1, dtype=torch.int64, device=self.device))
+
     def take(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """The batch in row `row` of the tables, an int64 tensor of shape (1,) on the device."""
         index, corner, mean, side = (
             rows.index_select(0, row)[0] for rows in (self.index, self.corner, self.mean, self.side)
         )
         where = (corner[:, None] + self.below).flatten()
-        x = self.crop_rows.index_select(0, where).view(self.batch, *self.shape)
+        x = self.crop_rows.index_select(0, where).view(self.size, *self.shape)
         if self.data.flip:  # as they are, then mirrored; of each picture one is taken
             x = torch.cat([x, x.flip(2)]).index_select(0, side)
         x = x.float().div_(self.white).sub_(self.means.index_select(0, mean))
@@ -86,7 +92,7 @@ class Stream:
 
     def digest(self) -> str:
         """SHA-256 over what fixes the stream beside the pictures: first epoch's table, batch."""
-        sha = hashlib.sha256(f"batch {self.batch}".encode())
+        sha = hashlib.sha256(f"batch {self.size}".encode())
         table = epoch_table(self.seed, 0, self.length, self.data.pad, self.data.flip)
         for column in table.columns:
             sha.update(column.tobytes())
