@@ -11,6 +11,7 @@ from typing import Any
 import frames
 import pandas as pd
 from frames import Study
+from markup import shown
 
 MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
 QUANTITIES = [f"{q}{s}" for s in MOMENTS for q in ("train_error", "test_error")]
@@ -71,8 +72,14 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """The rows as they are."""
-    return table.to_csv(index=False)
+    """The rows as they are; text that a spreadsheet would run as a formula gets a `'` in front."""
+    words = table.select_dtypes(include=["object", "string", "category"]).columns
+    harmless = {name: table[name].map(_no_formula) for name in words}
+    return table.assign(**harmless).to_csv(index=False)
+
+
+def _no_formula(cell: Any) -> Any:
+    return f"'{shown(cell)}" if str(cell)[:1] in "=+-@\t\r" and isinstance(cell, str) else cell
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": markdown, "csv": csv, "tex": latex}

@@ -11,19 +11,17 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from degradation.schema import Invalid, bare, shown
+from degradation.schema import Invalid, bare
 
 # Environment variables that a configuration may read: places and numbers, no secrets.
 READABLE = (
-    "HOME", "USER", "LOGNAME", "HOSTNAME", "PWD", "TMPDIR", "SCRATCH", "WORK", "CUDA_VISIBLE_DEVICES",
-    "SLURM_*", "DEGRADATION_*",
+    "HOME", "USER", "LOGNAME", "HOSTNAME", "PWD", "TMPDIR", "SCRATCH", "WORK",
+    "CUDA_VISIBLE_DEVICES", "SLURM_*", "DEGRADATION_*",
 )  # fmt: skip
 
 LAUNCHERS = {
@@ -39,7 +37,7 @@ LAUNCHERS = {
 SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 # What Hydra would do with these is settled; a difference is refused.
-SETTLED = {
+SETTLED: dict[str, Any] = {
     "run": {"dir": "${machine.runs}/.hydra"},
     "sweep": {"dir": "${machine.runs}/.hydra", "subdir": "."},
     "output_subdir": None,
@@ -61,9 +59,9 @@ STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
 
-SECRET = re.compile(r"[-+~]*([\w./@-]*(?:key|token|password|passwd|secret|credentials?))\w*[=:]", re.I)
+SECRET = re.compile(r"[-+~]*([\w./@-]*(key|token|passw(or)?d|secret|credential)s?)\w*[=:]", re.I)
 MAX_ARGUMENT = 2_000
-MAX_FILE, MAX_NODES, MAX_REPEATS = 100_000, 20_000, 12
+MAX_REPEATS = 12
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -188,90 +186,13 @@ def check_repeats(container: Any) -> None:
         raise Invalid("this configuration holds too many ${…} side by side; write values out")
 
 
-def check_files(folder: str | None, own: Path) -> None:
-    """Refuse files of a `--config-dir` that aren't YAML of ours, with file, line and column.
-
-    `own` holds our files: one of the same name would be passed over, silently. Raises Invalid.
-    """
-    if folder is None:
-        return
-    top = Path(folder)
-    if not top.is_dir():
-        raise Invalid(f"--config-dir={bare(folder)}: must be a folder; {shown(str(top.absolute()))} "
-                      "is none")  # fmt: skip
-    groups = [*(p.name for p in own.iterdir() if p.is_dir()), "sweeps"]
-    for group in groups:
-        for path in sorted((top / group).rglob("*.yaml")):
-            if (own / path.relative_to(top)).exists():
-                raise Invalid(f"{path}: conf/{path.relative_to(top)} has that name and would be "
-                              "taken; rename yours")  # fmt: skip
-            _check_file(path)
-
-
-def _check_file(path: Path) -> None:
-    try:
-        content = path.read_bytes()
-        if len(content) > MAX_FILE:
-            raise Invalid(f"{path}: {len(content):,} bytes; must be at most {MAX_FILE:,}")
-        text = content.decode("utf-8-sig")
-        if (nodes := _nodes(yaml.compose(text, yaml.SafeLoader), {})) > MAX_NODES:
-            raise Invalid(f"{path}: holds {nodes:,} values with its aliases; must be at most "
-                          f"{MAX_NODES:,}")  # fmt: skip
-    except OSError as error:
-        raise Invalid(f"{path}: {error.strerror}; let this user read it") from error
-    except UnicodeDecodeError as error:
-        at = content[: error.start].count(b"\n") + 1
-        raise Invalid(f"{path}, line {at}: byte 0x{content[error.start]:02x} is not UTF-8; save the "
-                      "file as UTF-8") from error  # fmt: skip
-    except yaml.MarkedYAMLError as error:
-        raise Invalid(yaml_fault(error, path)) from error
-    except yaml.YAMLError as error:
-        raise Invalid(f"{path}: {_first_line(error)}; remove that character") from error
-    except RecursionError as error:
-        raise Invalid(f"{path}: nested too deep; write it flat") from error
-
-
-def yaml_fault(error: yaml.MarkedYAMLError, path: Path) -> str:
-    """File, line, column, and what is wrong there."""
-    mark = error.problem_mark or error.context_mark
-    at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    tab = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
-    return shown(f"{path}{at}: {error.problem}{tab}; mend that line")
-
-
-def _nodes(node: Any, seen: dict[int, int]) -> int:
-    """How many nodes `node` stands for, each alias counted in full. Raises Invalid for a key given
-    twice, and for a node that holds itself."""
-    if id(node) in seen:
-        if not seen[id(node)]:
-            raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=node.start_mark)
-        return seen[id(node)]
-    seen[id(node)] = 0
-    count = 1
-    if isinstance(node, yaml.MappingNode):
-        keys: set[str] = set()
-        for key, value in node.value:
-            if key.value in keys:
-                raise yaml.MarkedYAMLError(problem=f"the key {bare(key.value)} is there twice",
-                                           problem_mark=key.start_mark)  # fmt: skip
-            if isinstance(key.value, str):
-                keys.add(key.value)
-            count += 1 + _nodes(value, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        count += sum(_nodes(item, seen) for item in node.value)
-    seen[id(node)] = count
-    return count
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
 def _environment(name: str, *default: Any) -> Any:
     """`${oc.env:NAME}` for the names that a configuration may read."""
     if not any(fnmatch.fnmatchcase(name, pattern) for pattern in READABLE):
-        raise Invalid(f"the environment variable {bare(name)} is not for a configuration to read; "
-                      f"give the value on the command line (allowed: {', '.join(READABLE)})")  # fmt: skip
+        raise Invalid(
+            f"the environment variable {bare(name)} is not for a configuration to read (allowed: "
+            f"{', '.join(READABLE)}); write the value itself"
+        )
     if name not in os.environ and not default:
         raise Invalid(f"the environment variable {name} is not set; export it, or give a default: "
                       f"${{oc.env:{name},DEFAULT}}")  # fmt: skip

@@ -40,9 +40,7 @@ def number(
     return dataclasses.field(metadata=metadata, **default)
 
 
-def text(
-    says: str, fits: Callable[[str], object], *, identity: bool = True, **default: Any
-) -> Any:
+def text(says: str, fits: Callable[[str], object], *, identity: bool = True, **default: Any) -> Any:
     """A field that takes words of which `fits` is true; `says` describes those to people."""
     return dataclasses.field(metadata={"says": says, "fits": fits, "identity": identity}, **default)
 
@@ -94,7 +92,8 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
     `__post_init__` raises passes through.
     """
     if not isinstance(mapping, Mapping):
-        raise Invalid(f"{path or 'the configuration'}={_short.repr(mapping)}: must be a group of keys")
+        value = shown(_short.repr(mapping))
+        raise Invalid(f"{path or 'the configuration'}={value}: must be a group of keys")
     dot = f"{path}." if path else ""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
@@ -136,7 +135,8 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
 
 def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise Invalid(f"{path}={shown(_short.repr(value))}: must be a list, for example {path}=[1,2]")
+        given = shown(_short.repr(value))
+        raise Invalid(f"{path}={given}: must be a list, for example {path}=[1,2]")
     return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
 
 

@@ -111,7 +111,9 @@ class Numerics:
 class Machine:
     """Where and beside what a point runs: never part of its identity."""
 
-    device: str = text("auto, cpu, cuda or cuda:N", re.compile(r"auto|cpu|cuda(:\d{1,4})?").fullmatch)
+    device: str = text(
+        "auto, cpu, cuda or cuda:N", re.compile(r"auto|cpu|cuda(:\d{1,4})?").fullmatch
+    )
     threads: int = number(1, 1024)
     runs: str = place()
     """Folder of the run folders."""

@@ -11,6 +11,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from degradation import paper, schema, study
@@ -42,7 +43,8 @@ class Entry:
     def reason(self) -> str:
         """Why it failed or diverged, in one line."""
         if self.state == "failed":
-            return str((self.run.failure() or {}).get("message", "")).splitlines()[0]
+            lines = str((self.run.failure() or {}).get("message", "")).splitlines()
+            return lines[0][:200] if lines else "no reason is left"
         if self.state == "diverged":
             return f"at iteration {(self.run.result() or {}).get('iteration')}"
         return ""
@@ -54,7 +56,10 @@ def of_study(points: Sequence[Point], runs: str) -> list[Entry]:
 
 
 def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder."""
+    """The entries of every run in a folder. Raises Foreign where that is no folder."""
+    folder = Path(runs).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise Foreign(f"machine.runs={runs}: must be a folder; it is a file")
     return [Entry.of(run, run.point()) for run in runs_in(runs)]
 
 
@@ -68,18 +73,19 @@ def listing(entries: Sequence[Entry]) -> str:
         )
     counts = Counter(e.state for e in entries)
     lines.append(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs")
-    return "\n".join(lines)
+    return schema.shown("\n".join(lines))
 
 
 def _errors(row: dict[str, Any]) -> str:
-    return f"train {row['train_error']:6.2f} %  test {row['test_error']:6.2f} %"
+    shown = ("–" if row[q] is None else f"{row[q]:6.2f}" for q in ("train_error", "test_error"))
+    return "train {} %  test {} %".format(*shown)
 
 
 def table(entries: Sequence[Entry]) -> str:
     """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
     cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for e in entries:
-        if e.state == "done" and e.row:
+        if e.state == "done" and e.row and e.run.name == e.point.name:  # a copy is no second seed
             p = e.point
             cells[p.data.name, p.arm, p.depth, p.model.shortcut].append(e.row)
     if not cells:
@@ -113,9 +119,9 @@ def main(arguments: list[str]) -> int:
         named = any(not o.startswith("machine.") for o in asked.overrides)
         entries = of_study([s.point for s in settings], runs) if named else of_folder(runs)
     except (schema.Invalid, Foreign) as error:
-        print(error, file=sys.stderr)
+        print(schema.shown(str(error)), file=sys.stderr)
         return 2
-    print(listing(entries))
+    print(listing(entries) if entries else f"no runs in {schema.shown(str(Path(runs).absolute()))}")
     if errors := table(entries):
         print(f"\n{errors}")
     return 1 if any(e.state == "failed" for e in entries) else 0

@@ -52,6 +52,9 @@ _REMEDIES = {
     errno.EACCES: "let this user write there, or say machine.runs=OTHER",
     errno.EPERM: "let this user write there, or say machine.runs=OTHER",
     errno.ENOLCK: "the file system has no locks: say machine.runs=OTHER, on a local disk",
+    errno.ENOTDIR: "a part of it is a file: move that away, or say machine.runs=OTHER",
+    errno.EEXIST: "it is a file: move that away, or say machine.runs=OTHER",
+    errno.ENAMETOOLONG: "its name is too long: say machine.runs=SHORTER",
     errno.ELOOP: "there is a symbolic link in its place: remove that",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
 }
@@ -144,11 +147,26 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is above it. Raises Failed."""
+    """Make `path` and what is above it, for others to read alone. Raises Failed."""
     try:
-        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     except OSError as error:
         raise Failed(path, error) from error
+
+
+def claim_folder(path: Path) -> None:
+    """Make `path`, or see that this user may write in it. Raises Failed."""
+    make_folder(path)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Failed(path / "…", OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def refuse_link(path: Path) -> None:
+    """Raise Failed where a symbolic link stands at `path`: it could lead anywhere."""
+    if path.is_symlink():
+        raise Failed(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
 
 
 def clean(folder: Path) -> None:

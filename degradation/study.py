@@ -33,7 +33,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from degradation import guard, schema
+from degradation import config_dir, guard, schema
 from degradation.places import CONF, TOP
 from degradation.schema import Invalid
 from degradation.spec import Settings
@@ -73,15 +73,15 @@ class Line:
         args: argparse.Namespace = parser.parse_args(list(arguments))
         for option in ("config_name", "config_path", "experimental_rerun"):  # the last unpickles
             if getattr(args, option) is not None:
-                raise Invalid(f"--{option.replace('_', '-')}: not taken; own files go into a folder "
-                              "that --config-dir=FOLDER names")  # fmt: skip
+                raise Invalid(f"--{option.replace('_', '-')}: not taken; own files go into a "
+                              "folder that --config-dir=FOLDER names")  # fmt: skip
         asks = args.help or args.hydra_help or args.cfg or args.info
         completes = args.shell_completion
         return cls(args.overrides, args.multirun, args.config_dir, bool(asks or completes))
 
 
 def _no_such_option(message: str) -> NoReturn:
-    raise Invalid(f"{schema.bare(message)}; settings are given as key=value, `--help` lists options")
+    raise Invalid(f"{schema.bare(message)}; settings are given as key=value, see --help")
 
 
 def settings(line: Line) -> list[Settings]:
@@ -120,9 +120,11 @@ def _for_people() -> Iterator[None]:
         raise Invalid(_without_advice(str(error))) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Invalid(guard.yaml_fault(error, Path(mark.name if mark else "?"))) from error
+        raise Invalid(config_dir.fault(error, Path(mark.name if mark else "?"))) from error
     except RecursionError as error:
-        raise Invalid("the settings refer to themselves, or nest too deep; write them flat") from error
+        raise Invalid(
+            "the settings refer to themselves or nest too deep: write them flat"
+        ) from error
     except (ValueError, OSError) as error:
         if isinstance(error, Invalid):
             raise
@@ -130,12 +132,12 @@ def _for_people() -> Iterator[None]:
 
 
 @contextmanager
-def _hydra(config_dir: str | None) -> Iterator[None]:
+def _hydra(own_folder: str | None) -> Iterator[None]:
     """Hydra set up as its own command line does it, `--config-dir` included."""
-    guard.check_files(config_dir, CONF)
+    config_dir.check(own_folder, CONF)
     search_path = create_config_search_path(str(CONF))
-    if config_dir is not None:
-        own = f"file://{Path(config_dir).resolve()}"
+    if own_folder is not None:
+        own = f"file://{Path(own_folder).resolve()}"
         search_path.prepend("command-line", own, anchor=SearchPathQuery(provider="schema"))
     Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
     try:
@@ -217,9 +219,10 @@ def _length(override: Override) -> int:
         return 1
     value = override.value()
     if isinstance(value, RangeSweep):
-        if not value.step or not all(map(math.isfinite, (value.start, value.stop, value.step))):
+        start, stop, step = (float(n or 0) for n in (value.start, value.stop, value.step))
+        if not step or not math.isfinite(start + stop + step):
             raise Invalid(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
-        return max(0, math.ceil((value.stop - value.start) / value.step))
+        return max(0, math.ceil((stop - start) / step))
     return sum(1 for _ in override.sweep_string_iterator())
 
 
