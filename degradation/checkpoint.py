@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from degradation import storage
+from degradation.schema import bare
 
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
@@ -63,6 +64,17 @@ def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, meta
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise Damaged(f"not a checkpoint ({error})") from error
+
+
+def check_meta(meta: dict[str, Any]) -> None:
+    """Raise Damaged unless `meta` has what a resume needs, each of its kind."""
+    kinds = {"point": str, "fingerprint": dict, "iteration": int, "rows": int}
+    for key, kind in kinds.items():
+        value = meta.get(key)
+        if type(value) is not kind or (kind is int and value < 0):
+            raise Damaged(f"its {key} is {bare(value)}")
+    if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
+        raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")
 
 
 def _tensor(body: memoryview, entry: dict[str, Any]) -> Tensor:

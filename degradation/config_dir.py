@@ -1,4 +1,4 @@
-"""The files of a `--config-dir`: YAML of bounded size, or file, line and column of what is wrong."""
+"""The files of a `--config-dir`: YAML of bounded size, or the line and column of what is wrong."""
 
 from pathlib import Path
 from typing import Any

@@ -70,8 +70,7 @@ class Mirror:
         except Exception as error:  # whatever W&B raises, training is not its business
             self.broken = True
             log.warning("%s: W&B refused (%s%s); the rows are in %s, and `python -m "
-                        "degradation.mirror` sends them later", self.run.name,
-                        str(error).splitlines()[0] if str(error) else type(error).__name__,
+                        "degradation.mirror` sends them later", self.run.name, _said(error),
                         "; pip install wandb" if isinstance(error, ImportError) else "",
                         self.run.curves)  # fmt: skip
 
@@ -92,7 +91,7 @@ class Mirror:
             self.wandb.finish(exit_code=0 if result else 1)
             self._note()
         except Exception as error:
-            log.warning("%s: W&B did not finish (%s)", self.run.name, error)
+            log.warning("%s: W&B did not finish (%s)", self.run.name, _said(error))
         self.wandb = None
 
     def _send(self, rows: list[dict[str, Any]]) -> None:
@@ -129,6 +128,10 @@ def _cursor(run: Run) -> dict[str, Any] | None:
 def start(run: Run, how: dict[str, Any]) -> Any:
     """A W&B run for `run`, online where that is possible, else offline."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it looks up a host, offline too
+    os.environ.setdefault("WANDB_SILENT", "true")  # else it says where it logs in, and as whom
+    if "@" in os.environ.get("WANDB_BASE_URL", ""):
+        raise schema.Invalid("WANDB_BASE_URL=…: must hold no user or password, which W&B would print; "
+                             "put the key into WANDB_API_KEY")  # fmt: skip
     import wandb  # a second that nothing else pays for
 
     mode = mode_of(how["mode"])
@@ -138,10 +141,17 @@ def start(run: Run, how: dict[str, Any]) -> Any:
         if mode == "offline":
             raise
         log.warning("W&B is out of reach (%s): offline from here; `wandb sync` sends the rows "
-                    "later", str(error).splitlines()[0])  # fmt: skip
+                    "later", _said(error))  # fmt: skip
         wandb.teardown()  # else the run's name counts as taken
         Reach.server = False
         return _init(run, how, "offline")
+
+
+def _said(error: Exception) -> str:
+    """What W&B says in one line, less the key, should it be there."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    key = os.environ.get("WANDB_API_KEY")
+    return said.replace(key, "…") if key else said
 
 
 def mode_of(wanted: str) -> Mode:

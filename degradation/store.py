@@ -80,7 +80,7 @@ class Run:
         """A folder of somebody else's, in which others may write, could change under our hands."""
         found = self.folder.stat()
         if found.st_uid != os.geteuid() and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Foreign(f"{self.folder} belongs to user {found.st_uid}, and others may write there; "
+            raise Foreign(f"{self.folder} is user {found.st_uid}'s, and others may write there; "
                           "take it (chown, chmod go-w), or say machine.runs=OTHER")  # fmt: skip
 
     def point(self) -> spec.Point:

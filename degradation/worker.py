@@ -57,6 +57,9 @@ def main(arguments: list[str]) -> int:
     except storage.Failed as error:
         print(f"{run.name}: {error}", file=sys.stderr)
         return STORAGE
+    except ValueError as error:
+        print(schema.shown(f"{run.name}: {error}"), file=sys.stderr)
+        return REFUSED
     except Stopped:
         return stop.status
 
@@ -155,6 +158,7 @@ def resume(
     if content is None:
         return
     tensors, meta = checkpoint.decode(content)
+    checkpoint.check_meta(meta)
     if meta["point"] != point.name:
         raise checkpoint.Damaged(f"{run.checkpoints} holds a checkpoint of {meta['point']}")
     if lines := spec.difference(meta["fingerprint"], fingerprint):
