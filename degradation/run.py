@@ -61,6 +61,8 @@ def study_of(line: study.Line) -> int:
         main()
         return 0
     asked = study.settings(line)
+    for runs in {s.machine.runs for s in asked}:
+        storage.check_folder(Path(runs).expanduser())
     if pending(asked):
         prepare(asked)
         main()

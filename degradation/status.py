@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degradation import paper, schema, study
+from degradation import paper, schema, storage, study
 from degradation.spec import Point
 from degradation.store import Foreign, Run, runs_in
 
@@ -56,10 +56,8 @@ def of_study(points: Sequence[Point], runs: str) -> list[Entry]:
 
 
 def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder. Raises Foreign where that is no folder."""
-    folder = Path(runs).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise Foreign(f"machine.runs={runs}: must be a folder; it is a file")
+    """The entries of every run in a folder. Raises Foreign, and storage.Failed where that is none."""
+    storage.check_folder(Path(runs).expanduser())
     return [Entry.of(run, run.point()) for run in runs_in(runs)]
 
 
@@ -73,7 +71,7 @@ def listing(entries: Sequence[Entry]) -> str:
         )
     counts = Counter(e.state for e in entries)
     lines.append(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs")
-    return schema.shown("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _errors(row: dict[str, Any]) -> str:
@@ -111,17 +109,18 @@ def spread(values: Sequence[float]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the states; 1 where a point failed."""
+    """Print the states; 1 where a point failed, 2 where one can't be read, 5 where no folder is."""
     try:
         asked = study.Line.read(arguments)
         settings = study.settings(asked)
         runs = settings[0].machine.runs
         named = any(not o.startswith("machine.") for o in asked.overrides)
         entries = of_study([s.point for s in settings], runs) if named else of_folder(runs)
-    except (schema.Invalid, Foreign) as error:
+        lines = listing(entries) if entries else f"no runs in {Path(runs).absolute()}"
+    except (schema.Invalid, Foreign, storage.Failed) as error:
         print(schema.shown(str(error)), file=sys.stderr)
-        return 2
-    print(listing(entries) if entries else f"no runs in {schema.shown(str(Path(runs).absolute()))}")
+        return 5 if isinstance(error, storage.Failed) else 2
+    print(schema.shown(lines))
     if errors := table(entries):
         print(f"\n{errors}")
     return 1 if any(e.state == "failed" for e in entries) else 0

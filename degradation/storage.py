@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,7 +53,7 @@ _REMEDIES = {
     errno.EACCES: "let this user write there, or say machine.runs=OTHER",
     errno.EPERM: "let this user write there, or say machine.runs=OTHER",
     errno.ENOLCK: "the file system has no locks: say machine.runs=OTHER, on a local disk",
-    errno.ENOTDIR: "a part of it is a file: move that away, or say machine.runs=OTHER",
+    errno.ENOTDIR: "it, or a part of it, is a file: move that away, or say machine.runs=OTHER",
     errno.EEXIST: "it is a file: move that away, or say machine.runs=OTHER",
     errno.ENAMETOOLONG: "its name is too long: say machine.runs=SHORTER",
     errno.ELOOP: "there is a symbolic link in its place: remove that",
@@ -152,6 +153,17 @@ def make_folder(path: Path) -> None:
         for folder in (*reversed(path.parents), path):
             if not folder.is_dir():
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except OSError as error:
+        raise Failed(path, error) from error
+
+
+def check_folder(path: Path) -> None:
+    """Raise Failed where something else than a folder stands at `path`; nothing may."""
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except FileNotFoundError:
+        refuse_link(path)  # one that leads nowhere
     except OSError as error:
         raise Failed(path, error) from error
 

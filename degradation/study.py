@@ -81,7 +81,8 @@ class Line:
 
 
 def _no_such_option(message: str) -> NoReturn:
-    raise Invalid(f"{schema.bare(message)}; settings are given as key=value, see --help")
+    order = "; -m and other options come before the settings" if "=" in message else ""
+    raise Invalid(f"{schema.bare(message)}; settings are given as key=value{order}, see --help")
 
 
 def settings(line: Line) -> list[Settings]:
@@ -251,7 +252,8 @@ def _parsed(text: str) -> Override:
     try:
         (override,) = _parser().parse_overrides([text])
     except HydraException as error:
-        why = next((line for line in str(error).splitlines() if "Error" not in line), "")
+        lines = (line.rpartition("': ")[2] for line in str(error).splitlines())
+        why = next((line for line in lines if "hydra.cc" not in line and "Error" not in line), "")
         raise Invalid(f"{schema.bare(text)}: must be key=value ({schema.shown(why)[:100]}); quote "
                       "what holds brackets, commas or spaces: key='…'") from error  # fmt: skip
     return override
@@ -309,9 +311,19 @@ def _no_launcher(name: str) -> str:
 
 def _without_advice(message: str) -> str:
     """Hydra's message, less the search path and the advice to switch its checks off."""
+    if missing := re.search(r"Could not find '([\w/]+)/([^'/]*)'", message):
+        group, name = missing.groups()
+        if group == "hydra/launcher":
+            return _no_launcher(name)
+        known = re.findall(r"^\t(\S+)$", message.partition("Available options in")[2], re.M)
+        hint = schema.did_you_mean(name, known)
+        return f"{group}={schema.bare(name)}: must be one of {', '.join(known) or 'none'}{hint}"
+    if unknown := re.match(r"Could not override '([\w./@]+)'", message):
+        return f"{unknown[1]}: no such setting; `--cfg all` prints all of them"
+    if several := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'", message):
+        key, text = several[2], schema.bare(several[1])
+        return f"{text}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
     lines = [schema.shown(line)[:200] for line in message.splitlines() if line.strip()]
-    if missing := re.search(r"Could not find 'hydra/launcher/([^']*)'", message):
-        return _no_launcher(missing[1])
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
     return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:5])
 

@@ -71,6 +71,8 @@ def _members(root: Path, may_download: bool) -> dict[str, bytes]:
             download(MIRRORS, archive, ARCHIVE_BYTES, ARCHIVE_SHA256)
         except DataError as error:
             raise DataError(_missing(root, " ".join(str(error).split()))) from error
+        except storage.Failed as error:
+            raise DataError(str(error).replace("machine.runs=", "data.root=")) from error
     return _from_archive(archive)
 
 
