@@ -74,12 +74,14 @@ def latex(table: pd.DataFrame) -> str:
 def csv(table: pd.DataFrame) -> str:
     """The rows as they are; text that a spreadsheet would run as a formula gets a `'` in front."""
     words = table.select_dtypes(include=["object", "string", "category"]).columns
-    harmless = {name: table[name].map(_no_formula) for name in words}
-    return table.assign(**harmless).to_csv(index=False)
+    safe = {name: table[name].map(_harmless) for name in words}
+    return table.assign(**safe).to_csv(index=False)
 
 
-def _no_formula(cell: Any) -> Any:
-    return f"'{shown(cell)}" if str(cell)[:1] in "=+-@\t\r" and isinstance(cell, str) else cell
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return f"'{shown(cell)}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(cell)
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": markdown, "csv": csv, "tex": latex}

@@ -120,7 +120,7 @@ def newest(folder: Path) -> bytes | None:
         match = _FILE.fullmatch(path.name)
         assert match is not None
         try:
-            content = path.read_bytes()
+            content = storage.read(path)
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
             continue

@@ -126,8 +126,17 @@ class Run:
         return rows
 
     def timing(self) -> list[dict[str, Any]]:
-        """The complete rows of wall-clock figures; rows that were trained twice appear twice."""
-        return list(_parsed(self.timing_jsonl))
+        """The complete rows of wall-clock figures; rows that were trained twice appear twice.
+
+        Raises Foreign, with the line, for one that is none.
+        """
+        rows = list(_parsed(self.timing_jsonl))
+        for number, row in enumerate(rows, 1):
+            for key in ("iteration", "seconds"):
+                if type(row.get(key)) not in (int, float):
+                    raise Foreign(f"{self.timing_jsonl}, line {number}: {key}="
+                                  f"{schema.bare(row.get(key))}: must be a number; {_RESTORE}")  # fmt: skip
+        return rows
 
 
 def _fault(row: dict[str, Any], last: int) -> str:
@@ -158,7 +167,7 @@ def runs_in(folder: str | Path) -> list[Run]:
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that end in a newline: a torn last one is not there yet."""
     try:
-        text = path.read_bytes().decode()
+        text = storage.read(path).decode()
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:

@@ -63,6 +63,8 @@ class Line:
     config_dir: str | None
     asks: bool
     """It only wants to be told something: --help, --cfg, --info, completion."""
+    completes: bool = False
+    """It asks for completion: its words are no settings."""
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> "Line":
@@ -76,8 +78,9 @@ class Line:
                 raise Invalid(f"--{option.replace('_', '-')}: not taken; own files go into a "
                               "folder that --config-dir=FOLDER names")  # fmt: skip
         asks = args.help or args.hydra_help or args.cfg or args.info
-        completes = args.shell_completion
-        return cls(args.overrides, args.multirun, args.config_dir, bool(asks or completes))
+        completes = bool(args.shell_completion)
+        asks = bool(asks or completes)
+        return cls(args.overrides, args.multirun, args.config_dir, asks, completes)
 
 
 def _no_such_option(message: str) -> NoReturn:
@@ -102,12 +105,10 @@ def settings(line: Line) -> list[Settings]:
 
 
 def check_question(line: Line) -> None:
-    """Refuse what answering would act on, where `line` only asks; all else is Hydra's to say."""
-    try:
-        with _hydra(line.config_dir):
+    """Refuse what answering would act on, where `line` only asks. Raises schema.Invalid."""
+    if not line.completes:
+        with _for_people(), _hydra(line.config_dir):
             _compose(line.overrides)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError):
-        return
 
 
 @contextmanager
@@ -126,7 +127,7 @@ def _for_people() -> Iterator[None]:
         raise Invalid(
             "the settings refer to themselves or nest too deep: write them flat"
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, LookupError, OSError) as error:
         if isinstance(error, Invalid):
             raise
         raise Invalid(f"not a setting: {schema.bare(str(error))}") from error

@@ -50,6 +50,8 @@ def main(arguments: list[str]) -> int:
     stop = Stop().listen()
     end_with_parent()
     try:
+        for folder in (run.folder, run.checkpoints):
+            storage.refuse_link(folder)
         with storage.lock(run.lock):
             return _alone(run, settings, stop)
     except storage.Busy as busy:

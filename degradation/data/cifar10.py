@@ -78,7 +78,7 @@ def _members(root: Path, may_download: bool) -> dict[str, bytes]:
 
 def _from_folder(folder: Path, name: str) -> bytes:
     try:
-        content = (folder / name).read_bytes()
+        content = storage.read(folder / name)
     except OSError as error:
         raise DataError(
             f"{folder / name}: {error.strerror}; the folder must hold {', '.join(MEMBER_SHA256)}. "

@@ -4,6 +4,7 @@ import atexit
 import dataclasses
 import functools
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -62,14 +63,16 @@ class Place:
         """Have the command find `value` at `target.name`."""
         self.changes.append(lambda: setattr(target, name, value))
 
-    def call(self, command: Callable[[], object]) -> Outcome:
+    def call(self, command: Callable[[], object], memory: int | None = None) -> Outcome:
+        """COMMAND in a child, in this folder, with no more than `memory` bytes beyond today's."""
+
         def all_of_it() -> object:
             for change in self.changes:
                 change()
             return command()
 
         home = {"HOME": str(self.folder / "home")}
-        return child.run(all_of_it, self.folder, home | self.variables, self.user)
+        return child.run(all_of_it, self.folder, home | self.variables, self.user, memory)
 
     def run(self, *words: str) -> Outcome:
         """python -m degradation.run WORDS"""
@@ -103,9 +106,8 @@ class Place:
         wanted = asked(*SMALL, *words) if words else small("runs")
         made = Run.of(wanted.point, self.runs)
         if not made.folder.is_symlink():
-            made.folder.mkdir(parents=True, exist_ok=True)
-            made.checkpoints.mkdir(exist_ok=True)
-        if not made.point_json.exists():
+            made.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not (made.folder.is_symlink() or os.path.lexists(made.point_json)):
             made.point_json.write_text(json.dumps(spec.plain(wanted.point)))
         arguments = launch.command(made, wanted)[3:]
         _warm()
