@@ -70,7 +70,7 @@ def check_meta(meta: dict[str, Any]) -> None:
     """Raise Damaged unless `meta` has what a resume needs, each of its kind."""
     kinds = {"point": str, "fingerprint": dict, "iteration": int, "rows": int}
     for key, kind in kinds.items():
-        value = meta.get(key)
+        value: Any = meta.get(key)
         if type(value) is not kind or (kind is int and value < 0):
             raise Damaged(f"its {key} is {bare(value)}")
     if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):

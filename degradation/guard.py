@@ -59,7 +59,9 @@ STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
 LOG_FILE = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
 HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
 
-SECRET = re.compile(r"[-+~]*([\w./@-]*(key|token|passw(or)?d|secret|credential)s?)\w*[=:]", re.I)
+SECRET = re.compile(
+    r"[-+~]*([\w./@-]*(key|token|passw(or)?d|secret|credential)s?)[\w./@-]*[=:]", re.I
+)
 MAX_ARGUMENT = 2_000
 MAX_REPEATS = 12
 

@@ -130,7 +130,7 @@ def start(run: Run, how: dict[str, Any]) -> Any:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it looks up a host, offline too
     os.environ.setdefault("WANDB_SILENT", "true")  # else it says where it logs in, and as whom
     if "@" in os.environ.get("WANDB_BASE_URL", ""):
-        raise schema.Invalid("WANDB_BASE_URL=…: must hold no user or password, which W&B would print; "
+        raise schema.Invalid("WANDB_BASE_URL=…: must hold no password, which W&B would print; "
                              "put the key into WANDB_API_KEY")  # fmt: skip
     import wandb  # a second that nothing else pays for
 

@@ -56,7 +56,7 @@ def of_study(points: Sequence[Point], runs: str) -> list[Entry]:
 
 
 def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder. Raises Foreign, and storage.Failed where that is none."""
+    """The entries of every run in a folder. Raises Foreign; storage.Failed where it is none."""
     storage.check_folder(Path(runs).expanduser())
     return [Entry.of(run, run.point()) for run in runs_in(runs)]
 

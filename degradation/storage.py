@@ -93,7 +93,7 @@ def write_json(path: Path, value: Any) -> None:
 def read(path: Path) -> bytes:
     """What a regular file holds: a pipe or a device might never end. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return file.read()

@@ -133,9 +133,9 @@ class Run:
         rows = list(_parsed(self.timing_jsonl))
         for number, row in enumerate(rows, 1):
             for key in ("iteration", "seconds"):
-                if type(row.get(key)) not in (int, float):
-                    raise Foreign(f"{self.timing_jsonl}, line {number}: {key}="
-                                  f"{schema.bare(row.get(key))}: must be a number; {_RESTORE}")  # fmt: skip
+                if type(value := row.get(key)) not in (int, float):
+                    raise Foreign(f"{self.timing_jsonl}, line {number}: {key}={schema.bare(value)}: "
+                                  f"must be a number; {_RESTORE}")  # fmt: skip
         return rows
 
 

@@ -1,4 +1,4 @@
-"""The shape of the code: imports go one way, bytes are written in one place, nothing unpickles."""
+"""The shape of the code: imports go one way. What it must not do is in `test_security.py`."""
 
 import ast
 import subprocess
@@ -13,8 +13,8 @@ from degradation.places import TOP
 LEVELS = [
     {"schema", "places", "signals"},
     {"spec", "storage", "paper", "provenance", "screen", "guard", "config_dir"},
-    {"network", "optim", "machine", "data.order", "data.pictures"},
-    {"data.download", "data.digits", "store", "checkpoint"},
+    {"network", "optim", "machine", "data.order", "data.pictures", "names"},
+    {"data.download", "data.digits", "store", "checkpoint", "hydra_errors"},
     {"data.cifar10", "data.batches"},
     {"data", "step", "recorder", "mirror"},
     {"train", "launch", "study"},
@@ -25,7 +25,6 @@ MODULES = {
     ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):
     path for path in sorted((TOP / "degradation").rglob("*.py"))
 }  # fmt: skip
-SOURCES = [*MODULES.values(), *sorted((TOP / "analysis").glob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
@@ -74,36 +73,3 @@ def test_analysis_uses_spec_and_store_and_writes_in_one_place() -> None:
     for path in (TOP / "analysis").glob("*.py"):
         allowed = {"storage"} if path.name == "output.py" else {"spec", "store", "places"}
         assert imported(path) <= allowed, path
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
-def test_nothing_unpickles_or_extracts(path: Path) -> None:
-    """No pickle, no torch.load or torch.save, no archive extraction, anywhere."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-            assert not names & {"pickle", "cPickle", "dill", "shelve", "marshal", "joblib"}
-        if isinstance(node, ast.Attribute):
-            assert node.attr not in {"extractall", "extract", "unpack_archive", "read_pickle"}
-            is_torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
-            assert not (is_torch and node.attr in {"load", "save"})
-
-
-WRITES = {"write_text", "write_bytes", "replace", "rename", "unlink", "truncate", "fsync"}
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"storage"}))
-def test_bytes_are_written_by_storage_alone(name: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
-        if not isinstance(node, ast.Call):
-            continue
-        function = node.func
-        if isinstance(function, ast.Name) and function.id == "open":
-            pytest.fail(f"line {node.lineno}: open()")
-        if isinstance(function, ast.Attribute):
-            owner = function.value.id if isinstance(function.value, ast.Name) else ""
-            text = function.attr == "replace" and (owner == "dataclasses" or len(node.args) == 2)
-            if function.attr in WRITES and not text and owner != "storage":
-                pytest.fail(f"line {node.lineno}: {owner}.{function.attr}()")
-            if function.attr == "open" and node.args and "w" in ast.unparse(node.args[0]):
-                pytest.fail(f"line {node.lineno}: opened to write")

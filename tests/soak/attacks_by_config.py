@@ -44,7 +44,7 @@ def _planted(where: str, target: str, place: Place) -> Outcome:
 
 # As files: the group's folder, the file's name and content, and the words that choose it.
 CODE = f"open({MARK!r}, 'w')"
-CALL = "{_target_: builtins.exec, _args_: [\"" + CODE + '"]}'
+CALL = '{_target_: builtins.exec, _args_: ["' + CODE + '"]}'
 SHELL = f"touch {MARK}"
 FILES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "a launcher that calls": ("hydra/launcher/evil.yaml", f"_target_: os.system\ncommand: {SHELL}\n",
@@ -190,6 +190,3 @@ def attacks(full: bool) -> list[Attack]:
                  f"typed: {' '.join(words)[:60]}".encode("unicode_escape").decode(),
                  functools.partial(_typed, words)) for words in TYPED),
     ]  # fmt: skip
-
-
-ATTACKS = attacks(full=False)

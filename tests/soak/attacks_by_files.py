@@ -41,6 +41,10 @@ TEXTS = {
 }  # fmt: skip
 
 
+COMMANDS = ("status", "plot", "report", "verdict")
+FIGURES = ("digits-figure6.png", "digits-errors.csv", "digits-depth.csv", "report.html")
+
+
 def _named(text: str) -> str:
     """`text` as far as a folder can have it for a name."""
     return text.replace("/", "_").replace("\x00", "_").encode("utf-8", "replace").decode()
@@ -70,6 +74,9 @@ def _shown(command: str, texts: tuple[str, ...], place: Place) -> Outcome:
     run = place.trained()
     for text in texts:
         _write(text, run)
+    (place.folder / "figures").mkdir()
+    for name in FIGURES:
+        (place.folder / "figures" / name).symlink_to(place.folder / "home/.ssh/id")
     word = "machine.runs=runs" if command == "status" else "runs"
     outcome = getattr(place, command)(word)
     if command == "plot":
@@ -96,7 +103,14 @@ def _mirrored(text: str, place: Place) -> Outcome:
     _filled(text, place)
     place.changes.append(lambda: __import__("sys").modules.update({"wandb": None}))
     run = next(place.runs.glob("*/done.json")).parent
-    how = {"rows": 0, "finished": False, "mode": "offline", "project": text, "entity": None, "study": "s"}
+    how = {
+        "rows": 0,
+        "finished": False,
+        "mode": "offline",
+        "project": text,
+        "entity": None,
+        "study": "s",
+    }
     (run / "mirror.json").write_text(json.dumps(how))
     return place.mirror("runs")
 
@@ -119,7 +133,7 @@ def _temporary(name: str, place: Place) -> Outcome:
     """The name that the next process would write under, guessed for many pids."""
     run = place.partial()
     here = os.getpid()
-    for pid in range(here, here + 2000):
+    for pid in range(here, here + 300):
         (run.folder / f".{name}.{pid}.tmp").symlink_to(place.folder / "home/.ssh/id")
     return place.worker()
 
@@ -201,22 +215,18 @@ def _appended(text: str, place: Place) -> Outcome:
     return place.call(append)
 
 
-COMMANDS = ("status", "plot", "report", "verdict")
-FIGURES = ("digits-figure6.png", "digits-errors.csv", "digits-depth.csv", "report.html")
-
-
 def attacks(full: bool) -> list[Attack]:
-    """All of them; the quick form shows all texts at once, and plants all links to figures."""
-    texts = {what: (text,) for what, text in TEXTS.items()} if full else {
-        f"{len(TEXTS)} texts": tuple(TEXTS.values())}  # fmt: skip
-    figures = [(name,) for name in FIGURES] if full else [FIGURES]
+    """All of them; the quick form shows many texts at once, and plants all links to figures."""
+    few = tuple(TEXTS.values())[::3]
+    texts = {what: (text,) for what, text in TEXTS.items()} if full else {f"{len(few)} texts": few}
+    figures = [(name,) for name in FIGURES] if full else []
     return [
         *(Attack("text", f"{what}, to {command}", functools.partial(_shown, command, shown), False)
           for what, shown in texts.items() for command in COMMANDS),
         *(Attack("link", f"figures: {', '.join(names)}",
                  functools.partial(_figures, command, names), False)
           for names in figures for command in ("plot", "report")),
-        *ATTACKS,
+        *(ATTACKS if full else [a for i, a in enumerate(ATTACKS) if a.kind != "text" or i % 4 == 0]),
     ]  # fmt: skip
 
 

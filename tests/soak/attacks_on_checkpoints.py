@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from degradation import checkpoint
@@ -31,7 +32,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "os.mkdir": ("os.mkdir", (MARK,)),
     "os.mknod": ("os.mknod", (MARK,)),
     "shutil.copyfile": ("shutil.copyfile", ("/etc/hostname", MARK)),
-    "code": ("code.InteractiveInterpreter.runsource", (f"open({MARK!r}, 'w')",)),
+    "pathlib.Path.touch": ("pathlib.Path.touch", (Path(MARK),)),
     "timeit": ("timeit.timeit", (f"open({MARK!r}, 'w')", "pass", __import__("timeit").default_timer, 1)),
     "tarfile.open": ("tarfile.open", (MARK, "w")),
     "zipfile.ZipFile": ("zipfile.ZipFile", (MARK, "w")),
@@ -188,15 +189,26 @@ def _resumed(content: bytes, place: Place) -> Outcome:
 NAMED = file_of({"../../outside/x": entry("F32", [4], 0, 16), "/etc/x": entry("F32", [0], 16, 16)},
                 FOUR, {"point": '"x"', "fingerprint": "{}", "iteration": "1", "rows": "0"})  # fmt: skip
 
-ATTACKS = [
-    *(Attack("checkpoint", f"a pickle that calls {name}, {how}",
-             functools.partial(_decoded, wrap(_pickled(name))))
-      for name in CALLS for how, wrap in WRAPPINGS.items()),
-    *(Attack("checkpoint", f"protocol {protocol} of pickle",
-             functools.partial(_decoded, _pickled("os.system", protocol))) for protocol in range(6)),
-    *(Attack("checkpoint", what, functools.partial(_decoded, content))
-      for what, content in LIES.items()),
-    Attack("checkpoint", "names that lead out", functools.partial(_resumed, NAMED)),
-    *(Attack("checkpoint", f"a pickle {how}, resumed",
-             functools.partial(_resumed, wrap(_pickled("os.system")))) for how, wrap in WRAPPINGS.items()),
-]  # fmt: skip
+
+def attacks(full: bool) -> list[Attack]:
+    """All of them; the quick form takes each call in two wrappings, and each wrapping with some."""
+    wrapped = [
+        (name, how)
+        for i, name in enumerate(CALLS)
+        for j, how in enumerate(WRAPPINGS)
+        if full or i % 3 == j % 3
+    ]
+    return [
+        *(Attack("checkpoint", f"a pickle that calls {name}, {how}",
+                 functools.partial(_decoded, WRAPPINGS[how](_pickled(name))))
+          for name, how in wrapped),
+        *(Attack("checkpoint", f"protocol {protocol} of pickle",
+                 functools.partial(_decoded, _pickled("os.system", protocol)))
+          for protocol in range(6)),
+        *(Attack("checkpoint", what, functools.partial(_decoded, content))
+          for what, content in LIES.items()),
+        Attack("checkpoint", "names that lead out", functools.partial(_resumed, NAMED)),
+        *(Attack("checkpoint", f"a pickle {how}, resumed",
+                 functools.partial(_resumed, wrap(_pickled("os.system"))))
+          for how, wrap in WRAPPINGS.items()),
+    ]  # fmt: skip

@@ -21,7 +21,13 @@ from .place import Place, asked
 
 RECORDS = 4
 NAMES = list(cifar10.MEMBER_SHA256)
-CIFAR = ("data=cifar10", "recipe=digits", "depth=8", "machine.wandb=disabled", "data.download=false")
+CIFAR = (
+    "data=cifar10",
+    "recipe=digits",
+    "depth=8",
+    "machine.wandb=disabled",
+    "data.download=false",
+)
 
 
 def content_of(name: str) -> bytes:
@@ -118,7 +124,9 @@ def _download(url: str, place: Place) -> Outcome:
     return outcome
 
 
-def server(id: str, what: str, status: int, headers: dict[str, str], body: bytes, *says: str) -> Fault:
+def server(
+    id: str, what: str, status: int, headers: dict[str, str], body: bytes, *says: str
+) -> Fault:
     """A mirror that answers so."""
     return Fault(id, f"mirror: {what}", functools.partial(_server, status, headers, body),
                  (*says, "data.root=FOLDER", "data=digits"), 3)  # fmt: skip

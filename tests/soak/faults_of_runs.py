@@ -32,7 +32,9 @@ def curves(what: str, change: Callable[[list[str]], list[str]], *says: str) -> F
                  ("curves.jsonl, line", *says, "restore the file"))  # fmt: skip
 
 
-def _file(name: str, content: str | bytes, then: Callable[[Place], Outcome], place: Place) -> Outcome:
+def _file(
+    name: str, content: str | bytes, then: Callable[[Place], Outcome], place: Place
+) -> Outcome:
     run = place.trained()
     (run.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return then(place)
@@ -41,7 +43,9 @@ def _file(name: str, content: str | bytes, then: Callable[[Place], Outcome], pla
 def file(id: str, what: str, name: str, content: str | bytes, then: Callable[[Place], Outcome],
          *says: str) -> Fault:  # fmt: skip
     """A file of a run folder that holds something else."""
-    return Fault(id, f"{name}: {what}", functools.partial(_file, name, content, then), (name, *says))
+    return Fault(
+        id, f"{name}: {what}", functools.partial(_file, name, content, then), (name, *says)
+    )
 
 
 def _plot(place: Place) -> Outcome:
@@ -61,7 +65,9 @@ def _resume(change: Callable[[Run], object], place: Place) -> Outcome:
     return place.worker()
 
 
-def resume(id: str, what: str, change: Callable[[Run], object], *says: str, status: int = 2) -> Fault:
+def resume(
+    id: str, what: str, change: Callable[[Run], object], *says: str, status: int = 2
+) -> Fault:
     """The small point goes on from a folder that `change` has been at."""
     return Fault(id, f"resume: {what}", functools.partial(_resume, change), says, status)
 
@@ -89,7 +95,9 @@ def _remake(change: Callable[[dict[str, Any], dict[str, Any]], object], run: Run
         tensors, meta = checkpoint.decode(path.read_bytes())
         change(tensors, meta)
         path.unlink()
-        checkpoint.save(run.checkpoints, int(path.name.split("-")[1]), checkpoint.encode(tensors, meta))
+        checkpoint.save(
+            run.checkpoints, int(path.name.split("-")[1]), checkpoint.encode(tensors, meta)
+        )
 
 
 def _meta(key: str, value: Any) -> Callable[[Run], object]:
@@ -204,7 +212,14 @@ def _nondeterministic(place: Place) -> Outcome:
 
 def _mirror(cursor: dict[str, Any], place: Place) -> Outcome:
     run = place.trained()
-    how = {"rows": 0, "finished": False, "mode": "auto", "project": "p", "entity": None, "study": "s"}
+    how = {
+        "rows": 0,
+        "finished": False,
+        "mode": "auto",
+        "project": "p",
+        "entity": None,
+        "study": "s",
+    }
     run.mirror_json.write_text(json.dumps(how | cursor))
     return place.mirror("runs")
 
