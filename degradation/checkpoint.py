@@ -71,7 +71,7 @@ def check_meta(meta: dict[str, Any]) -> None:
     kinds = {"point": str, "fingerprint": dict, "iteration": int, "rows": int}
     for key, kind in kinds.items():
         value: Any = meta.get(key)
-        if type(value) is not kind or (kind is int and value < 0):
+        if (isinstance(value, int) and value < 0) or type(value) is not kind:
             raise Damaged(f"its {key} is {bare(value)}")
     if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
         raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")

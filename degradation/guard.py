@@ -138,17 +138,20 @@ def _no_targets(key: str, value: Any) -> None:
 
 
 def _launcher(key: str, part: dict[str, Any], typed: set[str]) -> None:
+    """Numbers are free, words must be words, and what may be a command is for people to type."""
     _no_targets(key, part)
     for name, item in _below(part):
-        parts = name.split(".")
-        if TYPED & set(parts) and item not in (None, "") and f"{key}.{name}" not in typed:
-            raise _refused(f"{key}.{name}", "it can run commands: give it on the command line")
-        if TYPED & set(parts) or not isinstance(item, str) or item in WORDS:
+        parts, whole = name.split("."), f"{key}.{name}"
+        if not isinstance(item, str) or not item or item in WORDS:
+            continue
+        if TYPED & set(parts):
+            if not any(f"{whole}.".startswith(f"{own}.") for own in typed):
+                raise _refused(whole, "it can run commands: give it on the command line")
             continue
         if not WORD.fullmatch(item) or ".." in item:
-            raise Invalid(f"{key}.{name}={bare(item)}: must be a plain word")
+            raise Invalid(f"{whole}={bare(item)}: must be a plain word")
         if parts[-1] == "pre_dispatch" and not re.fullmatch(r"all|\d+|(\d+\*)?n_jobs", item):
-            raise Invalid(f"{key}.{name}={bare(item)}: must be all, a number, or like 2*n_jobs")
+            raise Invalid(f"{whole}={bare(item)}: must be all, a number, or like 2*n_jobs")
 
 
 def _logging(key: str, part: Any) -> None:

@@ -134,8 +134,10 @@ class Run:
         for number, row in enumerate(rows, 1):
             for key in ("iteration", "seconds"):
                 if type(value := row.get(key)) not in (int, float):
-                    raise Foreign(f"{self.timing_jsonl}, line {number}: {key}={schema.bare(value)}: "
-                                  f"must be a number; {_RESTORE}")  # fmt: skip
+                    where = f"{self.timing_jsonl}, line {number}"
+                    raise Foreign(
+                        f"{where}: {key}={schema.bare(value)}: must be a number; {_RESTORE}"
+                    )
         return rows
 
 

@@ -68,8 +68,14 @@ def test_harm_is_found(tmp_path: Path) -> None:
         return Outcome(139, "Traceback\x1b[2J", 99.0)
 
     found = "\n".join(harm(Attack("x", "x", evil), tmp_path))
-    for part in ("code was run", "outside was touched", "status 139", "a traceback", "control",
-                 "99 seconds"):  # fmt: skip
+    for part in (
+        "code was run",
+        "outside was touched",
+        "status 139",
+        "a traceback",
+        "control",
+        "99 seconds",
+    ):
         assert part in found
 
 
@@ -84,9 +90,20 @@ def test_no_secret_is_written_and_nothing_for_others_to_write(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "word",
-    ["machine.wandb_key={}", "+key={}", "++api_key={}", "wandb.token={}", "--password={}", "TOKEN={}",
-     "machine.wandb_api_key='{}'", "~secret={}", "+aws.credentials=[{}]", "key={}[", "+a/key@b={}"],
-)  # fmt: skip
+    [
+        "machine.wandb_key={}",
+        "+key={}",
+        "++api_key={}",
+        "wandb.token={}",
+        "--password={}",
+        "TOKEN={}",
+        "machine.wandb_api_key='{}'",
+        "~secret={}",
+        "+aws.credentials=[{}]",
+        "key={}[",
+        "+a/key@b={}",
+    ],
+)
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(word: str) -> None:
     with pytest.raises(Invalid, match="WANDB_API_KEY") as refusal:
         Line.read([word.format(secrets.CANARY)])
@@ -101,17 +118,23 @@ def test_a_secret_of_the_environment_is_not_in_what_wandb_complains_of(monkeypat
 @pytest.mark.parametrize(
     "words",
     [
-        ["hydra.verbose=true"], ["hydra/job_logging=default"], ["hydra/job_logging=stdout"],
+        ["hydra.verbose=true"],
+        ["hydra/job_logging=default"],
+        ["hydra/job_logging=stdout"],
         ["hydra/job_logging=none", "hydra/hydra_logging=default"],
         ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"],
-        ["hydra.job_logging.root.level=DEBUG"], ["hydra.verbose=[hydra,degradation]"],
-        ["-m", "cluster=joblib", "depth=8,14"], ["-m", "hydra/launcher=joblib", "seed=0,1"],
+        ["hydra.job_logging.root.level=DEBUG"],
+        ["hydra.verbose=[hydra,degradation]"],
+        ["-m", "cluster=joblib", "depth=8,14"],
+        ["-m", "hydra/launcher=joblib", "seed=0,1"],
         ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "seed=0,1"],
-        ["+sweeps=quickstart"], ["machine.runs=${oc.env:HOME}/runs"],
-        ["machine.runs=${oc.env:SLURM_TMPDIR,/tmp}/runs"], ["machine.runs=${study}/runs"],
+        ["+sweeps=quickstart"],
+        ["machine.runs=${oc.env:HOME}/runs"],
+        ["machine.runs=${oc.env:SLURM_TMPDIR,/tmp}/runs"],
+        ["machine.runs=${study}/runs"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_ordinary_uses_are_let_through(words: list[str]) -> None:
     assert asked(*words)
 
@@ -120,20 +143,24 @@ def test_a_command_of_a_launcher_may_be_typed_and_not_come_from_a_file() -> None
     from omegaconf import OmegaConf
     from soak.attacks_by_config import _hydra
 
-    slurm = {"_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
-             "submitit_folder": "${hydra.sweep.dir}/.submitit/%j", "partition": "gpu", "mem_gb": 8,
-             "setup": ["module load cuda"]}  # fmt: skip
+    slurm = {
+        "_target_": "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher",
+        "submitit_folder": "${hydra.sweep.dir}/.submitit/%j",
+        "partition": "gpu",
+        "mem_gb": 8,
+        "setup": ["module load cuda"],
+    }
     part = OmegaConf.create(_hydra() | {"launcher": slurm})
     with pytest.raises(Invalid, match=r"hydra\.launcher\.setup.*command line"):
         guard.check(part)
-    guard.check(part, ["hydra.launcher.setup.0"])
+    guard.check(part, ["hydra.launcher.setup"])
 
 
 def test_own_files_still_work(tmp_path: Path) -> None:
     """A study, a cluster and a recipe of one's own, with a BOM as some editors write it."""
     for name, content in {
-        "sweeps/mine.yaml": "# @package _global_\ndefaults: [override /data: digits, override /recipe: "
-        "mine]\nhydra: {mode: MULTIRUN, sweeper: {params: {depth: '8,14'}}}\n",
+        "sweeps/mine.yaml": "# @package _global_\ndefaults: [override /data: digits, "
+        "override /recipe: mine]\nhydra: {mode: MULTIRUN, sweeper: {params: {depth: '8,14'}}}\n",
         "cluster/four.yaml": "# @package _global_\ndefaults: [override /hydra/launcher: joblib]\n"
         "hydra: {launcher: {n_jobs: 4, pre_dispatch: 2*n_jobs}}\n",
         "recipe/mine.yaml": "\ufeff" + (TOP / "conf/recipe/digits.yaml").read_text(),
@@ -155,13 +182,43 @@ def test_shown_text_is_visible() -> None:
 # The code itself
 
 SOURCES = [*sorted((TOP / "degradation").rglob("*.py")), *sorted((TOP / "analysis").glob("*.py"))]
-MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "pty",
-           "runpy", "code", "codeop"}  # fmt: skip
+MODULES = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "shelve",
+    "marshal",
+    "joblib",
+    "pty",
+    "runpy",
+    "code",
+    "codeop",
+}
 CALLS_OF_NOTHING = {"eval", "exec", "compile", "__import__"}
-ATTRIBUTES = {"extractall", "extract", "unpack_archive", "read_pickle", "to_pickle", "system", "popen",
-              "unsafe_load", "full_load", "load_module", "allow_pickle", "instantiate"}  # fmt: skip
-OF_A_MODULE = {("torch", "load"), ("torch", "save"), ("yaml", "load"), ("yaml", "load_all"),
-               ("np", "load"), ("pd", "eval")}  # fmt: skip
+ATTRIBUTES = {
+    "extractall",
+    "extract",
+    "unpack_archive",
+    "read_pickle",
+    "to_pickle",
+    "system",
+    "popen",
+    "unsafe_load",
+    "full_load",
+    "load_module",
+    "allow_pickle",
+    "instantiate",
+}
+OF_A_MODULE = {
+    ("torch", "load"),
+    ("torch", "save"),
+    ("yaml", "load"),
+    ("yaml", "load_all"),
+    ("np", "load"),
+    ("pd", "eval"),
+}
 
 
 def offences(source: str) -> list[str]:
@@ -170,10 +227,16 @@ def offences(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name for alias in node.names}
-            names |= {f"{node.module}", *(f"{node.module}.{n}" for n in names)} if isinstance(
-                node, ast.ImportFrom) else set()  # fmt: skip
-            roots = {name.partition(".")[0] for name in names} if isinstance(node, ast.Import) else {
-                str(getattr(node, "module", "")).partition(".")[0]}  # fmt: skip
+            names |= (
+                {f"{node.module}", *(f"{node.module}.{n}" for n in names)}
+                if isinstance(node, ast.ImportFrom)
+                else set()
+            )
+            roots = (
+                {name.partition(".")[0] for name in names}
+                if isinstance(node, ast.Import)
+                else {str(getattr(node, "module", "")).partition(".")[0]}
+            )
             found += [f"line {node.lineno}: import {m}" for m in roots & MODULES]
             found += [f"line {node.lineno}: {n}" for n in names if n.endswith(".instantiate")]
         if isinstance(node, ast.Attribute):
@@ -199,18 +262,43 @@ def test_no_data_becomes_code(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["import pickle", "from pickle import loads", "import torch\ntorch.load('x')", "import shelve as s",
-     "eval('1')", "exec('1')", "tar.extractall()", "shutil.unpack_archive('x')", "os.system('x')",
-     "subprocess.run('x', shell=True)", "yaml.load(x, Loader=y)", "np.load(x, allow_pickle=True)",
-     "from hydra.utils import instantiate", "hydra.utils.instantiate(x)", "import marshal",
-     "pd.read_pickle('x')"],
-)  # fmt: skip
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch\ntorch.load('x')",
+        "import shelve as s",
+        "eval('1')",
+        "exec('1')",
+        "tar.extractall()",
+        "shutil.unpack_archive('x')",
+        "os.system('x')",
+        "subprocess.run('x', shell=True)",
+        "yaml.load(x, Loader=y)",
+        "np.load(x, allow_pickle=True)",
+        "from hydra.utils import instantiate",
+        "hydra.utils.instantiate(x)",
+        "import marshal",
+        "pd.read_pickle('x')",
+    ],
+)
 def test_the_lint_sees_it(source: str) -> None:
     assert offences(source)
 
 
-WRITERS = {"write_text", "write_bytes", "unlink", "rmdir", "truncate", "fsync", "to_csv",
-           "symlink_to", "hardlink_to", "touch", "chmod", "mkdir"}  # fmt: skip
+WRITERS = {
+    "write_text",
+    "write_bytes",
+    "unlink",
+    "rmdir",
+    "truncate",
+    "fsync",
+    "to_csv",
+    "symlink_to",
+    "hardlink_to",
+    "touch",
+    "chmod",
+    "mkdir",
+}
 
 
 def writes(source: str) -> list[str]:
@@ -226,24 +314,39 @@ def writes(source: str) -> list[str]:
             ours = isinstance(function.value, ast.Name) and function.value.id == "storage"
             opens = function.attr == "open" and node.args and "w" in ast.unparse(node.args[0])
             text = function.attr == "to_csv" and not node.args
-            replaces = function.attr == "replace" and len(node.args) == 1 and not (
-                isinstance(function.value, ast.Name) and function.value.id == "dataclasses")  # fmt: skip
+            replaces = (
+                function.attr == "replace"
+                and len(node.args) == 1
+                and not (
+                    isinstance(function.value, ast.Name) and function.value.id == "dataclasses"
+                )
+            )
             moves = function.attr == "rename" and not node.keywords  # a frame's has columns=
             if not ours and not text and (function.attr in WRITERS or opens or replaces or moves):
                 found.append(f"line {node.lineno}: {function.attr}()")
     return found
 
 
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.name != "storage.py"],
-                         ids=lambda path: f"{path.parent.name}/{path.stem}")  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [p for p in SOURCES if p.name != "storage.py"],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
 def test_bytes_are_written_by_storage_alone(path: Path) -> None:
     assert writes(path.read_text()) == []
 
 
 @pytest.mark.parametrize(
     "source",
-    ["open('x', 'w')", "path.open('w')", "path.write_text('x')", "frame.to_csv('x')", "path.replace(x)",
-     "path.mkdir()", "os.rename(a, b)"],
-)  # fmt: skip
+    [
+        "open('x', 'w')",
+        "path.open('w')",
+        "path.write_text('x')",
+        "frame.to_csv('x')",
+        "path.replace(x)",
+        "path.mkdir()",
+        "os.rename(a, b)",
+    ],
+)
 def test_the_lint_sees_it_write(source: str) -> None:
     assert writes(source)

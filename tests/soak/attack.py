@@ -1,7 +1,6 @@
 """An attack: how it is made, and the harm that must not come of it."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ def _sentinels(folder: Path) -> list[Path]:
 def _state(folders: list[Path]) -> dict[str, str]:
     found = {}
     for path in (path for folder in folders for path in (folder, *folder.rglob("*"))):
-        mode = os.stat(path, follow_symlinks=False).st_mode
+        mode = path.lstat().st_mode
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
         found[str(path)] = f"{mode:o} {content}"
     return found

@@ -38,7 +38,7 @@ TEXTS = {
     "a template": "${data}$policy{{7*7}}%s%n",
     "half a character": "\ud800",
     "a NUL": "a\x00b",
-}  # fmt: skip
+}
 
 
 COMMANDS = ("status", "plot", "report", "verdict")
@@ -57,8 +57,14 @@ def _filled(text: str, place: Place) -> None:
 
 
 def _write(text: str, run: Run) -> None:
-    start = {"at": text, "host": text, "commit": text, "versions": {text: text},
-             "digests": {"initial": text, "stream": text}, "fingerprint": {"gpu": text}}  # fmt: skip
+    start = {
+        "at": text,
+        "host": text,
+        "commit": text,
+        "versions": {text: text},
+        "digests": {"initial": text, "stream": text},
+        "fingerprint": {"gpu": text},
+    }
     run.starts.write_text(json.dumps(start) + "\n")
     run.log.write_bytes(text.encode("utf-8", "replace") + b"\n")
     done = json.loads(run.done_json.read_text())
@@ -117,8 +123,19 @@ def _mirrored(text: str, place: Place) -> Outcome:
 
 # Links, planted before the process starts
 
-FILES = ("curves.jsonl", "timing.jsonl", "starts.jsonl", "worker.log", "failed.json", "done.json",
-         "inexact.jsonl", "lock", "mirror.json", "responses.csv", "point.json")  # fmt: skip
+FILES = (
+    "curves.jsonl",
+    "timing.jsonl",
+    "starts.jsonl",
+    "worker.log",
+    "failed.json",
+    "done.json",
+    "inexact.jsonl",
+    "lock",
+    "mirror.json",
+    "responses.csv",
+    "point.json",
+)
 
 
 def _linked(name: str, target: str, place: Place) -> Outcome:
@@ -221,41 +238,90 @@ def attacks(full: bool) -> list[Attack]:
     texts = {what: (text,) for what, text in TEXTS.items()} if full else {f"{len(few)} texts": few}
     figures = [(name,) for name in FIGURES] if full else []
     return [
-        *(Attack("text", f"{what}, to {command}", functools.partial(_shown, command, shown), False)
-          for what, shown in texts.items() for command in COMMANDS),
-        *(Attack("link", f"figures: {', '.join(names)}",
-                 functools.partial(_figures, command, names), False)
-          for names in figures for command in ("plot", "report")),
-        *(ATTACKS if full else [a for i, a in enumerate(ATTACKS) if a.kind != "text" or i % 4 == 0]),
-    ]  # fmt: skip
+        *(
+            Attack(
+                "text",
+                f"{what}, to {command}",
+                functools.partial(_shown, command, shown[: 2 if command == "plot" else None]),
+                False,
+            )
+            for what, shown in texts.items()
+            for command in COMMANDS
+        ),
+        *(
+            Attack(
+                "link",
+                f"figures: {', '.join(names)}",
+                functools.partial(_figures, command, names),
+                False,
+            )
+            for names in figures
+            for command in ("plot", "report")
+        ),
+        *(
+            ATTACKS
+            if full
+            else [a for i, a in enumerate(ATTACKS) if a.kind != "text" or i % 4 == 0]
+        ),
+    ]
 
 
 ATTACKS = [
-    *(Attack("text", f"{what}, to the mirror", functools.partial(_mirrored, text), False)
-      for what, text in TEXTS.items()),
-    *(Attack("text", f"{what}, in a line", functools.partial(_appended, text), False)
-      for what, text in TEXTS.items()),
-    *(Attack("link", f"{name} to a key", functools.partial(_linked, name, "id"), False)
-      for name in FILES),
-    *(Attack("link", f"{name} to a new file", functools.partial(_linked, name, MARK), False)
-      for name in FILES),
-    *(Attack("link", f"the temporary name of {name}", functools.partial(_temporary, name), False)
-      for name in ("done.json", "failed.json")),
+    *(
+        Attack("text", f"{what}, to the mirror", functools.partial(_mirrored, text), False)
+        for what, text in TEXTS.items()
+    ),
+    *(
+        Attack("text", f"{what}, in a line", functools.partial(_appended, text), False)
+        for what, text in TEXTS.items()
+    ),
+    *(
+        Attack("link", f"{name} to a key", functools.partial(_linked, name, "id"), False)
+        for name in FILES
+    ),
+    *(
+        Attack("link", f"{name} to a new file", functools.partial(_linked, name, MARK), False)
+        for name in FILES
+    ),
+    *(
+        Attack("link", f"the temporary name of {name}", functools.partial(_temporary, name), False)
+        for name in ("done.json", "failed.json")
+    ),
     Attack("link", "the run", functools.partial(_folder, _whole, "run")),
     Attack("link", "the run, to the worker", functools.partial(_folder, _whole, "worker")),
     Attack("link", "checkpoints", functools.partial(_folder, _swap("checkpoints"), "run")),
-    Attack("link", "checkpoints, to the worker",
-           functools.partial(_folder, _swap("checkpoints"), "worker")),
+    Attack(
+        "link",
+        "checkpoints, to the worker",
+        functools.partial(_folder, _swap("checkpoints"), "worker"),
+    ),
     Attack("link", ".hydra", functools.partial(_folder, _swap(".hydra"), "run")),
     Attack("link", "wandb", functools.partial(_folder, _swap("wandb"), "run")),
     Attack("link", "multirun.yaml", functools.partial(_sweep, _multirun)),
     Attack("link", "responses.csv", _probed, False),
-    *(Attack("link" if not pipe else "pipe", f"{name}, to {command}" + ", never ends" * (not pipe),
-             functools.partial(_endless, name, command, pipe), False)
-      for pipe in (False, True)
-      for command, names in (("status", ("curves.jsonl", "done.json", "point.json")),
-                             ("worker", ("curves.jsonl", "starts.jsonl", "worker.log", "lock",
-                                         "a checkpoint", "point.json")))
-      for name in names),
+    *(
+        Attack(
+            "link" if not pipe else "pipe",
+            f"{name}, to {command}" + ", never ends" * (not pipe),
+            functools.partial(_endless, name, command, pipe),
+            False,
+        )
+        for pipe in (False, True)
+        for command, names in (
+            ("status", ("curves.jsonl", "done.json", "point.json")),
+            (
+                "worker",
+                (
+                    "curves.jsonl",
+                    "starts.jsonl",
+                    "worker.log",
+                    "lock",
+                    "a checkpoint",
+                    "point.json",
+                ),
+            ),
+        )
+        for name in names
+    ),
     *([Attack("modes", "a folder of somebody else's", _strangers)] if os.geteuid() == 0 else []),
-]  # fmt: skip
+]

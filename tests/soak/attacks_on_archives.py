@@ -1,16 +1,17 @@
-"""Hostile archives of data, and hostile mirrors: members are read by name, and nothing is extracted.
+"""Hostile archives of data, and hostile mirrors: members are read by name, none is extracted.
 
 The archive's own digest, which stops them all, is out of the way: what lies behind it must hold
 alone. Z4, Z11, D9.
 """
 
+import contextlib
 import functools
 import gzip
+import hashlib
 import tarfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 from degradation.data import DataError, cifar10, download
 
@@ -36,8 +37,10 @@ GOOD = GENUINE[0][1]
 
 
 def packed(members: list[Member], kind: int = tarfile.GNU_FORMAT) -> bytes:
-    blocks = (entry.tobuf(kind, errors="surrogateescape") + content + bytes(-len(content) % 512)
-              for entry, content in members)  # fmt: skip
+    blocks = (
+        entry.tobuf(kind, errors="surrogateescape") + content + bytes(-len(content) % 512)
+        for entry, content in members
+    )
     return gzip.compress(b"".join(blocks) + bytes(1024), 1, mtime=0)
 
 
@@ -59,29 +62,41 @@ ARCHIVES: dict[str, tuple[list[Member], int]] = {
     "a name with a line end": (_evil("a\nb"), 0),
     "a name for a terminal": (_evil("\x1b]0;ran\x07"), 0),
     "a name of 5,000 characters": (_evil("x" * 5000), 0),
-    "a link that leads out": ([_link("data_batch_1.bin", "../outside/.ssh/id", tarfile.SYMTYPE),
-                               *GENUINE[1:]], 2),
+    "a link that leads out": (
+        [_link("data_batch_1.bin", "../outside/.ssh/id", tarfile.SYMTYPE), *GENUINE[1:]],
+        2,
+    ),
     "a link, then a member through it": (
-        [_link("d", "../outside", tarfile.SYMTYPE), member("d/x", b"evil"), *GENUINE], 0),
+        [_link("d", "../outside", tarfile.SYMTYPE), member("d/x", b"evil"), *GENUINE],
+        0,
+    ),
     "a hard link that leads out": (
-        [_link("data_batch_1.bin", "/etc/hostname", tarfile.LNKTYPE), *GENUINE[1:]], 2),
+        [_link("data_batch_1.bin", "/etc/hostname", tarfile.LNKTYPE), *GENUINE[1:]],
+        2,
+    ),
     "a link to itself": ([_link("data_batch_1.bin", "data_batch_1.bin", tarfile.SYMTYPE)], 2),
-    "a character device": ([member("data_batch_1.bin", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
-                            *GENUINE[1:]], 2),
+    "a character device": (
+        [member("data_batch_1.bin", type=tarfile.CHRTYPE, devmajor=1, devminor=3), *GENUINE[1:]],
+        2,
+    ),
     "a block device": ([member("data_batch_1.bin", type=tarfile.BLKTYPE), *GENUINE[1:]], 2),
     "a pipe": ([member("data_batch_1.bin", type=tarfile.FIFOTYPE), *GENUINE[1:]], 2),
-    "a folder in a file's place": ([member("data_batch_1.bin", type=tarfile.DIRTYPE),
-                                    *GENUINE[1:]], 2),
+    "a folder in a file's place": (
+        [member("data_batch_1.bin", type=tarfile.DIRTYPE), *GENUINE[1:]],
+        2,
+    ),
     "setuid": ([member(f"{cifar10.FOLDER}/{n}", content_of(n), mode=0o6777) for n in NAMES], 0),
-    "a duplicate, the second evil": ([*GENUINE, member(f"{cifar10.FOLDER}/{NAMES[0]}",
-                                                       GOOD[::-1])], 2),
+    "a duplicate, the second evil": (
+        [*GENUINE, member(f"{cifar10.FOLDER}/{NAMES[0]}", GOOD[::-1])],
+        2,
+    ),
     "a duplicate, the first evil": ([member(NAMES[0], GOOD[::-1]), *GENUINE], 2),
     "a prefix of another folder": ([member(f"other/{n}", content_of(n)) for n in NAMES], 2),
     "nothing in it": ([], 2),
     "a negative size": ([member("data_batch_1.bin", size=-1), *GENUINE[1:]], 2),
     "a size of 8 TB": ([member("x", size=2**43), *GENUINE], 2),
     "five thousand members": ([member(f"x{i % 10}") for i in range(5_000)] + GENUINE, 0),
-}  # fmt: skip
+}
 
 
 def _pax(headers: dict[str, str]) -> bytes:
@@ -103,7 +118,7 @@ RAW: dict[str, tuple[bytes, int]] = {
     "cut in the middle": (packed(GENUINE)[:5000], 2),
     "rubbish behind": (packed(GENUINE) + b"rubbish" * 100, 0),
     "a checksum that lies": (packed(GENUINE)[:-8] + bytes(8), 0),
-}  # fmt: skip
+}
 
 
 def _load(place: Place) -> int:
@@ -116,12 +131,13 @@ def _load(place: Place) -> int:
 
 
 def _read(content: bytes, place: Place) -> Outcome:
-    import hashlib
-
     place.write(f"data/{cifar10.ARCHIVE}", content)
     digests = {name: hashlib.sha256(content_of(name)).hexdigest() for name in NAMES}
-    for name, value in (("MEMBER_SHA256", digests), ("RECORDS", RECORDS),
-                        ("_check_archive", lambda _: None)):  # fmt: skip
+    for name, value in (
+        ("MEMBER_SHA256", digests),
+        ("RECORDS", RECORDS),
+        ("_check_archive", lambda _: None),
+    ):
         place.change(cifar10, name, value)
     outcome = place.call(functools.partial(_load, place), MEMORY)
     assert sorted(p.name for p in (place.folder / "data").iterdir()) == [cifar10.ARCHIVE]
@@ -162,17 +178,17 @@ SENDS: dict[str, Callable[[_Mirror], None]] = {
     "on to nowhere": lambda m: m.head(302, Location="http://[:::1/"),
     "a part that wasn't asked for": lambda m: m.head(206, Content_Length="1000"),
     "ten thousand headers": lambda m: m.head(200, **{f"x{i}": "y" for i in range(10_000)}),
-    "a status for a terminal": lambda m: m.wfile.write(b"HTTP/1.1 500 \x1b]0;ran\x07\r\n\r\n") and None,
+    "a status for a terminal": lambda m: (
+        m.wfile.write(b"HTTP/1.1 500 \x1b]0;ran\x07\r\n\r\n") and None
+    ),
     "no HTTP": lambda m: m.wfile.write(b"SSH-2.0-x\r\n") and None,
-}  # fmt: skip
+}
 
 
 def _fetch(do: Callable[[_Mirror], None], links: tuple[str, ...], place: Place) -> Outcome:
     def answer(handler: _Mirror) -> None:
-        try:
+        with contextlib.suppress(OSError):  # it has been left
             do(handler)
-        except OSError:  # it has been left
-            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Mirror,), {"do_GET": answer}))
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
@@ -197,12 +213,20 @@ def _fetch(do: Callable[[_Mirror], None], links: tuple[str, ...], place: Place) 
 
 
 ATTACKS = [
-    *(Attack("archive", what, functools.partial(_read, packed(members)), _refuses(wanted))
-      for what, (members, wanted) in ARCHIVES.items()),
-    *(Attack("archive", what, functools.partial(_read, content), _refuses(wanted))
-      for what, (content, wanted) in RAW.items()),
-    *(Attack("mirror", f"sends {what}", functools.partial(_fetch, do, ()))
-      for what, do in SENDS.items()),
-    *(Attack("link", f"data: {name}", functools.partial(_fetch, _Mirror.endless, (name,)))
-      for name in (f"{cifar10.ARCHIVE}.part", f"{cifar10.ARCHIVE}.lock", f"{cifar10.ARCHIVE}.bad")),
-]  # fmt: skip
+    *(
+        Attack("archive", what, functools.partial(_read, packed(members)), _refuses(wanted))
+        for what, (members, wanted) in ARCHIVES.items()
+    ),
+    *(
+        Attack("archive", what, functools.partial(_read, content), _refuses(wanted))
+        for what, (content, wanted) in RAW.items()
+    ),
+    *(
+        Attack("mirror", f"sends {what}", functools.partial(_fetch, do, ()))
+        for what, do in SENDS.items()
+    ),
+    *(
+        Attack("link", f"data: {name}", functools.partial(_fetch, _Mirror.endless, (name,)))
+        for name in (f"{cifar10.ARCHIVE}.part", f"{cifar10.ARCHIVE}.lock", f"{cifar10.ARCHIVE}.bad")
+    ),
+]

@@ -33,11 +33,14 @@ CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "os.mknod": ("os.mknod", (MARK,)),
     "shutil.copyfile": ("shutil.copyfile", ("/etc/hostname", MARK)),
     "pathlib.Path.touch": ("pathlib.Path.touch", (Path(MARK),)),
-    "timeit": ("timeit.timeit", (f"open({MARK!r}, 'w')", "pass", __import__("timeit").default_timer, 1)),
+    "timeit": (
+        "timeit.timeit",
+        (f"open({MARK!r}, 'w')", "pass", __import__("timeit").default_timer, 1),
+    ),
     "tarfile.open": ("tarfile.open", (MARK, "w")),
     "zipfile.ZipFile": ("zipfile.ZipFile", (MARK, "w")),
     "logging.FileHandler": ("logging.FileHandler", (MARK,)),
-}  # fmt: skip
+}
 
 
 class _Calls:
@@ -87,9 +90,13 @@ def _inside(content: bytes) -> bytes:
 
 
 WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
-    "raw": lambda content: content, "in a zip": _zipped, "in a tar": _tarred,
-    "in a gzip": gzip.compress, "as header": _headed, "as tensor": _inside,
-}  # fmt: skip
+    "raw": lambda content: content,
+    "in a zip": _zipped,
+    "in a tar": _tarred,
+    "in a gzip": gzip.compress,
+    "as header": _headed,
+    "as tensor": _inside,
+}
 
 
 def entry(dtype: Any, shape: Any, start: Any, stop: Any, **more: Any) -> dict[str, Any]:
@@ -98,8 +105,11 @@ def entry(dtype: Any, shape: Any, start: Any, stop: Any, **more: Any) -> dict[st
 
 def file_of(tensors: Any, body: bytes = b"", meta: Any = None, length: int | None = None) -> bytes:
     """A file in the format, whatever it claims."""
-    header = tensors if isinstance(tensors, bytes) else json.dumps(
-        {"__metadata__": {} if meta is None else meta, **tensors}).encode()  # fmt: skip
+    header = (
+        tensors
+        if isinstance(tensors, bytes)
+        else json.dumps({"__metadata__": {} if meta is None else meta, **tensors}).encode()
+    )
     return (len(header) if length is None else length).to_bytes(8, "little") + header + body
 
 
@@ -124,15 +134,22 @@ LIES: dict[str, bytes] = {
     "objects 200,000 deep": file_of(b'{"a":' * 200_000 + b"1" + b"}" * 200_000),
     "a number of 100,000 digits": file_of({}, meta={"rows": "9" * 100_000}),
     "a side of 5,000 digits": file_of(
-        b'{"__metadata__":{},"x":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,4]}}'),
+        b'{"__metadata__":{},"x":{"dtype":"F32","shape":['
+        + b"9" * 5000
+        + b'],"data_offsets":[0,4]}}'
+    ),
     "tensors that overlap": file_of(
-        {"x": entry("F32", [3], 0, 12), "y": entry("F32", [2], 8, 16)}, FOUR),
+        {"x": entry("F32", [3], 0, 12), "y": entry("F32", [2], 8, 16)}, FOUR
+    ),
     "tensors with a gap": file_of(
-        {"x": entry("F32", [1], 0, 4), "y": entry("F32", [1], 12, 16)}, FOUR),
+        {"x": entry("F32", [1], 0, 4), "y": entry("F32", [1], 12, 16)}, FOUR
+    ),
     "bytes left over": file_of({"x": entry("F32", [1], 0, 4)}, FOUR),
     "a name twice": file_of(
         b'{"__metadata__":{},"x":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"x":'
-        b'{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', FOUR),
+        b'{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        FOUR,
+    ),
     "a negative side": file_of({"x": entry("F32", [-4], 0, 16)}, FOUR),
     "two negative sides": file_of({"x": entry("F32", [-2, -2], 0, 16)}, FOUR),
     "half a side": file_of({"x": entry("F32", [4.0], 0, 16)}, FOUR),
@@ -148,7 +165,8 @@ LIES: dict[str, bytes] = {
     "places beyond the end": file_of({"x": entry("F32", [4], 16, 32)}, FOUR),
     "places that are words": file_of({"x": entry("F32", [4], "0", "16")}, FOUR),
     "three places": file_of(
-        {"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8, 16]}}, FOUR),
+        {"x": {"dtype": "F32", "shape": [4], "data_offsets": [0, 8, 16]}}, FOUR
+    ),
     "places that are not numbers": file_of({"x": entry("F32", [4], 0, float("nan"))}, FOUR),
     "an entry that is a list": file_of({"x": [1, 2]}, FOUR),
     "an entry that is nothing": file_of({"x": None}, FOUR),
@@ -159,7 +177,7 @@ LIES: dict[str, bytes] = {
     "a header that is a list": file_of(b"[]"),
     "a header in UTF-16": file_of('{"__metadata__":{}}'.encode("utf-16")),
     "a header that isn't text": file_of(b"\xff\xfe{}"),
-}  # fmt: skip
+}
 
 
 def _decoded(content: bytes, place: Place) -> Outcome:
@@ -167,7 +185,7 @@ def _decoded(content: bytes, place: Place) -> Outcome:
 
     def decode() -> int:
         try:
-            tensors, meta = checkpoint.decode(content)
+            _, meta = checkpoint.decode(content)
             checkpoint.check_meta(meta)
         except checkpoint.Damaged as error:
             print(str(error)[:200].encode("unicode_escape").decode())
@@ -186,8 +204,11 @@ def _resumed(content: bytes, place: Place) -> Outcome:
     return place.worker()
 
 
-NAMED = file_of({"../../outside/x": entry("F32", [4], 0, 16), "/etc/x": entry("F32", [0], 16, 16)},
-                FOUR, {"point": '"x"', "fingerprint": "{}", "iteration": "1", "rows": "0"})  # fmt: skip
+NAMED = file_of(
+    {"../../outside/x": entry("F32", [4], 0, 16), "/etc/x": entry("F32", [0], 16, 16)},
+    FOUR,
+    {"point": '"x"', "fingerprint": "{}", "iteration": "1", "rows": "0"},
+)
 
 
 def attacks(full: bool) -> list[Attack]:
@@ -199,16 +220,33 @@ def attacks(full: bool) -> list[Attack]:
         if full or i % 3 == j % 3
     ]
     return [
-        *(Attack("checkpoint", f"a pickle that calls {name}, {how}",
-                 functools.partial(_decoded, WRAPPINGS[how](_pickled(name))))
-          for name, how in wrapped),
-        *(Attack("checkpoint", f"protocol {protocol} of pickle",
-                 functools.partial(_decoded, _pickled("os.system", protocol)))
-          for protocol in range(6)),
-        *(Attack("checkpoint", what, functools.partial(_decoded, content))
-          for what, content in LIES.items()),
+        *(
+            Attack(
+                "checkpoint",
+                f"a pickle that calls {name}, {how}",
+                functools.partial(_decoded, WRAPPINGS[how](_pickled(name))),
+            )
+            for name, how in wrapped
+        ),
+        *(
+            Attack(
+                "checkpoint",
+                f"protocol {protocol} of pickle",
+                functools.partial(_decoded, _pickled("os.system", protocol)),
+            )
+            for protocol in range(6)
+        ),
+        *(
+            Attack("checkpoint", what, functools.partial(_decoded, content))
+            for what, content in LIES.items()
+        ),
         Attack("checkpoint", "names that lead out", functools.partial(_resumed, NAMED)),
-        *(Attack("checkpoint", f"a pickle {how}, resumed",
-                 functools.partial(_resumed, wrap(_pickled("os.system"))))
-          for how, wrap in WRAPPINGS.items()),
-    ]  # fmt: skip
+        *(
+            Attack(
+                "checkpoint",
+                f"a pickle {how}, resumed",
+                functools.partial(_resumed, wrap(_pickled("os.system"))),
+            )
+            for how, wrap in WRAPPINGS.items()
+        ),
+    ]

@@ -54,8 +54,9 @@ def _folder(change: Callable[[Path], object], place: Place) -> Outcome:
 def folder(id: str, what: str, change: Callable[[Path], object], *says: str) -> Fault:
     """CIFAR-10's folder, of which `change` has made something else."""
     remedy = () if id == "D10" else ("remove it",)
-    return Fault(id, f"cifar-10-batches-bin: {what}", functools.partial(_folder, change),
-                 (*says, *remedy), 3)  # fmt: skip
+    return Fault(
+        id, f"cifar-10-batches-bin: {what}", functools.partial(_folder, change), (*says, *remedy), 3
+    )
 
 
 def _write(name: str, content: bytes) -> Callable[[Path], object]:
@@ -77,12 +78,17 @@ def _archive(content: bytes, size: int | None, place: Place) -> Outcome:
 
 
 def archive(id: str, what: str, content: bytes, *says: str, size: int | None = None) -> Fault:
-    return Fault(id, f"archive: {what}", functools.partial(_archive, content, size),
-                 (cifar10.ARCHIVE, *says, "remove it"), 3)  # fmt: skip
+    return Fault(
+        id,
+        f"archive: {what}",
+        functools.partial(_archive, content, size),
+        (cifar10.ARCHIVE, *says, "remove it"),
+        3,
+    )
 
 
 def _bomb(place: Place) -> Outcome:
-    """A hundred megabytes of zeros in a hundred kilobytes: its digest is wrong, so it stays shut."""
+    """A hundred megabytes of zeros in few bytes: its digest is wrong, so it stays shut."""
     content = gzip.compress(bytes(100_000_000), 1)
     place.change(cifar10.tarfile, "open", lambda *_, **__: 1 / 0)
     return _archive(content, len(content), place)
@@ -128,8 +134,13 @@ def server(
     id: str, what: str, status: int, headers: dict[str, str], body: bytes, *says: str
 ) -> Fault:
     """A mirror that answers so."""
-    return Fault(id, f"mirror: {what}", functools.partial(_server, status, headers, body),
-                 (*says, "data.root=FOLDER", "data=digits"), 3)  # fmt: skip
+    return Fault(
+        id,
+        f"mirror: {what}",
+        functools.partial(_server, status, headers, body),
+        (*says, "data.root=FOLDER", "data=digits"),
+        3,
+    )
 
 
 def _closed(place: Place) -> Outcome:
@@ -153,46 +164,120 @@ def _no_sklearn(place: Place) -> Outcome:
 
 
 FAULTS: list[Fault] = [
-    Fault("D1", "missing, and no download", lambda p: p.run(*CIFAR, "data.root=none"),
-          ("none/cifar-10-batches-bin", "170,052,171 bytes", "curl --create-dirs -o", "data.root="),
-          status=3, touches=False),
-    Fault("D1", "missing, for each point of a study", lambda p: p.run(
-        "-m", *CIFAR, "data.root=none", "model=plain,residual", "seed=0,1"),
-        ("CIFAR-10 is not there", "curl --create-dirs -o"), status=3, touches=False),
-    Fault("D1", "missing, though others aren't", lambda p: p.worker(
-        "data=cifar10", "data.download=false"), ("CIFAR-10 is not there", "curl"), status=3),
-    Fault("D1", "scikit-learn is missing", _no_sklearn, ("data=digits", "pip install scikit-learn"),
-          status=3),
+    Fault(
+        "D1",
+        "missing, and no download",
+        lambda p: p.run(*CIFAR, "data.root=none"),
+        ("none/cifar-10-batches-bin", "170,052,171 bytes", "curl --create-dirs -o", "data.root="),
+        status=3,
+        touches=False,
+    ),
+    Fault(
+        "D1",
+        "missing, for each point of a study",
+        lambda p: p.run("-m", *CIFAR, "data.root=none", "model=plain,residual", "seed=0,1"),
+        ("CIFAR-10 is not there", "curl --create-dirs -o"),
+        status=3,
+        touches=False,
+    ),
+    Fault(
+        "D1",
+        "missing, though others aren't",
+        lambda p: p.worker("data=cifar10", "data.download=false"),
+        ("CIFAR-10 is not there", "curl"),
+        status=3,
+    ),
+    Fault(
+        "D1",
+        "scikit-learn is missing",
+        _no_sklearn,
+        ("data=digits", "pip install scikit-learn"),
+        status=3,
+    ),
     archive("D2", "of another size", b"\x1f\x8b" + bytes(500), "502 bytes, expected 170,052,171"),
     archive("D2", "a web page", b"\n<!DOCTYPE html><html>log in</html>", "it is a web page"),
     archive("D2", "empty", b"", "0 bytes, expected 170,052,171"),
     archive("D2", "of another digest", bytes(600), "SHA-256", cifar10.ARCHIVE_SHA256, size=600),
     server("D3", "404", 404, {}, b"", "404"),
     server("D3", "500", 500, {}, b"", "500"),
-    server("D3", "a page of another size", 200, {"Content-Length": "26"}, b"x" * 26,
-           "offers 26 bytes, expected 1,000"),
+    server(
+        "D3",
+        "a page of another size",
+        200,
+        {"Content-Length": "26"},
+        b"x" * 26,
+        "offers 26 bytes, expected 1,000",
+    ),
     server("D3", "cut off", 200, {"Content-Length": "1000"}, b"x" * 300, "300 of 1,000"),
     server("D3", "other bytes", 200, {"Content-Length": "1000"}, b"x" * 1000, "SHA-256", ".bad"),
-    Fault("D3", "mirror: nobody there", functools.partial(_download, "http://127.0.0.1:9/x"),
-          ("refused", "data=digits"), 3),
+    Fault(
+        "D3",
+        "mirror: nobody there",
+        functools.partial(_download, "http://127.0.0.1:9/x"),
+        ("refused", "data=digits"),
+        3,
+    ),
     server("Z11", "sends on to a file", 302, {"Location": "file:///etc/passwd"}, b"", "127.0.0.1"),
-    server("Z11", "sends on to another host", 302, {"Location": "http://evil.example/x"}, b"",
-           "evil.example", "must stay at 127.0.0.1"),
-    folder("D4", "a batch too short", _write(NAMES[1], content_of(NAMES[1])[:-1]), NAMES[1],
-           "12,291 bytes, not 12,292"),
+    server(
+        "Z11",
+        "sends on to another host",
+        302,
+        {"Location": "http://evil.example/x"},
+        b"",
+        "evil.example",
+        "must stay at 127.0.0.1",
+    ),
+    folder(
+        "D4",
+        "a batch too short",
+        _write(NAMES[1], content_of(NAMES[1])[:-1]),
+        NAMES[1],
+        "12,291 bytes, not 12,292",
+    ),
     folder("D4", "a batch empty", _write(NAMES[5], b""), NAMES[5], "0 bytes, not 12,292"),
-    folder("D4", "a label above 9", _write(NAMES[2], b"\x0a" + content_of(NAMES[2])[1:]), NAMES[2],
-           "label 10 at byte 0", "0 to 9"),
-    folder("D4", "a flipped bit", _write(NAMES[3], content_of(NAMES[3])[:-1] + b"?"), NAMES[3],
-           "is damaged: SHA-256"),
+    folder(
+        "D4",
+        "a label above 9",
+        _write(NAMES[2], b"\x0a" + content_of(NAMES[2])[1:]),
+        NAMES[2],
+        "label 10 at byte 0",
+        "0 to 9",
+    ),
+    folder(
+        "D4",
+        "a flipped bit",
+        _write(NAMES[3], content_of(NAMES[3])[:-1] + b"?"),
+        NAMES[3],
+        "is damaged: SHA-256",
+    ),
     folder("D4", "a file missing", lambda f: (f / NAMES[4]).unlink(), NAMES[4], "No such file"),
-    folder("D5", "train and test swapped", _swap, "data_batch_1.bin",
-           "holds what test_batch.bin should"),
-    folder("D5", "two batches alike", _write(NAMES[0], content_of(NAMES[1])), NAMES[0],
-           "holds what data_batch_2.bin should"),
+    folder(
+        "D5",
+        "train and test swapped",
+        _swap,
+        "data_batch_1.bin",
+        "holds what test_batch.bin should",
+    ),
+    folder(
+        "D5",
+        "two batches alike",
+        _write(NAMES[0], content_of(NAMES[1])),
+        NAMES[0],
+        "holds what data_batch_2.bin should",
+    ),
     Fault("D9", "archive: a bomb", _bomb, (cifar10.ARCHIVE, "SHA-256", "remove it"), 3),
-    Fault("D10", "a data folder that can't be written", _closed, ("data/", "Permission denied",
-          "data.root=OTHER"), 3),
-    Fault("C5", "all pictures held out", lambda p: p.worker("data.held_out=1438"),
-          ("data.held_out=1438", "below 1438"), 3),
-]  # fmt: skip
+    Fault(
+        "D10",
+        "a data folder that can't be written",
+        _closed,
+        ("data/", "Permission denied", "data.root=OTHER"),
+        3,
+    ),
+    Fault(
+        "C5",
+        "all pictures held out",
+        lambda p: p.worker("data.held_out=1438"),
+        ("data.held_out=1438", "below 1438"),
+        3,
+    ),
+]

@@ -27,7 +27,6 @@ FAULTS: list[Fault] = [
     line("C3", "numerics.precision=fp16", says=("fp16", "fp32, bf16")),
     line("C3", "machine.wandb=ofline", says=("machine.wandb=ofline", "did you mean 'offline'")),
     line("C3", "hydra/launcher=jobib", says=("jobib", "did you mean 'joblib'")),
-    line("C3", "hydra/launcher=ray", says=("hydra/launcher=ray", "pip install hydra-ray-launcher")),
     line("C3", "hydra/sweeper=optuna", says=("hydra/sweeper", "optuna", "basic")),
     line("C3", "model=null", says=("model=None", "plain, residual")),
     line("C3", "model=[plain,residual]", says=("plain, residual", "-m model=A,B")),

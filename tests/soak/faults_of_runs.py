@@ -28,8 +28,12 @@ def _curves(change: Callable[[list[str]], list[str]], place: Place) -> Outcome:
 
 
 def curves(what: str, change: Callable[[list[str]], list[str]], *says: str) -> Fault:
-    return Fault("S16", f"curves.jsonl: {what}", functools.partial(_curves, change),
-                 ("curves.jsonl, line", *says, "restore the file"))  # fmt: skip
+    return Fault(
+        "S16",
+        f"curves.jsonl: {what}",
+        functools.partial(_curves, change),
+        ("curves.jsonl, line", *says, "restore the file"),
+    )
 
 
 def _file(
@@ -40,8 +44,14 @@ def _file(
     return then(place)
 
 
-def file(id: str, what: str, name: str, content: str | bytes, then: Callable[[Place], Outcome],
-         *says: str) -> Fault:  # fmt: skip
+def file(
+    id: str,
+    what: str,
+    name: str,
+    content: str | bytes,
+    then: Callable[[Place], Outcome],
+    *says: str,
+) -> Fault:
     """A file of a run folder that holds something else."""
     return Fault(
         id, f"{name}: {what}", functools.partial(_file, name, content, then), (name, *says)
@@ -203,8 +213,10 @@ def _twice(place: Place) -> Outcome:
 
 def _nondeterministic(place: Place) -> Outcome:
     def train(session: object) -> None:
-        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you "
-                           "set 'torch.use_deterministic_algorithms(True)'")  # fmt: skip
+        raise RuntimeError(
+            "cumsum_cuda_kernel does not have a deterministic implementation, but you "
+            "set 'torch.use_deterministic_algorithms(True)'"
+        )
 
     place.change(worker, "train", train)
     return place.worker()
@@ -248,95 +260,285 @@ FAULTS: list[Fault] = [
     curves("out of order", lambda r: r[::-1], "line 2", "must rise"),
     curves("no object", lambda r: [*r, "[1, 2]"], "[1, 2]", "a group of keys"),
     curves("another program's", lambda r: [*r, '{"step": 1, "loss": 2}'], "no iteration"),
-    curves("a word for a number", lambda r: [*r, _row(99, test_loss="x")], "test_loss=x",
-           "a number or null"),
+    curves(
+        "a word for a number",
+        lambda r: [*r, _row(99, test_loss="x")],
+        "test_loss=x",
+        "a number or null",
+    ),
     curves("NaN", lambda r: [*r, _row(99).replace("1.0", "NaN")], "NaN is no number"),
     curves("half an iteration", lambda r: [*r, _row(9).replace("9", "99.5")], "whole number"),
     curves("a key for a terminal", lambda r: [*r, _row(99, **{"\x1b]0;x": 1})], "letters and _"),
-    Fault("S16", "curves.jsonl: not UTF-8", functools.partial(
-        _file, "curves.jsonl", b'\xff\xfe{"iteration": 1}\n', _plot),
-        ("curves.jsonl", "not UTF-8", "restore the file")),
+    Fault(
+        "S16",
+        "curves.jsonl: not UTF-8",
+        functools.partial(_file, "curves.jsonl", b'\xff\xfe{"iteration": 1}\n', _plot),
+        ("curves.jsonl", "not UTF-8", "restore the file"),
+    ),
     file("S16", "not JSON", "starts.jsonl", "nonsense\n", _plot, "line 1", "restore the file"),
     file("S16", "another shape", "starts.jsonl", '{"digests": 5}\n', _plot, "groups of keys"),
-    file("S16", "another shape", "timing.jsonl", '{"iteration": 4}\n', _plot, "line 1", "seconds=None"),
+    file(
+        "S16",
+        "another shape",
+        "timing.jsonl",
+        '{"iteration": 4}\n',
+        _plot,
+        "line 1",
+        "seconds=None",
+    ),
     file("S16", "no table", "responses.csv", "a,b\n1,2\n", _plot, "degradation.probe"),
-    file("S16", "words", "responses.csv", "layer,name,response_std\n1,a,=cmd()\n", _plot,
-         "degradation.probe"),
+    file(
+        "S16",
+        "words",
+        "responses.csv",
+        "layer,name,response_std\n1,a,=cmd()\n",
+        _plot,
+        "degradation.probe",
+    ),
     file("S12", "cut off", "done.json", '{"outcome": "do', _again, "remove it", "makes it anew"),
     file("S12", "no object", "done.json", "[]", _again, "a group of keys", "remove it"),
     file("S12", "no outcome", "done.json", "{}", _status, "outcome=None", "done or diverged"),
-    file("S12", "another outcome", "done.json", '{"outcome": "\\u001b[2J"}', _plot, "outcome=",
-         "done or diverged", "remove it"),
-    file("S12", "cut off", "point.json", '{"model": {"shor', _plot, "restore it", "move the folder"),
+    file(
+        "S12",
+        "another outcome",
+        "done.json",
+        '{"outcome": "\\u001b[2J"}',
+        _plot,
+        "outcome=",
+        "done or diverged",
+        "remove it",
+    ),
+    file(
+        "S12", "cut off", "point.json", '{"model": {"shor', _plot, "restore it", "move the folder"
+    ),
     file("S12", "another version's", "point.json", '{"depth": 21}', _status, "model: missing"),
     file("S12", "nested 100,000 deep", "point.json", "[" * 100_000, _status, "recursion"),
     file("S12", "no object", "point.json", "7", _plot, "a group of keys", "restore it"),
-    Fault("S12", "failed.json: no object", _failed, ("failed.json", "a group of keys", "remove it")),
-    Fault("C9", "point.json changed", _other_point, ("recipe.lr: 0.5 → 0.05", "move the folder away",
-          "machine.runs=OTHER"), status=1),
-    resume("C9", "point.json of another point", functools.partial(_edit, "lr", 0.5),
-           "is a checkpoint of", "to train the point anew"),
-    resume("S11", "all checkpoints flipped", functools.partial(
-        _all, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
-        "SHA-256", "no checkpoint is whole", "restore one, or remove"),
-    resume("S11", "all checkpoints empty", functools.partial(_all, lambda content: b""),
-           "no checkpoint is whole", "restore one, or remove"),
-    resume("S12", "a checkpoint of another point", _meta("point", "digits-plain-8-s1-00000000"),
-           "is a checkpoint of digits-plain-8-s1-00000000", "remove"),
-    resume("S12", "a checkpoint without iteration", _meta("iteration", None), "checkpoints",
-           "its iteration is None", "remove"),
-    resume("S12", "a checkpoint with rows=-1", _meta("rows", -1), "checkpoints", "its rows is -1",
-           "remove"),
-    resume("S12", "a checkpoint of another shape", functools.partial(_remake, _reshaped),
-           "network.head.weight", "(3, 2)"),
-    resume("S12", "a checkpoint of another type", functools.partial(_remake, _retyped), "float64",
-           "float32"),
-    resume("S15", "curves.jsonl shorter than the checkpoint says", _shorter, "curves.jsonl has 3 rows",
-           "its checkpoint", "restore the file"),
-    resume("S14", "stale temporary files", lambda run: (run.folder / ".x.tmp").write_text("x"), "",
-           status=0),
-    resume("N6", "another number of threads", _other_threads, "other numerics", "threads: 7 → 1",
-           "machine.resume=inexact"),
+    Fault(
+        "S12", "failed.json: no object", _failed, ("failed.json", "a group of keys", "remove it")
+    ),
+    Fault(
+        "C9",
+        "point.json changed",
+        _other_point,
+        ("recipe.lr: 0.5 → 0.05", "move the folder away", "machine.runs=OTHER"),
+        status=1,
+    ),
+    resume(
+        "C9",
+        "point.json of another point",
+        functools.partial(_edit, "lr", 0.5),
+        "is a checkpoint of",
+        "to train the point anew",
+    ),
+    resume(
+        "S11",
+        "all checkpoints flipped",
+        functools.partial(_all, lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+        "SHA-256",
+        "no checkpoint is whole",
+        "restore one, or remove",
+    ),
+    resume(
+        "S11",
+        "all checkpoints empty",
+        functools.partial(_all, lambda content: b""),
+        "no checkpoint is whole",
+        "restore one, or remove",
+    ),
+    resume(
+        "S12",
+        "a checkpoint of another point",
+        _meta("point", "digits-plain-8-s1-00000000"),
+        "is a checkpoint of digits-plain-8-s1-00000000",
+        "remove",
+    ),
+    resume(
+        "S12",
+        "a checkpoint without iteration",
+        _meta("iteration", None),
+        "checkpoints",
+        "its iteration is None",
+        "remove",
+    ),
+    resume(
+        "S12",
+        "a checkpoint with rows=-1",
+        _meta("rows", -1),
+        "checkpoints",
+        "its rows is -1",
+        "remove",
+    ),
+    resume(
+        "S12",
+        "a checkpoint of another shape",
+        functools.partial(_remake, _reshaped),
+        "network.head.weight",
+        "(3, 2)",
+    ),
+    resume(
+        "S12",
+        "a checkpoint of another type",
+        functools.partial(_remake, _retyped),
+        "float64",
+        "float32",
+    ),
+    resume(
+        "S15",
+        "curves.jsonl shorter than the checkpoint says",
+        _shorter,
+        "curves.jsonl has 3 rows",
+        "its checkpoint",
+        "restore the file",
+    ),
+    resume(
+        "S14",
+        "stale temporary files",
+        lambda run: (run.folder / ".x.tmp").write_text("x"),
+        "",
+        status=0,
+    ),
+    resume(
+        "N6",
+        "another number of threads",
+        _other_threads,
+        "other numerics",
+        "threads: 7 → 1",
+        "machine.resume=inexact",
+    ),
     resume("D8", "the data has changed", _starts, "other data", "pictures:", "restore the data"),
-    Fault("S3", "the disk is too full at the start", _full, ("need", "0.0 MB free",
-          "free some space", "machine.runs=OTHER"), status=5),
-    Fault("S6", "runs can't be written", _closed, ("runs", "Permission denied",
-          "machine.runs=OTHER"), status=5),
-    Fault("S7", "runs is a file", lambda p: _runs(lambda runs: runs.write_text("x"), p),
-          ("runs", "a file", "machine.runs=OTHER"), status=5),
-    Fault("S7", "runs is a link to nowhere", lambda p: _runs(
-        lambda runs: runs.symlink_to("/proc/nowhere/x"), p), ("runs", "symbolic link"), status=5),
-    Fault("S7", "runs is a link to itself", lambda p: _runs(_loop, p),
-          ("runs", "symbolic link"), status=5),
-    Fault("S19", "a name that is too long", lambda p: p.small(f"machine.runs={'x' * 300}"),
-          ("too long", "machine.runs=SHORTER"), status=5, touches=False),
-    Fault("Z6", "checkpoints is a link", functools.partial(_planted, "checkpoints"),
-          ("checkpoints", "symbolic link", "remove that"), status=1),
-    Fault("Z6", "curves.jsonl is a link to nowhere", functools.partial(_planted, "curves.jsonl"),
-          ("curves.jsonl",)),
-    Fault("Z6", "lock is a link", functools.partial(_planted, "lock"),
-          ("lock", "symbolic link", "remove that"), status=5),
-    Fault("Z6", "worker.log is a link", functools.partial(_planted, "worker.log"),
-          ("worker.log", "symbolic link"), status=5),
-    Fault("C10", "cuda:7 where there is none", _device, ("machine.device=cuda:7", "not found",
-          "this machine has cpu")),
+    Fault(
+        "S3",
+        "the disk is too full at the start",
+        _full,
+        ("need", "0.0 MB free", "free some space", "machine.runs=OTHER"),
+        status=5,
+    ),
+    Fault(
+        "S6",
+        "runs can't be written",
+        _closed,
+        ("runs", "Permission denied", "machine.runs=OTHER"),
+        status=5,
+    ),
+    Fault(
+        "S7",
+        "runs is a file",
+        lambda p: _runs(lambda runs: runs.write_text("x"), p),
+        ("runs", "a file", "machine.runs=OTHER"),
+        status=5,
+    ),
+    Fault(
+        "S7",
+        "runs is a link to nowhere",
+        lambda p: _runs(lambda runs: runs.symlink_to("/proc/nowhere/x"), p),
+        ("runs", "symbolic link"),
+        status=5,
+    ),
+    Fault(
+        "S7",
+        "runs is a link to itself",
+        lambda p: _runs(_loop, p),
+        ("runs", "symbolic link"),
+        status=5,
+    ),
+    Fault(
+        "S19",
+        "a name that is too long",
+        lambda p: p.small(f"machine.runs={'x' * 300}"),
+        ("too long", "machine.runs=SHORTER"),
+        status=5,
+        touches=False,
+    ),
+    Fault(
+        "Z6",
+        "checkpoints is a link",
+        functools.partial(_planted, "checkpoints"),
+        ("checkpoints", "symbolic link", "remove that"),
+        status=1,
+    ),
+    Fault(
+        "Z6",
+        "curves.jsonl is a link to nowhere",
+        functools.partial(_planted, "curves.jsonl"),
+        ("curves.jsonl",),
+    ),
+    Fault(
+        "Z6",
+        "lock is a link",
+        functools.partial(_planted, "lock"),
+        ("lock", "symbolic link", "remove that"),
+        status=5,
+    ),
+    Fault(
+        "Z6",
+        "worker.log is a link",
+        functools.partial(_planted, "worker.log"),
+        ("worker.log", "symbolic link"),
+        status=5,
+    ),
+    Fault(
+        "C10",
+        "cuda:7 where there is none",
+        _device,
+        ("machine.device=cuda:7", "not found", "this machine has cpu"),
+    ),
     Fault("C10", "cuda:7 of four", _four_devices, ("machine.device=cuda:7", "cuda:3")),
-    Fault("X1", "another process has the folder", _busy, ("in use by pid", " on ", "since"),
-          status=75),
-    Fault("N8", "all is finished", _finished, ("1 points, 1 of them finished: nothing to train",),
-          status=0),
-    Fault("C7", "a point asked for twice", _twice, ("1 of 2 points are asked for more than once",),
-          status=0),
-    Fault("N5", "an operation that isn't deterministic", _nondeterministic, ("cumsum",
-          "deterministic", "worker.log"), status=1),
-    Fault("L6", "wandb is not installed", _no_wandb, ("wandb", "pip install wandb",
-          "curves.jsonl"), status=1),
-    Fault("L6", "WANDB_MODE misspelt", _misspelt, ("WANDB_MODE=ofline", "did you mean 'offline'"),
-          status=1),
-    Fault("Z8", "a password in WANDB_BASE_URL", _password, ("WANDB_BASE_URL", "WANDB_API_KEY"),
-          status=1),
-    Fault("L7", "mirror.json: another shape", lambda p: _mirror({"rows": "x"}, p),
-          ("mirror.json", "must have rows", "remove it")),
-    Fault("L7", "mirror.json: another mode", lambda p: _mirror({"mode": "evil"}, p),
-          ("mirror.json", "remove it")),
-]  # fmt: skip
+    Fault(
+        "X1", "another process has the folder", _busy, ("in use by pid", " on ", "since"), status=75
+    ),
+    Fault(
+        "N8",
+        "all is finished",
+        _finished,
+        ("1 points, 1 of them finished: nothing to train",),
+        status=0,
+    ),
+    Fault(
+        "C7",
+        "a point asked for twice",
+        _twice,
+        ("1 of 2 points are asked for more than once",),
+        status=0,
+    ),
+    Fault(
+        "N5",
+        "an operation that isn't deterministic",
+        _nondeterministic,
+        ("cumsum", "deterministic", "worker.log"),
+        status=1,
+    ),
+    Fault(
+        "L6",
+        "wandb is not installed",
+        _no_wandb,
+        ("wandb", "pip install wandb", "curves.jsonl"),
+        status=1,
+    ),
+    Fault(
+        "L6",
+        "WANDB_MODE misspelt",
+        _misspelt,
+        ("WANDB_MODE=ofline", "did you mean 'offline'"),
+        status=1,
+    ),
+    Fault(
+        "Z8",
+        "a password in WANDB_BASE_URL",
+        _password,
+        ("WANDB_BASE_URL", "WANDB_API_KEY"),
+        status=1,
+    ),
+    Fault(
+        "L7",
+        "mirror.json: another shape",
+        lambda p: _mirror({"rows": "x"}, p),
+        ("mirror.json", "must have rows", "remove it"),
+    ),
+    Fault(
+        "L7",
+        "mirror.json: another mode",
+        lambda p: _mirror({"mode": "evil"}, p),
+        ("mirror.json", "remove it"),
+    ),
+]

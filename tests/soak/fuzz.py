@@ -19,9 +19,34 @@ from .place import Place
 
 MEMORY = 256 * 2**20
 ODD: list[Any] = [
-    None, True, -1, 0, 1, 7, 2**31, 2**63, 2**64, 1e308, "", "F32", "x" * 1000, [], [1, 2], [-1], [2**40],
-    {}, {"a": 1}, [[]], "\ud800", "../x", [0, 2**63], 0.5, ["1"], "BF16", "I64",
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    1,
+    7,
+    2**31,
+    2**63,
+    2**64,
+    1e308,
+    "",
+    "F32",
+    "x" * 1000,
+    [],
+    [1, 2],
+    [-1],
+    [2**40],
+    {},
+    {"a": 1},
+    [[]],
+    "\ud800",
+    "../x",
+    [0, 2**63],
+    0.5,
+    ["1"],
+    "BF16",
+    "I64",
+]
 
 
 def mutations(content: bytes, count: int, seed: int) -> Iterator[bytes]:
@@ -110,8 +135,10 @@ def _read_all(content: bytes, count: int, seed: int) -> int:
             return 1
         slowest = max(slowest, time.monotonic() - began)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{found['damaged']:,} damaged, {found['read']:,} read; the slowest {slowest:.3f} s; "
-          f"{grown:.0f} MiB more")  # fmt: skip
+    print(
+        f"{found['damaged']:,} damaged, {found['read']:,} read; the slowest {slowest:.3f} s; "
+        f"{grown:.0f} MiB more"
+    )
     if not all(found.values()):
         return 3  # then the mutations reach nothing
     return 0 if slowest < 2 else 4

@@ -24,15 +24,22 @@ from .child import Outcome
 
 sys.path.insert(0, str(TOP / "analysis"))
 
-import plot_curves  # noqa: E402
-import report  # noqa: E402
-import verdict  # noqa: E402
+import plot_curves
+import report
+import verdict
 
 SMALL = [
-    "data=digits", "depth=8", "recipe.iterations=12", "recipe.drops=[6,9]", "recipe.batch=16",
-    "model.width=4", "recipe.eval_every=4", "machine.device=cpu", "machine.wandb=disabled",
+    "data=digits",
+    "depth=8",
+    "recipe.iterations=12",
+    "recipe.drops=[6,9]",
+    "recipe.batch=16",
+    "model.width=4",
+    "recipe.eval_every=4",
+    "machine.device=cpu",
+    "machine.wandb=disabled",
     "machine.progress=none",
-]  # fmt: skip
+]
 
 
 def asked(*words: str) -> spec.Settings:

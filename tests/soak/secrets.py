@@ -1,4 +1,4 @@
-"""Canaries in the environment, a netrc and a URL: a whole study is trained, and none is found again.
+"""Canaries in the environment and a netrc: a whole study is trained, and none is found again.
 
 Not in the run folders, not in W&B's, not on the screen, not in a child's command line; and nothing
 that was written may be written by others, though the umask is 0.
@@ -27,10 +27,16 @@ def environment(folder: Path) -> dict[str, str]:
     netrc.chmod(0o600)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
     homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(home))
-    return kept | homes | {
-        "NETRC": str(netrc), "PYTHONPATH": str(TOP), "WANDB_API_KEY": CANARY,
-        "AWS_SECRET_ACCESS_KEY": f"{CANARY}aws",
-    }  # fmt: skip
+    return (
+        kept
+        | homes
+        | {
+            "NETRC": str(netrc),
+            "PYTHONPATH": str(TOP),
+            "WANDB_API_KEY": CANARY,
+            "AWS_SECRET_ACCESS_KEY": f"{CANARY}aws",
+        }
+    )
 
 
 def leaks(folder: Path, *words: str, **variables: str) -> list[str]:
@@ -39,8 +45,12 @@ def leaks(folder: Path, *words: str, **variables: str) -> list[str]:
     with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "degradation.run", "-m", *POINT, "model=plain,residual", *words],
-            cwd=folder, env=environment(folder) | variables, umask=0, stdout=out, stderr=err,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment(folder) | variables,
+            umask=0,
+            stdout=out,
+            stderr=err,
+        )
     lines: set[bytes] = set()
     while process.poll() is None:
         lines |= _command_lines(process.pid)
