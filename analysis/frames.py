@@ -133,11 +133,21 @@ def responses(study: Study) -> pd.DataFrame:
         study.rows.drop_duplicates("run").sort_values(["arm", "depth", "seed"]).to_dict("records")
     ):
         path = store.Run(Path(str(run["folder"]))).responses
-        if path.exists():
+        if path.is_file():
             network = f"{run['arm']}-{run['depth']}"
-            found.append(pd.read_csv(path).assign(network=network, seed=run["seed"]))
+            found.append(_measured(path).assign(network=network, seed=run["seed"]))
     columns = ["network", "seed", "layer", "response_std"]
     return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def _measured(path: Path) -> pd.DataFrame:
+    """What `probe` wrote. Raises store.Foreign where it is something else."""
+    try:
+        return pd.read_csv(path, dtype={"layer": int, "response_std": float},
+                           usecols=["layer", "response_std"])  # fmt: skip
+    except (ValueError, OSError) as error:  # those of pandas, too
+        raise store.Foreign(f"{path}: {error}; python -m degradation.probe writes it anew"
+                            ) from error  # fmt: skip
 
 
 def paper_curves() -> pd.DataFrame:

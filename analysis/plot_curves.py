@@ -8,6 +8,7 @@ as Markdown, CSV and LaTeX. It draws what exists and says what trains the rest.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ import depth_figures
 import figures
 import frames
 import matplotlib
+import output
 import pandas as pd
 import responses
 import tables
 from frames import Study
 from looks import LOOKS, Look
+from markup import shown
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -70,7 +73,8 @@ UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDa
 
 
 def main() -> int:
-    """The command; 1 where there is nothing to draw, 2 where a run can't be read."""
+    """The command; 1 where there is nothing to draw, 2 where a run can't be read, 5 where the disk
+    refuses."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,16 +84,19 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         studies = frames.studies(asked.runs)
+        if not studies:
+            where = shown(str(Path(asked.runs).resolve()))
+            print(f"{where} holds no run with a row yet; for example\n"
+                  "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
+            return 1
+        for study in studies:
+            draw(study, asked.runs, asked.out, LOOKS[asked.style])
     except store.Foreign as error:
-        print(error, file=sys.stderr)
+        print(shown(str(error)), file=sys.stderr)
         return 2
-    if not studies:
-        print(f"{Path(asked.runs).resolve()} holds no run with a row yet; for example\n"
-              "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
-        return 1
-    asked.out.mkdir(parents=True, exist_ok=True)
-    for study in studies:
-        draw(study, asked.runs, asked.out, LOOKS[asked.style])
+    except output.Failed as error:
+        print(output.refusal(error), file=sys.stderr)
+        return 5
     print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
     return 0
 
@@ -100,24 +107,26 @@ def draw(study: Study, folder: str, out: Path, look: Look) -> None:
     drawn = {name: drawing for name, drawing in FIGURES.items() if drawing.suits(study)}
     for name, drawing in tqdm(drawn.items(), desc=study.name, disable=None, leave=False):
         stem = f"{study.name}-{name}"
-        drawing.rows(study).to_csv(out / f"{stem}.csv", index=False)
+        output.write(out / f"{stem}.csv", tables.csv(drawing.rows(study)).encode())
         save(drawing.draw(study, look), out, f"{stem}{suffix}")
     table = tables.errors(study)
     for kind, text in tables.FORMATS.items():
-        (out / f"{study.name}-errors.{kind}").write_text(text(table))
+        output.write(out / f"{study.name}-errors.{kind}", text(table).encode())
     names, kinds = ",".join(drawn), ",".join(FORMATS)
     print(f"{study.name}: {out}/{study.name}-{{{names}}}{suffix}.{{{kinds}}}, "
           f"{out}/{study.name}-errors.{{{','.join(tables.FORMATS)}}}\n")  # fmt: skip
     print(tables.markdown(table))
     for line in remarks(study, folder):
-        print(line)
+        print(shown(line))
 
 
 def save(figure: Figure, out: Path, stem: str) -> None:
     """The figure in every format, with the same bytes each time."""
     with matplotlib.rc_context({"svg.hashsalt": stem}):
         for kind in FORMATS:
-            figure.savefig(out / f"{stem}.{kind}", metadata=UNDATED[kind])
+            content = io.BytesIO()
+            figure.savefig(content, format=kind, metadata=UNDATED[kind])
+            output.write(out / f"{stem}.{kind}", content.getvalue())
 
 
 def remarks(study: Study, folder: str) -> list[str]:

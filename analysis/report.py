@@ -7,13 +7,12 @@ is missing with its command, and every run with its config, commit, device, fing
 log. Scripts, styles and data lie in it; its policy forbids the browser to fetch anything. Equal run
 folders give equal bytes. It shows a study that still trains as far as it is.
 
-Exit status: 0; 1 there is no run; 2 a run can't be read.
+Exit status: 0; 1 there is no run; 2 a run can't be read; 5 the disk refused.
 """
 
 import argparse
 import base64
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ import curve_charts
 import depth_charts
 import frames
 import markup
+import output
 import report_sections as sections
 import response_chart
 import run_list
@@ -56,20 +56,15 @@ def main() -> int:
                   "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
             return 1
         content = page(asked.runs, studies, runs).encode()
+        output.write(asked.out, content)
     except store.Foreign as error:
-        print(error, file=sys.stderr)
+        print(markup.shown(str(error)), file=sys.stderr)
         return 2
-    write(asked.out, content)
+    except output.Failed as error:
+        print(output.refusal(error), file=sys.stderr)
+        return 5
     print(f"{asked.out}: {len(runs)} runs, {len(content) / 1e6:.1f} MB")
     return 0
-
-
-def write(out: Path, content: bytes) -> None:
-    """The page under its name, whole: a browser may load it meanwhile."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(out)
 
 
 def page(folder: str, studies: Sequence[Study], runs: sections.Runs) -> str:

@@ -137,6 +137,8 @@ def _logs(runs: Sequence[Mapping[Hashable, Any]], folders: Sequence[Run]) -> lis
 
 def tail(path: Path, lines: int = TAIL, most: int = 16_384) -> list[str]:
     """The last lines of a text file, of its last `most` bytes; none where there is no file."""
+    if not path.is_file():
+        return []
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

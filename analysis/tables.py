@@ -11,6 +11,7 @@ from typing import Any
 import frames
 import pandas as pd
 from frames import Study
+from markup import shown
 
 MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
 QUANTITIES = [f"{q}{s}" for s in MOMENTS for q in ("train_error", "test_error")]
@@ -71,8 +72,16 @@ def latex(table: pd.DataFrame) -> str:
 
 
 def csv(table: pd.DataFrame) -> str:
-    """The rows as they are."""
-    return table.to_csv(index=False)
+    """The rows as they are; text that a spreadsheet would run as a formula gets a `'` in front."""
+    words = table.select_dtypes(include=["object", "string", "category"]).columns
+    safe = {name: table[name].map(_harmless) for name in words}
+    return table.assign(**safe).to_csv(index=False)
+
+
+def _harmless(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return f"'{shown(cell)}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(cell)
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": markdown, "csv": csv, "tex": latex}

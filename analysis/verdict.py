@@ -35,6 +35,7 @@ from claims import Checked
 from frames import Study
 from inference import Effect
 from judgement import Gap, Judgement, Rule
+from markup import shown
 
 from degradation import store
 
@@ -206,7 +207,7 @@ def main() -> int:
         rule = Rule(margin=asked.margin)
         studies = paper_rows.studies() if asked.paper else frames.studies(asked.runs)
     except ValueError as error:  # a bad margin, or store.Foreign
-        print(error, file=sys.stderr)
+        print(shown(str(error)), file=sys.stderr)
         return 2
     if not studies:
         print(f"{Path(asked.runs).resolve()} holds no run with a row yet; for example\n"
@@ -219,7 +220,7 @@ def main() -> int:
         print(json.dumps(content, indent=1, allow_nan=False))
     else:
         notes = [paper_rows.NOTE] if asked.paper else []
-        print("\n\n".join([str(rule), *notes, *map(text, verdicts), *_others(others)]))
+        print(shown("\n\n".join([str(rule), *notes, *map(text, verdicts), *_others(others)])))
     return 1 if asked.strict and not reproduced(verdicts) else 0
 
 

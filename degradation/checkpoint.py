@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from degradation import storage
+from degradation.schema import bare
 
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
@@ -65,6 +66,17 @@ def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise Damaged(f"not a checkpoint ({error})") from error
 
 
+def check_meta(meta: dict[str, Any]) -> None:
+    """Raise Damaged unless `meta` has what a resume needs, each of its kind."""
+    kinds = {"point": str, "fingerprint": dict, "iteration": int, "rows": int}
+    for key, kind in kinds.items():
+        value: Any = meta.get(key)
+        if (isinstance(value, int) and value < 0) or type(value) is not kind:
+            raise Damaged(f"its {key} is {bare(value)}")
+    if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
+        raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")
+
+
 def _tensor(body: memoryview, entry: dict[str, Any]) -> Tensor:
     dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     count = 1
@@ -108,7 +120,7 @@ def newest(folder: Path) -> bytes | None:
         match = _FILE.fullmatch(path.name)
         assert match is not None
         try:
-            content = path.read_bytes()
+            content = storage.read(path)
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
             continue

@@ -159,7 +159,8 @@ def command(runs: Sequence[Run], settings: spec.Machine) -> list[str]:
 
 def environment(threads: int) -> dict[str, str]:
     """What a process that trains must find in its environment before it imports torch."""
-    return os.environ | {
+    needed = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}  # the key, too
+    return needed | {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic

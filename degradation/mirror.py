@@ -9,13 +9,14 @@ the rows' delay. Nothing here asks, and nothing raises: what W&B refuses is said
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from tqdm import tqdm
 
-from degradation import screen, spec, storage
+from degradation import schema, screen, spec, storage
 from degradation.spec import Settings
-from degradation.store import Run, runs_in
+from degradation.store import Foreign, Run, runs_in
 
 log = logging.getLogger("degradation")
 
@@ -24,6 +25,7 @@ FINISH_TIMEOUT = 30
 
 
 Mode = Literal["online", "offline", "disabled", "shared"]
+_MODES = ("online", "offline", "disabled")
 
 
 class Reach:
@@ -39,7 +41,7 @@ class Mirror:
         """`settings` say how; without them, what an earlier process noted in `mirror.json`."""
         self.run = run
         self.wandb: Any = None
-        cursor = storage.read_json(run.mirror_json)
+        cursor = _cursor(run)
         if settings is not None:
             how = {
                 "mode": settings.machine.wandb,
@@ -67,9 +69,9 @@ class Mirror:
                 self._send(fresh)
         except Exception as error:  # whatever W&B raises, training is not its business
             self.broken = True
-            log.warning("%s: W&B refused (%s); the rows are in %s, and `python -m "
-                        "degradation.mirror` sends them later", self.run.name,
-                        str(error).splitlines()[0] if str(error) else type(error).__name__,
+            log.warning("%s: W&B refused (%s%s); the rows are in %s, and `python -m "
+                        "degradation.mirror` sends them later", self.run.name, _said(error),
+                        "; pip install wandb" if isinstance(error, ImportError) else "",
                         self.run.curves)  # fmt: skip
 
     def missing(self) -> list[dict[str, Any]]:
@@ -89,7 +91,7 @@ class Mirror:
             self.wandb.finish(exit_code=0 if result else 1)
             self._note()
         except Exception as error:
-            log.warning("%s: W&B did not finish (%s)", self.run.name, error)
+            log.warning("%s: W&B did not finish (%s)", self.run.name, _said(error))
         self.wandb = None
 
     def _send(self, rows: list[dict[str, Any]]) -> None:
@@ -105,9 +107,31 @@ class Mirror:
         storage.write_json(self.run.mirror_json, self.cursor)
 
 
+_CURSOR = {"rows": int, "finished": bool, "mode": str, "project": str, "study": str}
+
+
+def _cursor(run: Run) -> dict[str, Any] | None:
+    """What an earlier process noted. Raises Foreign where that is no cursor."""
+    try:
+        found = storage.read_json(run.mirror_json)
+    except ValueError as error:
+        raise Foreign(f"{error}; remove it to send all rows again") from error
+    if found is None:
+        return None
+    fits = isinstance(found, dict) and all(type(found.get(k)) is t for k, t in _CURSOR.items())
+    if not fits or found["rows"] < 0 or found["mode"] not in ("auto", *_MODES):
+        raise Foreign(f"{run.mirror_json}: must have {', '.join(_CURSOR)}; remove it to send all "
+                      "rows again")  # fmt: skip
+    return dict(found)
+
+
 def start(run: Run, how: dict[str, Any]) -> Any:
     """A W&B run for `run`, online where that is possible, else offline."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it looks up a host, offline too
+    os.environ.setdefault("WANDB_SILENT", "true")  # else it says where it logs in, and as whom
+    if "@" in os.environ.get("WANDB_BASE_URL", ""):
+        raise schema.Invalid("WANDB_BASE_URL=…: must hold no password, which W&B would print; "
+                             "put the key into WANDB_API_KEY")  # fmt: skip
     import wandb  # a second that nothing else pays for
 
     mode = mode_of(how["mode"])
@@ -117,10 +141,17 @@ def start(run: Run, how: dict[str, Any]) -> Any:
         if mode == "offline":
             raise
         log.warning("W&B is out of reach (%s): offline from here; `wandb sync` sends the rows "
-                    "later", str(error).splitlines()[0])  # fmt: skip
+                    "later", _said(error))  # fmt: skip
         wandb.teardown()  # else the run's name counts as taken
         Reach.server = False
         return _init(run, how, "offline")
+
+
+def _said(error: Exception) -> str:
+    """What W&B says in one line, less the key, should it be there."""
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    key = os.environ.get("WANDB_API_KEY")
+    return said.replace(key, "…") if key else said
 
 
 def mode_of(wanted: str) -> Mode:
@@ -131,6 +162,9 @@ def mode_of(wanted: str) -> Mode:
         return "offline"
     if wanted == "auto":
         wanted = os.environ.get("WANDB_MODE", "auto")
+        if wanted not in ("auto", *_MODES, "shared"):
+            raise schema.Invalid(f"WANDB_MODE={schema.bare(wanted)}: must be {', '.join(_MODES)}"
+                                 f"{schema.did_you_mean(wanted, _MODES)}")  # fmt: skip
     if wanted == "auto":
         wanted = "online" if wandb.login(prompt=False, verify=False) else "offline"
     return cast(Mode, wanted)
@@ -182,10 +216,20 @@ def summary(result: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any
 
 
 def main(arguments: list[str]) -> int:
-    """Send what is missing of every run in a folder; 1 where something stayed behind."""
+    """Send what is missing of every run in a folder; 1 where something stayed behind, 2 where the
+    folder or a run in it can't be read."""
     screen.show_messages()
-    mirrors = [Mirror(run) for run in runs_in(arguments[0] if arguments else "runs")]
-    behind = [m for m in mirrors if not m.broken and m.missing()]
+    folder = Path(arguments[0] if arguments else "runs").expanduser()
+    if len(arguments) > 1 or not folder.is_dir():
+        print(schema.shown(f"{' '.join(arguments) or folder}: must be one folder of runs; usage: "
+                           "python -m degradation.mirror [runs/]"), file=sys.stderr)  # fmt: skip
+        return 2
+    try:
+        mirrors = [Mirror(run) for run in runs_in(folder)]
+        behind = [m for m in mirrors if not m.broken and m.missing()]
+    except Foreign as error:
+        print(schema.shown(str(error)), file=sys.stderr)
+        return 2
     for mirror in tqdm(behind, desc="mirror", unit="run", disable=None):
         with mirror:
             pass

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from degradation import checkpoint, data, screen, storage
+from degradation import checkpoint, data, schema, screen, storage
 from degradation.data.batches import Exam
 from degradation.state import fresh
 from degradation.step import forward
@@ -72,7 +72,7 @@ def probe(run: Run) -> dict[str, float]:
     """The responses of a run's newest state. Raises Foreign where it has none."""
     point, content = run.point(), checkpoint.newest(run.checkpoints)
     if content is None:
-        raise Foreign(f"{run.folder} has no checkpoint: train the point first")
+        raise Foreign(f"{run.folder} has no checkpoint; train the point first")
     pictures = data.load(point.data)
     state = fresh(point, pictures, torch.device("cpu"))
     state.load(*checkpoint.decode(content))
@@ -81,22 +81,27 @@ def probe(run: Run) -> dict[str, float]:
 
 
 def main(arguments: list[str]) -> int:
-    """Probe the named runs, or all finished ones of a folder; 2 where one can't be read."""
+    """Probe the named runs, or all finished ones of a folder; 2 where one can't be read, 5 where
+    the disk refuses."""
     screen.show_messages()
     torch.set_num_threads(1)
     runs: list[Run] = []
-    for folder in map(Path, arguments or ["runs"]):
-        named = (folder / "point.json").exists()
-        runs += [Run(folder)] if named else [r for r in runs_in(folder) if r.state() == "done"]
     try:
+        for folder in map(Path, arguments or ["runs"]):
+            named = (folder / "point.json").exists()
+            found = [Run(folder)] if named else [r for r in runs_in(folder) if r.state() == "done"]
+            if not found:
+                raise Foreign(f"{folder}: must be a run, or a folder with a finished one; usage: "
+                              "python -m degradation.probe [runs/ | runs/NAME …]")  # fmt: skip
+            runs += found
         for run in tqdm(runs, desc="probe", unit="run", disable=None):
-            found = probe(run)
-            lines = [f"{i},{name},{std!r}" for i, (name, std) in enumerate(found.items(), 1)]
+            spreads = probe(run).items()
+            lines = [f"{i},{name},{std!r}" for i, (name, std) in enumerate(spreads, 1)]
             text = "\n".join(["layer,name,response_std", *lines])
             storage.write_atomically(run.responses, text.encode() + b"\n")
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+    except (ValueError, storage.Failed) as error:
+        print(schema.shown(str(error)), file=sys.stderr)
+        return 5 if isinstance(error, storage.Failed) else 2
     print(f"{len(runs)} runs: responses.csv in each; figure 7: python analysis/plot_curves.py")
     return 0
 

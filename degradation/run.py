@@ -5,16 +5,21 @@
     python -m degradation.run +sweeps=quickstart
 
 The same command again trains only what is missing and goes on where a point was cut. Exit status:
-0 every point has its result, 1 one of them hasn't, 2 refused, 128 + n stopped by signal n.
+0 every point has its result, 1 one of them hasn't, 2 refused, 3 no point's data is there, 5 the
+disk refused, 128 + n stopped by signal n.
 """
 
 import logging
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from degradation import launch, schema, screen, status, study
+from degradation import data, launch, schema, screen, status, storage, study
+from degradation.data import DataError
 from degradation.places import CONF
 from degradation.spec import Settings
 from degradation.store import Foreign
@@ -32,25 +37,53 @@ def cli() -> None:
     """The command: check every point, train what is missing, say how it ended."""
     screen.show_messages()
     launch.stopping.listen()
-    line = study.Line.read(sys.argv[1:])
-    if line.asks:
-        main()
-        return
+    os.umask(os.umask(0o022) | 0o022)  # nothing that others may write, whoever writes it
     try:
-        asked = study.settings(line)
-        if pending(asked):
-            if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
-                launch.train_together(longest_first(asked))
-            else:
-                main()
-        launch.stopping.check()
-        sys.exit(report(asked))
+        sys.exit(study_of(study.Line.read(sys.argv[1:])))
+    except DataError as error:
+        print(schema.shown(str(error)), file=sys.stderr)
+        sys.exit(3)
     except (schema.Invalid, Foreign) as error:
-        print(error, file=sys.stderr)
+        print(schema.shown(str(error)), file=sys.stderr)
         sys.exit(2)
+    except storage.Failed as error:
+        print(schema.shown(str(error)), file=sys.stderr)
+        sys.exit(5)
     except launch.Interrupted as stopped:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(128 + stopped.number)
+
+
+def study_of(line: study.Line) -> int:
+    """Do what `line` asks for; the exit status. Raises Invalid, Foreign, DataError, Failed."""
+    if line.asks:
+        study.check_question(line)
+        main()
+        return 0
+    asked = study.settings(line)
+    for runs in {s.machine.runs for s in asked}:
+        storage.check_folder(Path(runs).expanduser())
+    if pending(asked):
+        prepare(asked)
+        if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
+            launch.train_together(longest_first(asked))
+        else:
+            main()
+    launch.stopping.check()
+    return report(asked)
+
+
+def prepare(asked: Sequence[Settings]) -> None:
+    """See that there is data for one point at least, and a place for what they write."""
+    faults = {s.point.data: data.missing(s.point.data) for s in asked}
+    if all(faults.values()):
+        raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
+    for runs in {s.machine.runs for s in asked}:
+        folder = Path(runs).expanduser()
+        storage.claim_folder(folder)
+        for name in (".hydra", "wandb"):  # others write there, who would follow a link
+            storage.refuse_link(folder / name)
+        storage.refuse_link(folder / ".hydra" / "multirun.yaml")
 
 
 def pending(asked: list[Settings]) -> bool:
@@ -77,7 +110,7 @@ def report(asked: list[Settings]) -> int:
     unfinished = [e for e in entries if e.run.result() is None]
     for entry in entries:
         if entry.reason or entry in unfinished:
-            print(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip())
+            print(schema.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
     if unfinished:
         print(f"{len(unfinished)} of {len(entries)} points have no result yet; the same command "
               "trains them")  # fmt: skip

@@ -8,9 +8,10 @@ nothing but the standard library, so that whatever only looks at runs starts qui
 import dataclasses
 import difflib
 import math
+import reprlib
 import sys
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -39,9 +40,42 @@ def number(
     return dataclasses.field(metadata=metadata, **default)
 
 
+def text(says: str, fits: Callable[[str], object], *, identity: bool = True, **default: Any) -> Any:
+    """A field that takes words of which `fits` is true; `says` describes those to people."""
+    return dataclasses.field(metadata={"says": says, "fits": fits, "identity": identity}, **default)
+
+
+def place(**default: Any) -> Any:
+    """A field that takes a path, which is never part of a result."""
+    return text("a path of visible characters, 1 to 1,000 of them",
+                lambda path: path.isprintable() and 0 < len(path) <= 1000,
+                identity=False, **default)  # fmt: skip
+
+
 def free(*, identity: bool = True, **default: Any) -> Any:
     """A field of which only the type is checked."""
     return dataclasses.field(metadata={"identity": identity}, **default)
+
+
+def shown(text: str) -> str:
+    """`text` with nothing invisible in it but line ends: it may come from anyone's file, and a
+    terminal obeys what it is told in control characters."""
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 100
+
+
+def bare(value: Any) -> str:
+    """A value in a message: short, on one line, a plain word without quotes."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value.strip()) <= 100:
+        return value
+    return shown(_short.repr(value))
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -58,13 +92,14 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
     `__post_init__` raises passes through.
     """
     if not isinstance(mapping, Mapping):
-        raise Invalid(f"{path or 'the configuration'}={mapping!r}: must be a group of keys")
+        value = shown(_short.repr(mapping))
+        raise Invalid(f"{path or 'the configuration'}={value}: must be a group of keys")
     dot = f"{path}." if path else ""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
             hint = did_you_mean(str(key), fields)
-            raise Invalid(f"{dot}{key}: no such setting{hint}; {path or 'there'} "
+            raise Invalid(f"{dot}{bare(key)}: no such setting{hint}; {path or 'there'} "
                           f"has {', '.join(sorted(fields))}")  # fmt: skip
     hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
@@ -95,13 +130,14 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
-        raise Invalid(f"{path}={value!r}: must be {_KINDS[kind]}")
+        raise Invalid(f"{path}={shown(_short.repr(value))}: must be {_KINDS[kind]}")
     return _within(value, path, limits)
 
 
 def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise Invalid(f"{path}={value!r}: must be a list, for example {path}=[1,2]")
+        given = shown(_short.repr(value))
+        raise Invalid(f"{path}={given}: must be a list, for example {path}=[1,2]")
     return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
 
 
@@ -111,14 +147,16 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     allowed = limits.get("allowed")
     if allowed and value not in allowed:
-        raise Invalid(f"{path}={value}: must be one of {', '.join(allowed)}"
+        raise Invalid(f"{path}={bare(value)}: must be one of {', '.join(allowed)}"
                       f"{did_you_mean(value, allowed)}")  # fmt: skip
+    if "fits" in limits and not limits["fits"](value):
+        raise Invalid(f"{path}={bare(value)}: must be {limits['says']}")
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             raise Invalid(f"{path}={value}: must be a finite number")
         if not low <= value <= high or (limits.get("open_low") and value == low):
-            raise Invalid(f"{path}={value}: must be {_range(limits)}")
+            raise Invalid(f"{path}={bare(value)}: must be {_range(limits)}")
     return value
 
 

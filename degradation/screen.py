@@ -5,13 +5,15 @@ import sys
 
 from tqdm import tqdm
 
+from degradation.schema import shown
+
 HIDDEN = {"hidden": True}  # `extra` of a message that is for the run's log alone
 
 
 class Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(shown(self.format(record)), file=sys.stderr)
 
 
 def show_messages() -> None:

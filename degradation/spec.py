@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from degradation.schema import Invalid, choice, free, number, read
+from degradation.schema import Invalid, choice, free, number, place, read, text
 
 ARMS = ("plain", "residual")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME_SAYS = "1 to 64 of A-Z a-z 0-9 . _ -"
 FORMAT = 1  # of identities: raise it when a field's meaning changes, and no old run is met again
 
 
@@ -63,7 +65,7 @@ class Data:
     """Zeros added at each side before the random crop, in pixels."""
     flip: bool = free()
     """Mirror half of the training pictures."""
-    root: str = free(identity=False)
+    root: str = place()
     """Folder in which the files lie, or will."""
     download: bool = free(identity=False)
     """Fetch what isn't there."""
@@ -143,17 +145,18 @@ class Numerics:
 class Machine:
     """Where and beside what a point runs: never part of its identity."""
 
-    device: str = free()
-    """auto, cpu, cuda or cuda:N."""
+    device: str = text(
+        "auto, cpu, cuda or cuda:N", re.compile(r"auto|cpu|cuda(:\d{1,4})?").fullmatch
+    )
     threads: int = number(1, 1024)
-    runs: str = free()
+    runs: str = place()
     """Folder of the run folders."""
     progress: str = choice("auto", "bar", "lines", "none")
     resume: str = choice("exact", "inexact")
     """inexact: go on under other numerics (versions, device, threads), and mark the run."""
     wandb: str = choice("auto", "online", "offline", "disabled")
-    wandb_project: str = free()
-    wandb_entity: str | None = free()
+    wandb_project: str = text(NAME_SAYS, NAME.fullmatch)
+    wandb_entity: str | None = text(NAME_SAYS, NAME.fullmatch)
     pack: int | str = free(default="auto")
     """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
     layers_every: int = number(0, 10**6, default=0)
@@ -162,8 +165,6 @@ class Machine:
     def __post_init__(self) -> None:
         if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):
             raise Invalid(f"machine.pack={self.pack}: must be auto, or a number from 1 to 64")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise Invalid(f"machine.device={self.device}: must be auto, cpu, cuda or cuda:N")
 
 
 @dataclass(frozen=True)
@@ -237,11 +238,9 @@ class Settings:
     machine: Machine
     depth: int
     seed: int
-    study: str
+    study: str = text(NAME_SAYS, NAME.fullmatch)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.study):
-            raise Invalid(f"study={self.study!r}: must be 1 to 64 of A-Z a-z 0-9 . _ -")
         _ = self.point  # a point that can't be is refused here
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor
 from degradation import checkpoint, network, optim
 from degradation.data.pictures import Pictures
 from degradation.network import Network
+from degradation.schema import bare
 from degradation.spec import Point
 from degradation.step import FINE, Meters
 
@@ -71,15 +72,17 @@ class State:
         """Become what `to_bytes` was. Raises checkpoint.Damaged where names or shapes differ."""
         own = self.tensors()
         for name in sorted({*own, *tensors}):
-            mine, theirs = (t[name].shape if name in t else None for t in (own, tensors))
+            mine, theirs = (_form(t[name]) if name in t else "none" for t in (own, tensors))
             if mine != theirs:
-                raise checkpoint.Damaged(
-                    f"{name} has shape {theirs} in the checkpoint, {mine} here"
-                )
+                raise checkpoint.Damaged(f"{bare(name)} is {theirs} in the checkpoint, {mine} here")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
         self.warmup_end = meta["warmup_end"]
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
 
 
 def fresh(point: Point, pictures: Pictures, device: torch.device) -> State:

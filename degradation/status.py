@@ -11,9 +11,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from degradation import paper, schema, study
+from degradation import paper, schema, storage, study
 from degradation.spec import Point
 from degradation.store import Foreign, Run, runs_in
 
@@ -42,7 +43,8 @@ class Entry:
     def reason(self) -> str:
         """Why it failed or diverged, in one line."""
         if self.state == "failed":
-            return str((self.run.failure() or {}).get("message", "")).splitlines()[0]
+            lines = str((self.run.failure() or {}).get("message", "")).splitlines()
+            return lines[0][:200] if lines else "no reason is left"
         if self.state == "diverged":
             return f"at iteration {(self.run.result() or {}).get('iteration')}"
         return ""
@@ -54,7 +56,8 @@ def of_study(points: Sequence[Point], runs: str) -> list[Entry]:
 
 
 def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder."""
+    """The entries of every run in a folder. Raises Foreign; storage.Failed where it is none."""
+    storage.check_folder(Path(runs).expanduser())
     return [Entry.of(run, run.point()) for run in runs_in(runs)]
 
 
@@ -72,14 +75,15 @@ def listing(entries: Sequence[Entry]) -> str:
 
 
 def _errors(row: dict[str, Any]) -> str:
-    return f"train {row['train_error']:6.2f} %  test {row['test_error']:6.2f} %"
+    shown = ("–" if row[q] is None else f"{row[q]:6.2f}" for q in ("train_error", "test_error"))
+    return "train {} %  test {} %".format(*shown)
 
 
 def table(entries: Sequence[Entry]) -> str:
     """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
     cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for e in entries:
-        if e.state == "done" and e.row:
+        if e.state == "done" and e.row and e.run.name == e.point.name:  # a copy is no second seed
             p = e.point
             cells[p.data.name, p.arm, p.depth, p.model.shortcut].append(e.row)
     if not cells:
@@ -105,17 +109,18 @@ def spread(values: Sequence[float]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the states; 1 where a point failed."""
+    """Print the states; 1 where a point failed, 2 where one can't be read, 5 where no folder is."""
     try:
         asked = study.Line.read(arguments)
         settings = study.settings(asked)
         runs = settings[0].machine.runs
         named = any(not o.startswith("machine.") for o in asked.overrides)
         entries = of_study([s.point for s in settings], runs) if named else of_folder(runs)
-    except (schema.Invalid, Foreign) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(listing(entries))
+        lines = listing(entries) if entries else f"no runs in {Path(runs).absolute()}"
+    except (schema.Invalid, Foreign, storage.Failed) as error:
+        print(schema.shown(str(error)), file=sys.stderr)
+        return 5 if isinstance(error, storage.Failed) else 2
+    print(schema.shown(lines))
     if errors := table(entries):
         print(f"\n{errors}")
     return 1 if any(e.state == "failed" for e in entries) else 0

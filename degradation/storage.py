@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,7 +53,11 @@ _REMEDIES = {
     errno.EACCES: "let this user write there, or say machine.runs=OTHER",
     errno.EPERM: "let this user write there, or say machine.runs=OTHER",
     errno.ENOLCK: "the file system has no locks: say machine.runs=OTHER, on a local disk",
+    errno.ENOTDIR: "it, or a part of it, is a file: move that away, or say machine.runs=OTHER",
+    errno.EEXIST: "it is a file: move that away, or say machine.runs=OTHER",
+    errno.ENAMETOOLONG: "its name is too long: say machine.runs=SHORTER",
     errno.ELOOP: "there is a symbolic link in its place: remove that",
+    errno.ENXIO: "there is a pipe in its place: remove that",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
 }
 
@@ -85,12 +90,23 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, text.encode() + b"\n")
 
 
+def read(path: Path) -> bytes:
+    """What a regular file holds: a pipe or a device might never end. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read()
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; None where there is none. Raises ValueError, with the path."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read(path))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -128,8 +144,12 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def truncate(path: Path, size: int) -> None:
-    """Cut `path` to its first `size` bytes."""
-    os.truncate(path, size)
+    """Cut `path` to its first `size` bytes. Raises OSError."""
+    descriptor = _open(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
 
 
 def move(source: Path, target: Path) -> None:
@@ -144,11 +164,37 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is above it. Raises Failed."""
+    """Make `path` and what is above it, for others to read alone. Raises Failed."""
     try:
-        path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.is_dir():
+                folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     except OSError as error:
         raise Failed(path, error) from error
+
+
+def check_folder(path: Path) -> None:
+    """Raise Failed where something else than a folder stands at `path`; nothing may."""
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except FileNotFoundError:
+        refuse_link(path)  # one that leads nowhere
+    except OSError as error:
+        raise Failed(path, error) from error
+
+
+def claim_folder(path: Path) -> None:
+    """Make `path`, or see that this user may write in it. Raises Failed."""
+    make_folder(path)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Failed(path / "…", OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def refuse_link(path: Path) -> None:
+    """Raise Failed where a symbolic link stands at `path`: it could lead anywhere."""
+    if path.is_symlink():
+        raise Failed(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
 
 
 def clean(folder: Path) -> None:
@@ -187,8 +233,8 @@ def megabytes(size: int) -> str:
 
 
 def _open(path: Path, flags: int) -> int:
-    """A link in the file's place is refused: it could lead anywhere."""
-    return os.open(path, flags | os.O_NOFOLLOW, FILE_MODE)
+    """A link in the file's place is refused: it could lead anywhere; a pipe: it could block."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
 
 
 @contextmanager
@@ -239,7 +285,7 @@ def _acquire(descriptor: int, path: Path, wait: bool) -> None:
 def is_locked(path: Path) -> bool:
     """Whether a living process holds `path`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except PermissionError:  # another user's, whom we can't ask
@@ -256,7 +302,7 @@ def is_locked(path: Path) -> bool:
 def holder(path: Path) -> str:
     """What the holder of a lock wrote into it."""
     try:
-        return path.read_text(errors="replace") or "another process"
+        return read(path)[:200].decode(errors="replace") or "another process"
     except OSError:
         return "another user's process"
 

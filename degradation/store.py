@@ -16,6 +16,9 @@ lock               held by the process that trains
 """
 
 import json
+import os
+import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,8 @@ from degradation import schema, spec, storage
 if TYPE_CHECKING:
     import pandas as pd
 
+ROW = ("iteration", "train_error", "test_error")  # what every row has
+OUTCOMES = ("done", "diverged")
 STATES = ("done", "diverged", "running", "partial", "failed", "missing")
 
 
@@ -59,9 +64,12 @@ class Run:
     def create(self, point: spec.Point) -> None:
         """Make the folder, or check that it is this point's.
 
-        Raises Foreign with the difference, and storage.Failed.
+        Raises Foreign with the difference or the stranger, and storage.Failed.
         """
+        storage.refuse_link(self.folder)
+        storage.refuse_link(self.checkpoints)
         storage.make_folder(self.checkpoints)
+        self._refuse_strangers()
         if not self.point_json.exists():
             storage.write_json(self.point_json, spec.plain(point))
             return
@@ -70,12 +78,21 @@ class Run:
             raise Foreign(f"{self.folder} holds another point:\n  " + "\n  ".join(lines)
                           + "\nmove the folder away, or give machine.runs=OTHER")  # fmt: skip
 
+    def _refuse_strangers(self) -> None:
+        """A folder of somebody else's, in which others may write, could change under our hands."""
+        found = self.folder.stat()
+        if found.st_uid != os.geteuid() and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Foreign(f"{self.folder} is user {found.st_uid}'s, and others may write there; "
+                          "take it (chown, chmod go-w), or say machine.runs=OTHER")  # fmt: skip
+
     def point(self) -> spec.Point:
         """The point that is trained here. Raises Foreign where `point.json` can't be read."""
         try:
             return schema.read(spec.Point, storage.read_json(self.point_json))
         except (OSError, ValueError) as error:
-            raise Foreign(f"{self.point_json}: {error}") from error
+            said = str(error).removeprefix(f"{self.point_json}: ")
+            raise Foreign(f"{self.point_json}: {said}; restore it, or move the folder away"
+                          ) from error  # fmt: skip
 
     def state(self) -> str:
         """One of STATES, read from the disk."""
@@ -88,20 +105,62 @@ class Run:
         return "partial" if self.point_json.exists() else "missing"
 
     def result(self) -> dict[str, Any] | None:
-        """What `done.json` holds, or None."""
-        return _object(self.done_json)
+        """What `done.json` holds, or None. Raises Foreign where it is no result."""
+        found = _object(self.done_json, "remove it: the same command makes it anew")
+        if found is not None and found.get("outcome") not in OUTCOMES:
+            outcome = schema.bare(found.get("outcome"))
+            raise Foreign(f"{self.done_json}: outcome={outcome}: must be {' or '.join(OUTCOMES)}; "
+                          "remove it: the same command makes it anew")  # fmt: skip
+        return found
 
     def failure(self) -> dict[str, Any] | None:
         """What `failed.json` holds, or None."""
-        return _object(self.failed_json)
+        return _object(self.failed_json, "remove it")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The complete rows, in order. Raises Foreign, with the line, for one that isn't JSON."""
-        return list(_parsed(self.curves))
+        """The complete rows, in order. Raises Foreign, with the line, for one that is none."""
+        rows, last = [], -1
+        for number, row in enumerate(_parsed(self.curves), 1):
+            if fault := _fault(row, last):
+                raise Foreign(f"{self.curves}, line {number}: {fault}; {_RESTORE}")
+            rows.append(row)
+            last = row["iteration"]
+        return rows
 
     def timing(self) -> list[dict[str, Any]]:
-        """The complete rows of wall-clock figures; rows that were trained twice appear twice."""
-        return list(_parsed(self.timing_jsonl))
+        """The complete rows of wall-clock figures; rows that were trained twice appear twice.
+
+        Raises Foreign, with the line, for one that is none.
+        """
+        rows = list(_parsed(self.timing_jsonl))
+        for number, row in enumerate(rows, 1):
+            for key in ("iteration", "seconds"):
+                if type(value := row.get(key)) not in (int, float):
+                    where = f"{self.timing_jsonl}, line {number}"
+                    raise Foreign(
+                        f"{where}: {key}={schema.bare(value)}: must be a number; {_RESTORE}"
+                    )
+        return rows
+
+
+def _fault(row: dict[str, Any], last: int) -> str:
+    """What makes a line of curves.jsonl no row behind one of iteration `last`; else ""."""
+    for key in ROW:
+        if key not in row:
+            return f"no {key}; a row has {', '.join(ROW)}, …"
+    for key, value in row.items():
+        if not re.fullmatch(r"[a-z_]{1,40}", key):
+            return f"the key {schema.bare(key)}: must be letters and _"
+        if not (value is None or type(value) in (int, float)):
+            return f"{key}={schema.bare(value)}: must be a number or null"
+    if type(row["iteration"]) is not int:
+        return f"iteration={row['iteration']}: must be a whole number"
+    if row["iteration"] <= last:
+        return f"iteration={row['iteration']} behind {last}: must rise"
+    return ""
+
+
+_RESTORE = "restore the file, or remove the run's folder to train anew"
 
 
 def runs_in(folder: str | Path) -> list[Run]:
@@ -112,9 +171,12 @@ def runs_in(folder: str | Path) -> list[Run]:
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that end in a newline: a torn last one is not there yet."""
     try:
-        text = path.read_text()
+        text = storage.read(path).decode()
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise Foreign(f"{path}: {why}; {_RESTORE}") from error
     return text.split("\n")[:-1]
 
 
@@ -150,7 +212,10 @@ def describe(run: Run) -> dict[str, Any]:
     point = run.point()
     starts = list(_parsed(run.starts))
     start = starts[-1] if starts else {}
-    digests, fingerprint = start.get("digests", {}), start.get("fingerprint", {})
+    digests, fingerprint = start.get("digests") or {}, start.get("fingerprint") or {}
+    if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
+        raise Foreign(f"{run.starts}, line {len(starts)}: digests and fingerprint must be groups "
+                      f"of keys; {_RESTORE}")  # fmt: skip
     return {
         "run": run.name,
         "folder": str(run.folder),
@@ -165,24 +230,39 @@ def describe(run: Run) -> dict[str, Any]:
         "drop": point.recipe.drops[0] if point.recipe.drops else None,
         "state": run.state(),
         "exact": not run.inexact.exists(),
-        "initial": digests.get("initial"),
-        "stream": digests.get("stream"),
-        "device": fingerprint.get("gpu") or fingerprint.get("device"),
-        "commit": start.get("commit"),
+        "initial": _word(digests.get("initial")),
+        "stream": _word(digests.get("stream")),
+        "device": _word(fingerprint.get("gpu") or fingerprint.get("device")),
+        "commit": _word(start.get("commit")),
     }
 
 
-def _object(path: Path) -> dict[str, Any] | None:
+def _word(value: Any) -> str | None:
+    """Text of a file that anyone may have written, as it may stand in a table."""
+    return None if value is None else schema.bare(str(value))
+
+
+def _object(path: Path, remedy: str) -> dict[str, Any] | None:
     try:
-        value: dict[str, Any] | None = storage.read_json(path)
-    except ValueError as error:
-        raise Foreign(str(error)) from error
+        value = storage.read_json(path)
+    except (OSError, ValueError) as error:
+        raise Foreign(f"{path}: {str(error).removeprefix(f'{path}: ')}; {remedy}") from error
+    if value is not None and not isinstance(value, dict):
+        raise Foreign(f"{path}: must be a group of keys; {remedy}")
     return value
 
 
 def _parsed(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(whole_lines(path), 1):
         try:
-            yield json.loads(line)
-        except ValueError as error:
-            raise Foreign(f"{path}, line {number}: {error}") from error
+            value = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            raise Foreign(f"{path}, line {number}: {error}; {_RESTORE}") from error
+        if not isinstance(value, dict):
+            raise Foreign(f"{path}, line {number}: {schema.bare(value)}: must be a group of keys; "
+                          f"{_RESTORE}")  # fmt: skip
+        yield value
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number in JSON")

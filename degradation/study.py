@@ -7,31 +7,34 @@ study lacks can be told (`status`, `plan`).
 
 import argparse
 import copy
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from degradation import schema
+from degradation import config_dir, guard, hydra_errors, names, schema
 from degradation.places import CONF, TOP
+from degradation.schema import Invalid
 from degradation.spec import Settings
+
+log = logging.getLogger("degradation")
+
+MAX_POINTS = 10_000  # of one command
 
 
 class SweepsFolder(SearchPathPlugin):
@@ -42,6 +45,7 @@ class SweepsFolder(SearchPathPlugin):
 
 
 Plugins.instance().register(SweepsFolder)
+guard.limit_environment()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Line:
     config_dir: str | None
     asks: bool
     """It only wants to be told something: --help, --cfg, --info, completion."""
+    completes: bool = False
+    """It asks for completion: its words are no settings."""
 
     @property
     def serial(self) -> bool:
@@ -62,10 +68,24 @@ class Line:
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> "Line":
-        args: argparse.Namespace = get_args_parser().parse_args(list(arguments))
+        """Raises Invalid for what isn't one, and for what only a stranger's line would hold."""
+        guard.check_arguments(arguments)
+        parser = get_args_parser()
+        parser.error = _no_such_option  # type: ignore[method-assign]
+        args: argparse.Namespace = parser.parse_args(list(arguments))
+        for option in ("config_name", "config_path", "experimental_rerun"):  # the last unpickles
+            if getattr(args, option) is not None:
+                raise Invalid(f"--{option.replace('_', '-')}: not taken; own files go into a "
+                              "folder that --config-dir=FOLDER names")  # fmt: skip
         asks = args.help or args.hydra_help or args.cfg or args.info
-        completes = args.shell_completion
-        return cls(args.overrides, args.multirun, args.config_dir, bool(asks or completes))
+        completes = bool(args.shell_completion)
+        asks = bool(asks or completes)
+        return cls(args.overrides, args.multirun, args.config_dir, asks, completes)
+
+
+def _no_such_option(message: str) -> NoReturn:
+    order = "; -m and other options come before the settings" if "=" in message else ""
+    raise Invalid(f"{schema.bare(message)}; settings are given as key=value{order}, see --help")
 
 
 def settings(line: Line) -> list[Settings]:
@@ -73,22 +93,32 @@ def settings(line: Line) -> list[Settings]:
 
     Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
     """
-    try:
-        with _hydra(line.config_dir):
-            _check_names(line.overrides)
-            compose_one = Composer()
-            found = [read(compose_one(o)) for o in _expand(line.overrides, line.multirun)]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise schema.Invalid(_without_advice(str(error))) from error
-    return list({s.point.name: s for s in found}.values())
+    with hydra_errors.for_people(), _hydra(line.config_dir):
+        names.check(line.overrides)
+        compose_one = Composer()
+        points = _expand(compose_one, line.overrides, line.multirun)
+        found = [read(compose_one(overrides)) for overrides in points]
+    different = {s.point.name: s for s in found}
+    if twice := len(found) - len(different):
+        log.info("%d of %d points are asked for more than once: each is trained once",
+                 twice, len(found))  # fmt: skip
+    return list(different.values())
+
+
+def check_question(line: Line) -> None:
+    """Refuse what answering would act on, where `line` only asks. Raises schema.Invalid."""
+    if not line.completes:
+        with hydra_errors.for_people(), _hydra(line.config_dir):
+            Composer().hydra(line.overrides)
 
 
 @contextmanager
-def _hydra(config_dir: str | None) -> Iterator[None]:
+def _hydra(own_folder: str | None) -> Iterator[None]:
     """Hydra set up as its own command line does it, `--config-dir` included."""
+    config_dir.check(own_folder, CONF)
     search_path = create_config_search_path(str(CONF))
-    if config_dir is not None:
-        own = f"file://{Path(config_dir).resolve()}"
+    if own_folder is not None:
+        own = f"file://{Path(own_folder).resolve()}"
         search_path.prepend("command-line", own, anchor=SearchPathQuery(provider="schema"))
     Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
     try:
@@ -104,25 +134,43 @@ class Composer:
     """
 
     def __init__(self) -> None:
-        self.parser = OverridesParser.create()
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.parser = names.parser()
+        self.composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
         self.leaves = {path for path in schema.paths(Settings) if not (CONF / path).is_dir()}
 
     def __call__(self, overrides: list[str]) -> DictConfig:
-        parsed = self.parser.parse_overrides(overrides)
-        values = [o for o in parsed if self._is_value(o)]
-        files = tuple(str(o.input_line) for o in parsed if o not in values)
-        if files not in self.composed:
-            self.composed[files] = compose("config", list(files))
-        config = copy.deepcopy(self.composed[files])
+        """Our part of what Hydra composes."""
+        values, files = self._sorted(overrides)
+        config = copy.deepcopy(self._compose(files)[0])
         for override in values:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
         return config
 
+    def hydra(self, overrides: list[str]) -> DictConfig:
+        """Hydra's own part, which no plain value of ours changes."""
+        return self._compose(self._sorted(overrides)[1])[1]
+
+    def _sorted(self, overrides: list[str]) -> tuple[list[Override], tuple[str, ...]]:
+        """Those that set one plain value, and all others, which are left to Hydra."""
+        parsed = self.parser.parse_overrides(overrides)
+        values = [o for o in parsed if self._is_value(o)]
+        return values, tuple(str(o.input_line) for o in parsed if o not in values)
+
     def _is_value(self, override: Override) -> bool:
-        """Whether it sets one plain value; all else is left to Hydra, with its errors."""
         plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
         return plain and override.key_or_group in self.leaves
+
+    def _compose(self, files: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+        """Both parts, once Hydra's is found to be harmless. Raises schema.Invalid."""
+        if files not in self.composed:
+            config = compose("config", list(files), return_hydra_config=True)
+            hydra = config.hydra
+            guard.check(hydra, [o.lstrip("+~").partition("=")[0] for o in files])
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            guard.check_repeats(OmegaConf.to_container(config, resolve=False))
+            self.composed[files] = config, hydra
+        return self.composed[files]
 
 
 def read(config: DictConfig) -> Settings:
@@ -131,56 +179,31 @@ def read(config: DictConfig) -> Settings:
     return schema.read(Settings, container)
 
 
-def _expand(overrides: list[str], multirun: bool) -> list[list[str]]:
+def _expand(compose_one: Composer, overrides: list[str], multirun: bool) -> list[list[str]]:
     """The overrides of each point, as Hydra's sweeper would split them."""
-    parser = OverridesParser.create()
+    parser = names.parser()
     base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
-    hydra = compose("config", base, return_hydra_config=True).hydra
+    hydra = compose_one.hydra(base)
     if not multirun and hydra.mode != RunMode.MULTIRUN:
         return [overrides]
     params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
+    names.check(params)
     parsed = parser.parse_overrides([*params, *overrides])
+    axes = {o.key_or_group: _length(o) for o in parsed}
+    if (size := math.prod(axes.values())) > MAX_POINTS:
+        longest = max(axes, key=lambda key: axes[key])
+        raise Invalid(f"{size:,} points: must be at most {MAX_POINTS:,}; shorten {longest}=…")
     return [list(o) for batch in BasicSweeper.split_arguments(parsed, None) for o in batch]
 
 
-def _check_names(overrides: list[str]) -> None:
-    """Refuse an unknown key or choice with what is allowed, however it is prefixed."""
-    loader = GlobalHydra.instance().config_loader()
-    groups = [g for g in (*loader.list_groups(""), "hydra") if (CONF / g).is_dir() or g == "sweeps"]
-    for override in OverridesParser.create().parse_overrides(overrides):
-        key = override.key_or_group
-        if key.startswith("hydra"):
-            continue
-        if key in groups and not override.package:
-            _check_choice(loader, key, override)
-        else:
-            _check_key(key, groups)
-
-
-def _check_choice(loader: ConfigLoader, group: str, override: Override) -> None:
-    known = loader.get_group_options(group)
-    for choice in _values(override):
-        if isinstance(choice, str) and choice not in known:
-            hint = schema.did_you_mean(choice, known)
-            raise schema.Invalid(f"{group}={choice}: must be one of {', '.join(known)}{hint}")
-
-
-def _values(override: Override) -> list[Any]:
-    if override.is_sweep_override():
-        return [str(v) for v in override.sweep_string_iterator()]
+def _length(override: Override) -> int:
+    """How many values a sweep has along `override`; without making them."""
+    if not override.is_sweep_override():
+        return 1
     value = override.value()
-    return value if isinstance(value, list) else [value]
-
-
-def _check_key(key: str, groups: list[str]) -> None:
-    known = {*schema.paths(Settings), *groups}
-    if key not in known:
-        hint = schema.did_you_mean(key, known)
-        raise schema.Invalid(f"{key}: no such setting{hint}; `--cfg job` prints all of them")
-
-
-def _without_advice(message: str) -> str:
-    """Hydra's message, less the search path and the advice to switch its checks off."""
-    lines = [line for line in message.splitlines() if line.strip()]
-    cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
-    return "\n".join(lines[:cut][:6])
+    if isinstance(value, RangeSweep):
+        start, stop, step = (float(n or 0) for n in (value.start, value.stop, value.step))
+        if not step or not math.isfinite(start + stop + step):
+            raise Invalid(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
+        return max(0, math.ceil((stop - start) / step))
+    return sum(1 for _ in override.sweep_string_iterator())

@@ -38,6 +38,7 @@ from degradation.data.batches import Exam, Stream
 from degradation.engine import Engine, record_for
 from degradation.pool import Turns
 from degradation.recorder import Recorder, mark_inexact
+from degradation.schema import bare
 from degradation.signals import Stop, Stopped, end_with_parent
 from degradation.state import State, fresh
 from degradation.store import Foreign, Run, whole_lines
@@ -76,6 +77,8 @@ def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
     """Train one point; its exit status."""
     LOGGED.set(run)
     try:
+        for folder in (run.folder, run.checkpoints):
+            storage.refuse_link(folder)
         with storage.lock(run.lock):
             return (yield from _alone(run, settings, stop))
     except storage.Busy as busy:
@@ -84,6 +87,12 @@ def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
     except storage.Failed as error:
         print(f"{run.name}: {error}", file=sys.stderr)
         return STORAGE
+    except OSError as error:  # the log, before anything could be written into it
+        print(f"{run.name}: {storage.Failed(run.log, error)}", file=sys.stderr)
+        return STORAGE
+    except ValueError as error:
+        print(schema.shown(f"{run.name}: {error}"), file=sys.stderr)
+        return REFUSED
     except Stopped:
         return stop.status
 
@@ -184,18 +193,23 @@ def resume(
     content = checkpoint.newest(run.checkpoints)
     if content is None:
         return
-    tensors, meta = checkpoint.decode(content)
-    if meta["point"] != point.name:
-        raise checkpoint.Damaged(f"{run.checkpoints} holds a checkpoint of {meta['point']}")
-    if lines := spec.difference(meta["fingerprint"], fingerprint):
-        if how != "inexact":
-            raise Mismatch(
-                f"{run.name} was begun under other numerics, and would not be the same run:\n  "
-                + "\n  ".join(lines)
-                + "\ngo on where it began, or say machine.resume=inexact, which marks the run"
-            )
-        mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
-    state.load(tensors, meta)
+    try:
+        tensors, meta = checkpoint.decode(content)
+        checkpoint.check_meta(meta)
+        if meta["point"] != point.name:
+            raise checkpoint.Damaged(f"the newest is a checkpoint of {bare(meta['point'])}")
+        if lines := spec.difference(meta["fingerprint"], fingerprint):
+            if how != "inexact":
+                raise Mismatch(
+                    f"{run.name} was begun under other numerics, and would not be the same run:\n  "
+                    + "\n  ".join(lines)
+                    + "\ngo on where it began, or say machine.resume=inexact, which marks the run"
+                )
+            mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
+        state.load(tensors, meta)
+    except checkpoint.Damaged as error:
+        raise checkpoint.Damaged(f"{run.checkpoints}: {error}; remove {run.folder} to train the "
+                                 "point anew") from error  # fmt: skip
     log.info("%s goes on at iteration %d", run.name, state.iteration)
 
 
@@ -206,7 +220,8 @@ def note_start(
     earlier = whole_lines(run.starts)
     if earlier and (lines := spec.difference(json.loads(earlier[-1])["digests"], digests)):
         raise Mismatch(f"{run.name} was begun on other data or initial weights:\n  "
-                       + "\n  ".join(lines))  # fmt: skip
+                       + "\n  ".join(lines)
+                       + f"\nrestore the data, or move {run.folder} away")  # fmt: skip
     start = {
         "at": _now(),
         "host": provenance.host(),

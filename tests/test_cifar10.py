@@ -34,6 +34,8 @@ def content_of(name: str) -> bytes:
 def _small_batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "genuine" not in request.fixturenames:
         pin({name: content_of(name) for name in NAMES}, monkeypatch)
+        # The archive's own digest, which comes first: what lies behind it must hold without it.
+        monkeypatch.setattr(cifar10, "_check_archive", lambda _: None)
 
 
 def pin(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +175,7 @@ def test_a_damaged_file_is_named_with_both_digests(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", content_of(NAMES[0])[:-1], content_of(NAMES[0]) + b"?"])
 def test_a_file_of_another_size_is_damaged(tmp_path: Path, content: bytes) -> None:
     (write_folder(tmp_path) / NAMES[0]).write_bytes(content)
-    assert f"{NAMES[0]} is damaged" in refusal(tmp_path)
+    assert f"{NAMES[0]} has {len(content):,} bytes, not 12,292: SHA-256" in refusal(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The shape of the code: imports go one way, bytes are written in one place, nothing unpickles."""
+"""The shape of the code: imports go one way. What it must not do is in `test_security.py`."""
 
 import ast
 import subprocess
@@ -11,10 +11,28 @@ from degradation.places import TOP
 
 # A module imports from earlier lines alone.
 LEVELS = [
-    {"schema", "places", "signals", "screen", "bench", "bench.clock"},
-    {"spec", "storage", "paper", "provenance"},
-    {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures", "bench.roof"},
-    {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes"},
+    {"schema", "places", "signals", "bench", "bench.clock"},
+    {"spec", "storage", "paper", "provenance", "screen", "guard", "config_dir"},
+    {
+        "layers",
+        "optim",
+        "machine",
+        "pool",
+        "step",
+        "data.order",
+        "data.pictures",
+        "names",
+        "bench.roof",
+    },
+    {
+        "network",
+        "data.download",
+        "data.digits",
+        "store",
+        "checkpoint",
+        "hydra_errors",
+        "bench.probes",
+    },
     {"data.cifar10", "data.batches", "layerwise", "state"},
     {"data", "engine", "grow", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
@@ -27,7 +45,6 @@ MODULES = {
     ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):
     path for path in sorted((TOP / "degradation").rglob("*.py"))
 }  # fmt: skip
-SOURCES = [*MODULES.values(), *sorted((TOP / "analysis").glob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
@@ -72,39 +89,7 @@ def test_what_a_command_does_not_load(module: str, absent: list[str]) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_analysis_uses_spec_and_store_alone() -> None:
+def test_analysis_uses_spec_and_store_and_writes_in_one_place() -> None:
     for path in (TOP / "analysis").glob("*.py"):
-        assert imported(path) <= {"spec", "store", "places"}, path
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
-def test_nothing_unpickles_or_extracts(path: Path) -> None:
-    """No pickle, no torch.load or torch.save, no archive extraction, anywhere."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-            assert not names & {"pickle", "cPickle", "dill", "shelve", "marshal", "joblib"}
-        if isinstance(node, ast.Attribute):
-            assert node.attr not in {"extractall", "extract", "unpack_archive", "read_pickle"}
-            is_torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
-            assert not (is_torch and node.attr in {"load", "save"})
-
-
-WRITES = {"write_text", "write_bytes", "replace", "rename", "unlink", "truncate", "fsync"}
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"storage"}))
-def test_bytes_are_written_by_storage_alone(name: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
-        if not isinstance(node, ast.Call):
-            continue
-        function = node.func
-        if isinstance(function, ast.Name) and function.id == "open":
-            pytest.fail(f"line {node.lineno}: open()")
-        if isinstance(function, ast.Attribute):
-            owner = function.value.id if isinstance(function.value, ast.Name) else ""
-            text = owner in {"dataclasses", "message", "line"}  # str.replace, dataclasses.replace
-            if function.attr in WRITES and not text and owner != "storage":
-                pytest.fail(f"line {node.lineno}: {owner}.{function.attr}()")
-            if function.attr == "open" and node.args and "w" in ast.unparse(node.args[0]):
-                pytest.fail(f"line {node.lineno}: opened to write")
+        allowed = {"storage"} if path.name == "output.py" else {"spec", "store", "places"}
+        assert imported(path) <= allowed, path

@@ -30,9 +30,10 @@ def test_states_are_read_from_the_disk(run: Run, small) -> None:
 
 
 def test_a_torn_last_line_is_not_a_row_and_a_broken_one_is_named(run: Run) -> None:
-    run.curves.write_text('{"iteration": 1}\n{"iteration": 2}\n{"iter')
+    one, two = (json.dumps({"iteration": i, "train_error": 5.0, "test_error": 6.0}) for i in (1, 2))
+    run.curves.write_text(f'{one}\n{two}\n{{"iter')
     assert [r["iteration"] for r in run.rows()] == [1, 2]
-    run.curves.write_text('{"iteration": 1}\n{"iterat\n{"iteration": 3}\n')
+    run.curves.write_text(f'{one}\n{{"iterat\n{two}\n')
     with pytest.raises(Foreign, match=r"curves\.jsonl, line 2"):
         run.rows()
 
@@ -60,7 +61,8 @@ def test_curves_are_one_frame_of_all_runs(run: Run, small) -> None:
     for one in (run, other):
         storage.append_line(one.starts, json.dumps(start))
         for iteration in (4, 8):
-            storage.append_line(one.curves, json.dumps({"iteration": iteration, "test_error": 5.0}))
+            row = {"iteration": iteration, "train_error": 4.0, "test_error": 5.0}
+            storage.append_line(one.curves, json.dumps(row))
     frame = store.curves(run.folder.parent)
     assert len(frame) == 4
     assert set(frame["arm"]) == {"plain", "residual"}

@@ -7,12 +7,14 @@ that no archive can write anywhere.
 """
 
 import hashlib
+import shlex
 import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from degradation import storage
 from degradation.data.download import download
 from degradation.data.pictures import DataError, Pictures, Split, split_off
 from degradation.spec import Data
@@ -49,6 +51,14 @@ def load(data: Data) -> Pictures:
     return Pictures(train, held_out, splits[-1], CLASSES, WHITE)
 
 
+def missing(data: Data) -> str:
+    """Why the set can't be read, where that is plain to see; else ""."""
+    root = Path(data.root).expanduser()
+    if data.download or (root / FOLDER).is_dir() or (root / ARCHIVE).is_file():
+        return ""
+    return _missing(root, "data.download=false")
+
+
 def _members(root: Path, may_download: bool) -> dict[str, bytes]:
     """The six files by name, verified: from the unpacked folder, else from the archive."""
     folder, archive = root / FOLDER, root / ARCHIVE
@@ -60,13 +70,15 @@ def _members(root: Path, may_download: bool) -> dict[str, bytes]:
         try:
             download(MIRRORS, archive, ARCHIVE_BYTES, ARCHIVE_SHA256)
         except DataError as error:
-            raise DataError(_missing(root, str(error))) from error
+            raise DataError(_missing(root, " ".join(str(error).split()))) from error
+        except storage.Failed as error:
+            raise DataError(str(error).replace("machine.runs=", "data.root=")) from error
     return _from_archive(archive)
 
 
 def _from_folder(folder: Path, name: str) -> bytes:
     try:
-        content = (folder / name).read_bytes()
+        content = storage.read(folder / name)
     except OSError as error:
         raise DataError(
             f"{folder / name}: {error.strerror}; the folder must hold {', '.join(MEMBER_SHA256)}. "
@@ -76,6 +88,7 @@ def _from_folder(folder: Path, name: str) -> bytes:
 
 
 def _from_archive(archive: Path) -> dict[str, bytes]:
+    _check_archive(archive)
     members = {}
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -95,15 +108,45 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
     return members
 
 
+def _check_archive(archive: Path) -> None:
+    """Before it is opened: what isn't the official archive is never decompressed."""
+    try:
+        size = archive.stat().st_size
+        if size != ARCHIVE_BYTES:
+            with archive.open("rb") as file:
+                page = "; it is a web page" if file.read(64).lstrip()[:1] == b"<" else ""
+            raise DataError(f"{archive}: {size:,} bytes, expected {ARCHIVE_BYTES:,}{page}; "
+                            f"{_REMEDY}")  # fmt: skip
+        if (digest := storage.sha256_of(archive)) != ARCHIVE_SHA256:
+            raise DataError(f"{archive}: damaged: SHA-256 {digest}, expected {ARCHIVE_SHA256}; "
+                            f"{_REMEDY}")  # fmt: skip
+    except OSError as error:
+        raise DataError(f"{archive}: {error.strerror}; let this user read it") from error
+
+
 _REMEDY = f"remove it (and the folder {FOLDER}, if there is one) to download the archive anew"
 
 
 def _verified(path: Path, name: str, content: bytes) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     if digest != MEMBER_SHA256[name]:
-        raise DataError(f"{path}: {name} is damaged: SHA-256 {digest}, expected "
+        raise DataError(f"{path}: {name} {_fault(content, digest)}: SHA-256 {digest}, expected "
                         f"{MEMBER_SHA256[name]}; {_REMEDY}")  # fmt: skip
     return content
+
+
+def _fault(content: bytes, digest: str) -> str:
+    """What is wrong with a file of another digest, as closely as its bytes tell."""
+    for other, theirs in MEMBER_SHA256.items():
+        if digest == theirs:
+            return f"holds what {other} should: the files are swapped"
+    if len(content) != _bytes_of_a_batch():
+        return f"has {len(content):,} bytes, not {_bytes_of_a_batch():,}"
+    record = 1 + CHANNELS * SIDE * SIDE
+    for i, label in enumerate(content[::record]):
+        if label >= CLASSES:
+            return f"has the label {label} at byte {i * record:,}, where 0 to {CLASSES - 1} can be"
+    return "is damaged"
 
 
 def _bytes_of_a_batch() -> int:
@@ -123,6 +166,6 @@ def _missing(root: Path, why: str) -> str:
         f"CIFAR-10 is not there ({why}).\n"
         f"  looked for: {where / FOLDER}/*.bin and {where / ARCHIVE}\n"
         f"  expected:   {ARCHIVE}, {ARCHIVE_BYTES:,} bytes, SHA-256 {ARCHIVE_SHA256}\n"
-        f"  get it:     {MIRRORS[0]}, and put it there (or say data.root=FOLDER)\n"
-        f"  without it: data=digits runs on built-in data"
+        f"  get it:     curl --create-dirs -o {shlex.quote(str(where / ARCHIVE))} {MIRRORS[0]}\n"
+        f"  or:         data.download=true, data.root=FOLDER; data=digits runs on built-in data"
     )

@@ -2,6 +2,7 @@
 
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Sequence
 from http.client import HTTPException
@@ -12,10 +13,25 @@ from tqdm import tqdm
 
 from degradation import storage
 from degradation.data.pictures import DataError
+from degradation.schema import bare
 
 CHUNK = 1 << 18
 STALL = 20.0  # seconds without a byte after which a mirror is left
 TRIES = 3  # rounds over all mirrors
+
+
+class OnItsHost(urllib.request.HTTPRedirectHandler):
+    """Follows a mirror within itself: nowhere else, and never from https to less."""
+
+    def redirect_request(self, *asked: Any) -> urllib.request.Request | None:
+        request, new = asked[0], urllib.parse.urlsplit(asked[-1])
+        old = urllib.parse.urlsplit(request.full_url)
+        if (new.scheme, new.netloc) != (old.scheme, old.netloc):
+            raise ValueError(f"sends on to {bare(asked[-1])}: must stay at {old.netloc}")
+        return super().redirect_request(*asked)
+
+
+_opener = urllib.request.build_opener(OnItsHost)
 
 
 def download(urls: Sequence[str], target: Path, size: int, sha256: str, pause: float = 2.0) -> None:
@@ -65,7 +81,7 @@ def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
 def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[Any]") -> None:
     """Append the bytes from `have` on; raises where the server offers anything else."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=STALL) as answer:
+    with _opener.open(request, timeout=STALL) as answer:
         anew = have > 0 and answer.status != 206  # it starts at 0 whatever was asked
         have = 0 if anew else have
         offered = int(answer.headers.get("Content-Length") or -1)

@@ -1,0 +1,1 @@
+"""Faults by the hundred: what the tests do in their quick form, counted."""
