@@ -1,4 +1,4 @@
-"""Run one point to its end in a process of its own, and mirror its rows meanwhile.
+"""Run one point to its end in a process of its own, while another one mirrors its rows.
 
 The point's process may run out of memory, be killed or crash: the reason is left in its folder, and
 whoever runs the study goes on with the next point.
@@ -13,17 +13,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 
 from degradation import spec, storage
-from degradation.mirror import Mirror
+from degradation.follow import Feed
 from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
-POLL = 0.25  # seconds between two looks at the process and its rows
+LOOK = 10.0  # seconds between two looks at the process that mirrors the rows
 BUSY, STORAGE = 75, 5
 
 
@@ -64,6 +65,7 @@ class Stopping:
 
 
 stopping = Stopping()
+feed = Feed()
 
 
 def train_point(settings: Settings) -> None:
@@ -102,10 +104,12 @@ def _train(settings: Settings) -> None:
         start_new_session=True,
     )
     stopping.process = process
-    with Mirror(run, settings) as mirror:
-        while process.poll() is None:
-            mirror.sync()
-            time.sleep(POLL)
+    feed.begin(run, settings)
+    while process.returncode is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK)
+        feed.look()
+    feed.end(run)
     _note_end(run, process.returncode)
 
 

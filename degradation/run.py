@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from degradation import launch, schema, screen, status, study
 from degradation.places import CONF
 from degradation.spec import Settings
-from degradation.store import Foreign
+from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
@@ -41,12 +41,15 @@ def cli() -> None:
         if pending(asked):
             main()
         launch.stopping.check()
-        sys.exit(report(asked))
+        status = report(asked)
+        mirrored(asked)
+        sys.exit(status)
     except (schema.Invalid, Foreign) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except launch.Interrupted as stopped:
         print("stopped; the same command goes on where it was", file=sys.stderr)
+        mirrored(asked)
         sys.exit(128 + stopped.number)
 
 
@@ -75,6 +78,14 @@ def report(asked: list[Settings]) -> int:
               "trains them")  # fmt: skip
     print(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
+
+
+def mirrored(asked: list[Settings]) -> None:
+    """Give W&B's mirror a moment, and say what it lacks then."""
+    runs = asked[0].machine.runs
+    if behind := launch.feed.leave([Run.of(s.point, runs) for s in asked]):
+        print(f"W&B lacks rows of {len(behind)} points; `python -m degradation.mirror {runs}` "
+              "sends them", file=sys.stderr)  # fmt: skip
 
 
 if __name__ == "__main__":

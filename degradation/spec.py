@@ -120,6 +120,8 @@ class Machine:
     wandb: str = choice("auto", "online", "offline", "disabled")
     wandb_project: str = free()
     wandb_entity: str | None = free()
+    tensorboard: bool = free(default=False)
+    """Keep event files for TensorBoard in each run's folder, too."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

@@ -10,8 +10,10 @@ failed.json        why the last process ended early, if it did
 inexact.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
 responses.csv      Figure 7's numbers, where `probe` measured them
-mirror.json        how far W&B has the rows
+mirror.json        where W&B has the run, and how far: what was read back there
+tensorboard/       event files, where machine.tensorboard=true
 lock               held by the process that trains
+mirror.lock        held by the process that sends rows to W&B
 """
 
 import json
@@ -49,6 +51,7 @@ class Run:
         self.inexact = folder / "inexact.jsonl"
         self.responses = folder / "responses.csv"
         self.lock = folder / "lock"
+        self.mirror_lock = folder / "mirror.lock"
 
     @classmethod
     def of(cls, point: spec.Point, runs: str | Path) -> "Run":
@@ -95,11 +98,11 @@ class Run:
 
     def rows(self) -> list[dict[str, Any]]:
         """The complete rows, in order. Raises Foreign, with the line, for one that isn't JSON."""
-        return list(_parsed(self.curves))
+        return list(parsed(self.curves))
 
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; rows that were trained twice appear twice."""
-        return list(_parsed(self.timing_jsonl))
+        return list(parsed(self.timing_jsonl))
 
 
 def runs_in(folder: str | Path) -> list[Run]:
@@ -146,7 +149,7 @@ def describe(run: Run) -> dict[str, Any]:
     initial tensors and of the order of the pictures; `device` is what the last process ran on.
     """
     point = run.point()
-    starts = list(_parsed(run.starts))
+    starts = list(parsed(run.starts))
     start = starts[-1] if starts else {}
     digests, fingerprint = start.get("digests", {}), start.get("fingerprint", {})
     return {
@@ -178,7 +181,8 @@ def _object(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+def parsed(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file, as JSON. Raises Foreign, with the line, for one that isn't."""
     for number, line in enumerate(whole_lines(path), 1):
         try:
             yield json.loads(line)

@@ -13,12 +13,12 @@ from degradation.places import TOP
 LEVELS = [
     {"schema", "places", "signals", "screen"},
     {"spec", "storage", "paper", "provenance"},
-    {"network", "optim", "machine", "data.order", "data.pictures"},
+    {"network", "optim", "machine", "data.order", "data.pictures", "remote"},
     {"data.download", "data.digits", "store", "checkpoint"},
-    {"data.cifar10", "data.batches"},
-    {"data", "step", "recorder", "mirror"},
-    {"train", "launch", "study"},
-    {"worker", "status", "probe"},
+    {"data.cifar10", "data.batches", "logged"},
+    {"data", "step", "recorder", "mirror", "board", "fetch"},
+    {"train", "follow", "study"},
+    {"launch", "worker", "status", "probe"},
     {"run"},
 ]
 MODULES = {
