@@ -33,9 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0  # after a server's first, and a later f
 LINGER = 15.0  # seconds for what is left, once nothing more will come
 MOMENT = 5.0  # seconds that a study waits in the end
 
-REFUSED = (
-    "W&B refuses (%s): the rows go to %s/wandb; `python -m degradation.mirror` sends them later"
-)
+REFUSED = ("W&B refuses (%s): the rows go to %s/wandb, and `python -m degradation.mirror` sends "
+           "them later")  # fmt: skip
 OUT_OF_REACH = ("W&B is out of reach (%s): trying again; nothing is lost, and `python -m "
                 "degradation.mirror %s` sends what is left in the end")  # fmt: skip
 ABSENT = "%s; nothing is lost, and `python -m degradation.mirror` sends it later"
@@ -75,9 +74,8 @@ class Feed:
         if self.process is not None and self.process.poll() is None:
             return
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "degradation.follow"], stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
 
@@ -117,6 +115,11 @@ class Feed:
         with suppress(OSError, ValueError):  # it has died, or doesn't listen: so be it
             self.process.stdin.write(json.dumps(what).encode() + b"\n")
             self.process.stdin.flush()
+
+
+def command() -> list[str]:
+    """What starts the process."""
+    return [sys.executable, "-m", "degradation.follow"]
 
 
 class Follower:

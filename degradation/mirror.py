@@ -43,14 +43,14 @@ def note(run: Run, settings: Settings) -> None:
     """
     machine, environment = settings.machine, os.environ
     swept = "WANDB_SWEEP_ID" in environment
-    where = {
-        "mode": machine.wandb,
-        "project": (swept and environment.get("WANDB_PROJECT")) or machine.wandb_project,
-        "entity": (swept and environment.get("WANDB_ENTITY")) or machine.wandb_entity,
-        "study": settings.study,
-    }
     before = storage.read_json(run.mirror_json) or {}
+    project = (swept and environment.get("WANDB_PROJECT")) or machine.wandb_project
+    entity = (swept and environment.get("WANDB_ENTITY")) or machine.wandb_entity
+    entity = entity or before.get("entity")  # W&B's default, as the server told it
+    if (before.get("project"), before.get("entity")) != (project, entity):
+        before |= NOWHERE
     id = environment.pop("WANDB_RUN_ID", None) if swept else None
+    where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.study}
     now = {"id": id or run.name, **NOWHERE} | before | where
     if now != before:
         storage.write_json(run.mirror_json, now)
@@ -168,8 +168,9 @@ class Mirror:
     def _difference(self, opened: remote.Opened, what: str) -> str:
         copies = f"{self.run.folder.parent}/wandb/offline-run-*-{opened.address.id}"
         online = f"delete the run {opened.address.path} in W&B"
-        return (f"{what}, and {self.run.curves} has others (trained twice, or resumed inexactly): "
-                f"{online if opened.online else f'remove {copies}'}, and send it again")  # fmt: skip
+        remedy = online if opened.online else f"remove {copies}"
+        return (f"{what}, and {self.run.curves} has others (trained twice, or resumed "
+                f"inexactly): {remedy}, and send it again")  # fmt: skip
 
 
 def send(mirror: Mirror, to_server: bool) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from degradation import storage
 INIT_TIMEOUT = 20.0  # seconds for the server's first answer
 FINISH_TIMEOUT = 30.0  # … for its last one
 READ_TIMEOUT = 20
+TRANSMIT = 5.0  # … between two lots of rows; wandb's own 15 is for those who log each step
+RETRIES = (2.0, 30.0)  # least and most seconds between two tries of wandb's process
 LOOKS = 3  # at a server that may take a moment to show what it has taken
 
 
@@ -85,6 +88,7 @@ def online(wanted: str) -> bool:
     return wanted in ("online", "shared")
 
 
+@cache  # once wandb's own process has died, the answer would be no
 def has_key() -> bool:
     """Whether a key is configured; asks no one, and needs no network."""
     wandb = library()
@@ -123,7 +127,9 @@ def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
     wanted = {
         "console": "off", "silent": True, "quiet": True, "save_code": False, "disable_git": True,
         "init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT,
-        "finish_timeout_raises": True, "x_disable_meta": True, "x_disable_stats": True,
+        "x_file_stream_transmit_interval": TRANSMIT, "finish_timeout_raises": True,
+        "x_file_stream_retry_wait_min_seconds": RETRIES[0],
+        "x_file_stream_retry_wait_max_seconds": RETRIES[1], "x_disable_meta": True, "x_disable_stats": True,
         "x_disable_machine_info": True, "x_save_requirements": False,
         # curves.jsonl is what a server is fed from, now and later: no second copy of it.
         "x_skip_transaction_log": to_server,
@@ -135,7 +141,7 @@ def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
 def log(opened: Opened, row: dict[str, Any]) -> None:
     """Hand one row to wandb's process, which says nothing of its arrival. Raises Unreachable."""
     with _in_our_words():
-        opened.wandb.log(row, step=row["iteration"])
+        opened.wandb.log(row, step=row["iteration"], commit=True)  # else it waits for the next
 
 
 def finish(opened: Opened, summary: dict[str, Any], exit_code: int) -> None:
