@@ -62,7 +62,8 @@ class Mirror:
     def __init__(self, run: Run) -> None:
         """Raises ValueError where `mirror.json` is damaged."""
         self.run = run
-        self.note: dict[str, Any] = storage.read_json(run.mirror_json) or {}
+        noted = storage.read_json(run.mirror_json) or {}
+        self.note: dict[str, Any] = {"id": run.name, **NOWHERE, **noted}
         self.opened: remote.Opened | None = None
         self.next = 0
         self.size = -1
@@ -212,7 +213,7 @@ def main(arguments: list[str]) -> int:
         for mirror in mirrors:
             mirror.note = _addressed(mirror, asked)
         mirrors = [m for m in mirrors if m.wanted]
-        to_server = {m: remote.online(m.note["mode"]) for m in mirrors}
+        to_server = {m: remote.online(_mode(m)) for m in mirrors}
     except (ValueError, remote.Absent) as error:
         print(error, file=sys.stderr)
         return 2
@@ -238,18 +239,26 @@ def _read(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
-    parser.add_argument("--project", help="of runs that were trained with machine.wandb=disabled")
-    parser.add_argument("--entity", help="likewise")
+    parser.add_argument("--project", help="send all of them there, even those trained with "
+                                          "machine.wandb=disabled")  # fmt: skip
+    parser.add_argument("--entity", help="of the project; W&B's default for the key")
     return parser.parse_args(arguments)
 
 
+def _mode(mirror: Mirror) -> str:
+    """Who calls the command wants rows of offline runs sent, too, if there is a key."""
+    mode = str(mirror.note["mode"])
+    return "auto" if mode == "offline" else mode
+
+
 def _addressed(mirror: Mirror, asked: argparse.Namespace) -> dict[str, Any]:
-    """Where the run goes; runs that were to go nowhere go to --project, where it is given."""
-    if mirror.wanted or asked.project is None:
+    """Where the run goes: to --project, if that is given, whatever its training said."""
+    if asked.project is None:
         return mirror.note
-    data = mirror.run.point().data.name
+    if asked.project != mirror.note.get("project"):
+        mirror.note |= NOWHERE
     where = {"mode": "auto", "project": asked.project, "entity": asked.entity}
-    return {"id": mirror.run.name, "study": data, **NOWHERE} | mirror.note | where
+    return {"study": mirror.run.point().data.name} | mirror.note | where
 
 
 if __name__ == "__main__":

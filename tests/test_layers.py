@@ -16,8 +16,8 @@ LEVELS = [
     {"network", "optim", "machine", "data.order", "data.pictures", "remote"},
     {"data.download", "data.digits", "store", "checkpoint"},
     {"data.cifar10", "data.batches", "logged"},
-    {"data", "step", "recorder", "mirror", "board", "fetch"},
-    {"train", "follow", "study"},
+    {"data", "step", "recorder", "mirror", "board", "fetch", "panels"},
+    {"train", "follow", "study", "dashboard"},
     {"launch", "worker", "status", "probe"},
     {"run"},
 ]
@@ -72,7 +72,19 @@ def test_what_a_command_does_not_load(module: str, absent: list[str]) -> None:
 
 def test_analysis_uses_spec_and_store_alone() -> None:
     for path in (TOP / "analysis").glob("*.py"):
-        assert imported(path) <= {"spec", "store", "places"}, path
+        remote = {"fetch", "screen"} if path.stem == "plot_curves" else set()  # of --wandb
+        assert imported(path) <= {"spec", "store", "places"} | remote, path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_wandb_is_imported_in_one_place(path: Path) -> None:
+    """Its dashboards, which are another package, in another one."""
+    own = {"remote": {"wandb"}, "dashboard": {"wandb_workspaces"}}.get(path.stem, set())
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            heads = {name.split(".")[0] for name in names}
+            assert heads & {"wandb", "wandb_workspaces"} <= own, path
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
