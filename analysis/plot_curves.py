@@ -1,7 +1,7 @@
 """Draw the paper's figures and tables from run folders: no GPU, no network, no account, no torch.
 
     python analysis/plot_curves.py [runs/] [--out figures/] [--style paper|modern]
-    python analysis/plot_curves.py --wandb entity/project     of runs in W&B: with network and account
+    python analysis/plot_curves.py --wandb entity/project     of runs in W&B, with an account
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's

@@ -92,7 +92,7 @@ def online(wanted: str) -> bool:
 def has_key() -> bool:
     """Whether a key is configured; asks no one, and needs no network."""
     wandb = library()
-    with _in_our_words():
+    with in_our_words():
         return bool(wandb.login(prompt=False, verify=False))
 
 
@@ -105,7 +105,7 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **said: Any) ->
     if to_server and not has_key():
         raise Refused("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
     kept = [] if to_server else _begin_folder(folder, address.id)
-    with _in_our_words():
+    with in_our_words():
         try:
             run = wandb.init(
                 mode="online" if to_server else "offline", dir=str(folder),
@@ -127,10 +127,12 @@ def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
     wanted = {
         "console": "off", "silent": True, "quiet": True, "save_code": False, "disable_git": True,
         "init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT,
-        "x_file_stream_transmit_interval": TRANSMIT, "finish_timeout_raises": True,
+        "finish_timeout_raises": True,
+        "x_file_stream_transmit_interval": TRANSMIT,
         "x_file_stream_retry_wait_min_seconds": RETRIES[0],
-        "x_file_stream_retry_wait_max_seconds": RETRIES[1], "x_disable_meta": True, "x_disable_stats": True,
-        "x_disable_machine_info": True, "x_save_requirements": False,
+        "x_file_stream_retry_wait_max_seconds": RETRIES[1],
+        "x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True,
+        "x_save_requirements": False,
         # curves.jsonl is what a server is fed from, now and later: no second copy of it.
         "x_skip_transaction_log": to_server,
     }  # fmt: skip
@@ -140,13 +142,13 @@ def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
 
 def log(opened: Opened, row: dict[str, Any]) -> None:
     """Hand one row to wandb's process, which says nothing of its arrival. Raises Unreachable."""
-    with _in_our_words():
+    with in_our_words():
         opened.wandb.log(row, step=row["iteration"], commit=True)  # else it waits for the next
 
 
 def finish(opened: Opened, summary: dict[str, Any], exit_code: int) -> None:
     """Close the run. Raises Unreachable where the server doesn't answer."""
-    with _in_our_words():
+    with in_our_words():
         try:
             if summary:
                 opened.wandb.summary.update(summary)
@@ -167,7 +169,7 @@ def forget() -> None:
 def server_rows(address: Address, expected: int = 0) -> list[dict[str, Any]]:
     """The history that the server has. Raises Refused and Unreachable."""
     wandb = library()
-    with _in_our_words():
+    with in_our_words():
         for look in range(LOOKS):
             run = wandb.Api(timeout=READ_TIMEOUT).run(address.path)
             found = list(run.scan_history(use_cache=False))
@@ -185,7 +187,7 @@ def project_runs(path: str) -> Iterator[Any]:
     wandb = library()
     if not has_key():
         raise Refused("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
-    with _in_our_words():
+    with in_our_words():
         try:
             yield from wandb.Api(timeout=READ_TIMEOUT).runs(path, lazy=False)
         except ValueError as error:
@@ -195,7 +197,7 @@ def project_runs(path: str) -> Iterator[Any]:
 
 def history(run: Any) -> list[dict[str, Any]]:
     """All rows of one of `project_runs`, never sampled. Raises Refused and Unreachable."""
-    with _in_our_words():
+    with in_our_words():
         return list(run.scan_history(use_cache=False))
 
 
@@ -240,7 +242,7 @@ def send_media(address: Address, folder: Path, files: Sequence[Path], **said: An
     """
     wandb = library()
     opened = open_run(address, folder, to_server=True, **said)
-    with _in_our_words():
+    with in_our_words():
         media = {f"{_kind(path)}/{path.stem}": _media(wandb, path) for path in files}
         opened.wandb.log(media)
     finish(opened, {}, 0)
@@ -260,7 +262,7 @@ def _media(wandb: Any, path: Path) -> Any:
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def in_our_words() -> Iterator[None]:
     """Turn whatever wandb raises into Refused or Unreachable."""
     try:
         yield

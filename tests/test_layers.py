@@ -17,9 +17,10 @@ LEVELS = [
     {"data.download", "data.digits", "store", "checkpoint"},
     {"data.cifar10", "data.batches", "logged"},
     {"data", "step", "recorder", "mirror", "board", "fetch", "panels"},
-    {"train", "follow", "study", "dashboard"},
+    {"train", "follow", "study"},
     {"launch", "worker", "status", "probe"},
-    {"run"},
+    {"run", "preview"},
+    {"dashboard"},
 ]
 MODULES = {
     ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):
