@@ -49,7 +49,7 @@ def note(run: Run, settings: Settings) -> None:
     entity = entity or before.get("entity")  # W&B's default, as the server told it
     if (before.get("project"), before.get("entity")) != (project, entity):
         before |= NOWHERE
-    id = environment.pop("WANDB_RUN_ID", None) if swept else None
+    id = environment.get("WANDB_RUN_ID") if swept else None
     where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.study}
     now = {"id": id or run.name, **NOWHERE} | before | where
     if now != before:

@@ -69,8 +69,8 @@ def library() -> Any:
     """The module `wandb`, told to stay by itself. Raises Absent."""
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # else it looks up a host, offline too
     os.environ["WANDB_SILENT"] = "true"
-    # An agent's name for a run is in its address already; anyone else's would merge all runs.
-    os.environ.pop("WANDB_RUN_ID", None)
+    if "WANDB_SWEEP_ID" not in os.environ:  # it would merge all runs of a study
+        os.environ.pop("WANDB_RUN_ID", None)
     try:
         import wandb  # a second that nothing else pays for
     except Exception as error:  # an ImportError, or whatever a broken installation raises
@@ -104,6 +104,9 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **said: Any) ->
     wandb = library()
     if to_server and not has_key():
         raise Refused("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
+    named = os.environ.get("WANDB_RUN_ID", address.id)
+    if named != address.id:  # a sweep's environment has the last word in wandb.init
+        raise ValueError(f"a sweep's agent has begun {named}: one point a command, without -m")
     kept = [] if to_server else _begin_folder(folder, address.id)
     with in_our_words():
         try:

@@ -220,7 +220,8 @@ class Stub:
         return {"createAgent": {"agent": {"id": "agent"}}}
 
     def on_Heartbeat(self, v: dict[str, Any]) -> dict[str, Any]:
-        told = [self.commands.pop(0)] if self.commands else []
+        at_work = json.loads(v.get("runState") or "{}")  # an agent that is told to exit kills it
+        told = [self.commands.pop(0)] if self.commands and not at_work else []
         return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(told)}}
 
     def on_Sweep(self, v: dict[str, Any]) -> dict[str, Any]:
