@@ -31,7 +31,7 @@ log = logging.getLogger("degradation")
 POLL = 0.5  # seconds between two looks at the rows
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0  # after a server's first, and a later failure
 LINGER = 15.0  # seconds for what is left, once nothing more will come
-MOMENT = 5.0  # seconds that a study waits in the end
+MOMENT = 8.0  # seconds that a study waits in the end
 
 REFUSED = ("W&B refuses (%s): the rows go to %s/wandb, and `python -m degradation.mirror` sends "
            "them later")  # fmt: skip
@@ -73,9 +73,14 @@ class Feed:
     def _start(self) -> None:
         if self.process is not None and self.process.poll() is None:
             return
-        self.process = subprocess.Popen(
-            command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        try:
+            self.process = subprocess.Popen(
+                command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            log.warning("no process for the mirror (%s)", error)
+            return
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
 
@@ -100,7 +105,7 @@ class Feed:
         return behind
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        """With wandb's own process, which is in its session."""
+        """wandb's own process ends when it notices."""
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         process.wait()
@@ -112,9 +117,9 @@ class Feed:
     def _say(self, what: dict[str, Any]) -> None:
         if self.process is None or self.process.stdin is None:
             return
+        line = json.dumps(what).encode() + b"\n"
         with suppress(OSError, ValueError):  # it has died, or doesn't listen: so be it
-            self.process.stdin.write(json.dumps(what).encode() + b"\n")
-            self.process.stdin.flush()
+            os.write(self.process.stdin.fileno(), line)  # a short line goes whole, or not at all
 
 
 def command() -> list[str]:
