@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from degradation import board, mirror, remote, screen
+from degradation import board, mirror, remote, screen, storage
 from degradation.mirror import Mirror
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
@@ -73,6 +73,7 @@ class Feed:
     def _start(self) -> None:
         if self.process is not None and self.process.poll() is None:
             return
+        self._close()
         try:
             self.process = subprocess.Popen(
                 command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0,
@@ -91,24 +92,26 @@ class Feed:
 
     def leave(self, runs: Sequence[Run]) -> list[str]:
         """Give the rest a moment; the names of the runs that W&B still lacks something of."""
-        if self.process is not None and self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
+        self._close()
         until = time.monotonic() + MOMENT
-        while (behind := mirror.lacking(runs)) and time.monotonic() < until:
-            if self.process is not None and self.process.poll() is not None:
-                break
+        while (behind := mirror.lacking(runs)) and time.monotonic() < until and self._busy(runs):
             time.sleep(0.1)
         if self.process is not None and self.process.poll() is None:
-            self._kill(self.process)
+            self.process.kill()  # wandb's own process ends when it notices
+            self.process.wait()
         self.process = None
         return behind
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        """wandb's own process ends when it notices."""
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
+    def _close(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
+
+    def _busy(self, runs: Sequence[Run]) -> bool:
+        """Whether our process, or one of a parallel launcher's, is at work."""
+        if self.process is not None:
+            return self.process.poll() is None
+        return any(storage.is_locked(run.mirror_lock) for run in runs)
 
     def _tell(self, run: Run, what: dict[str, Any]) -> None:
         self.told.setdefault(str(run.folder), []).append(what)

@@ -261,7 +261,9 @@ def _media(wandb: Any, path: Path) -> Any:
         return wandb.Image(str(path))
     import pandas as pd
 
-    return wandb.Table(dataframe=pd.read_csv(path))
+    return wandb.Html(
+        pd.read_csv(path).to_html(index=False), inject=False
+    )
 
 
 @contextmanager
@@ -279,6 +281,7 @@ def in_our_words() -> Iterator[None]:
 
 def in_a_line(error: BaseException) -> str:
     """The first line of what an error says, without a key."""
-    text = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
-    key = os.environ.get("WANDB_API_KEY")
-    return re.sub(r"\b[0-9a-f]{40}\b", "…", text.replace(key, "…") if key else text)
+    line = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+    if key := os.environ.get("WANDB_API_KEY"):
+        line = line.replace(key, "…")
+    return re.sub(r"\b[0-9a-f]{40}\b", "…", line)

@@ -194,4 +194,4 @@ def world(folder: Path) -> Iterator[World]:
         if made.feed.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(made.feed.process.pid, signal.SIGKILL)
-            made.feed.process.wait()
+            made.feed.leave([])

@@ -103,7 +103,5 @@ def test_a_lost_network_names_the_cache(tmp_path: Path, monkeypatch) -> None:
         raise remote.Unreachable("no route")
 
     monkeypatch.setattr(remote, "project_runs", unreachable)
-    with pytest.raises(Foreign, match="no route.*the same command goes on"):
+    with pytest.raises(Foreign, match=r"no route.*the same command goes on"):
         fetch.fetch("team/project", tmp_path)
-
-

@@ -174,16 +174,19 @@ def test_nothing_is_started_where_nothing_is_wanted(settings, run) -> None:
     assert not run.mirror_json.exists()
 
 
-@pytest.mark.parametrize("code", ["import time; time.sleep(60)", "", "raise SystemExit(3)"])
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [("import time; time.sleep(60)", 2000), ("", 3), ("raise SystemExit(3)", 3)],
+)
 def test_a_process_that_does_not_listen_holds_nothing_up(
-    settings, run, monkeypatch, code: str
+    settings, run, monkeypatch, code: str, lines: int
 ) -> None:
     monkeypatch.setattr(follow, "command", lambda: [sys.executable, "-c", code])
     monkeypatch.setattr(follow, "MOMENT", 0.5)
     storage.append_line(run.curves, '{"iteration": 4}')
     feed = Feed()
     before = time.monotonic()
-    for _ in range(2000):  # more than a pipe takes
+    for _ in range(lines):  # of them, 2,000 are more than a pipe takes
         feed.begin(run, settings)
         feed.end(run)
     assert time.monotonic() - before < 5

@@ -1,4 +1,4 @@
-"""W&B's agents drive the runner: what a sweep file asks for can be trained, and lands in its run."""
+"""W&B's agents drive the runner: what a sweep file asks for is trained, and lands in its run."""
 
 import itertools
 import json
