@@ -261,9 +261,7 @@ def _media(wandb: Any, path: Path) -> Any:
         return wandb.Image(str(path))
     import pandas as pd
 
-    return wandb.Html(
-        pd.read_csv(path).to_html(index=False), inject=False
-    )
+    return wandb.Html(pd.read_csv(path).to_html(index=False), inject=False)
 
 
 @contextmanager
