@@ -1,6 +1,7 @@
 """Draw the paper's figures and tables from run folders: no GPU, no network, no account, no torch.
 
     python analysis/plot_curves.py [runs/] [--out figures/] [--style paper|modern]
+    python analysis/plot_curves.py --wandb entity/project     of runs in W&B, with an account
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's
@@ -81,8 +82,11 @@ def main() -> int:
     parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="where the figures go")
     parser.add_argument("--style", choices=sorted(LOOKS), default="paper")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="draw the runs of a W&B project")
     asked = parser.parse_args()
     try:
+        if asked.wandb:
+            asked.runs = str(_fetched(asked.wandb))
         studies = frames.studies(asked.runs)
         if not studies:
             where = shown(str(Path(asked.runs).resolve()))
@@ -99,6 +103,14 @@ def main() -> int:
         return 5
     print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
     return 0
+
+
+def _fetched(path: str) -> Path:
+    """A folder of the run folders of a W&B project. Raises store.Foreign."""
+    from degradation import fetch, screen  # wandb, only for those who ask for it
+
+    screen.show_messages()
+    return fetch.fetch(path)
 
 
 def draw(study: Study, folder: str, out: Path, look: Look) -> None:

@@ -1,4 +1,4 @@
-"""Run one point to its end in a process of its own, and mirror its rows meanwhile.
+"""Run one point to its end in a process of its own, while another one mirrors its rows.
 
 The point's process may run out of memory, be killed or crash: the reason is left in its folder, and
 whoever runs the study goes on with the next point.
@@ -14,19 +14,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from degradation import spec, storage
-from degradation.mirror import Mirror
+from degradation.follow import Feed
 from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
-POLL = 0.25  # seconds between two looks at the process and its rows
+LOOK = 10.0  # seconds between two looks at the process that mirrors the rows
 BUSY, STORAGE = 75, 5
 
 
@@ -67,6 +67,7 @@ class Stopping:
 
 
 stopping = Stopping()
+feed = Feed()
 
 
 def train_point(settings: Settings) -> None:
@@ -123,13 +124,14 @@ def _train(points: Sequence[Settings]) -> None:
         command(runs, machine), env=environment(machine.threads), start_new_session=True
     )
     stopping.process = process
-    with ExitStack() as stack:
-        mirrors = [stack.enter_context(Mirror(run, settings)) for run, settings in ready]
-        while process.poll() is None:
-            for mirror in mirrors:
-                mirror.sync()
-            time.sleep(POLL)
+    for run, settings in ready:
+        feed.begin(run, settings)
+    while process.returncode is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK)
+        feed.look()
     for run in runs:
+        feed.end(run)
         _note_end(run, process.returncode, alone=len(runs) == 1)
 
 

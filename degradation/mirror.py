@@ -1,243 +1,293 @@
-"""curves.jsonl -> W&B, by a cursor that is kept on the disk: the file is the truth, W&B its mirror.
+"""curves.jsonl -> W&B: the file is the truth, W&B its mirror, each row there once and in order.
 
-    python -m degradation.mirror [runs/]    send every row that W&B lacks
+    python -m degradation.mirror [runs/]    send everything that W&B lacks
 
-It runs beside training, never inside it: no key, a dead network or a full disk costs nothing but
-the rows' delay. Nothing here asks, and nothing raises: what W&B refuses is said once, in one line.
+Nothing is believed that was not read back. A run is opened by asking the server how far it is, and
+sends from there; once it is closed, what the server has is compared with what is on the disk, and
+`mirror.json` keeps the result. So whatever is killed or lost in between, is found missing and sent
+again, and whatever had arrived is not. `degradation.follow` does this beside training.
 """
 
+import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 from tqdm import tqdm
 
-from degradation import schema, screen, spec, storage
+from degradation import logged, remote, schema, screen, storage
+from degradation.remote import Address
 from degradation.spec import Settings
-from degradation.store import Foreign, Run, runs_in
+from degradation.store import Foreign, Run, parsed, runs_in
 
 log = logging.getLogger("degradation")
 
-INIT_TIMEOUT = 20  # seconds an unreachable server may cost, once a process
-FINISH_TIMEOUT = 30
+
+NOWHERE: dict[str, Any] = {
+    "server": {"rows": 0, "result": False}, "folder": {"rows": 0, "result": False},
+}  # fmt: skip
+"""What was read back of a run that has not been sent."""
 
 
-Mode = Literal["online", "offline", "disabled", "shared"]
-_MODES = ("online", "offline", "disabled")
+class Differs(ValueError):
+    """W&B has other rows than the disk, which can't be mended from here."""
 
 
-class Reach:
-    """What this process has learnt, so that an unreachable server costs its time-out once."""
+def note(run: Run, settings: Settings) -> None:
+    """Leave in the run's folder where its rows go, for whoever sends them. Raises storage.Failed.
 
-    server = True
-
-
-class Mirror:
-    """Sends the rows of one run, each once. Use it as a context; call `sync` now and then."""
-
-    def __init__(self, run: Run, settings: Settings | None = None) -> None:
-        """`settings` say how; without them, what an earlier process noted in `mirror.json`."""
-        self.run = run
-        self.wandb: Any = None
-        cursor = _cursor(run)
-        if settings is not None:
-            how = {
-                "mode": settings.machine.wandb,
-                "project": settings.machine.wandb_project,
-                "entity": settings.machine.wandb_entity,
-                "study": settings.study,
-            }
-            cursor = {"rows": 0, "finished": False} | (cursor or {}) | how
-        self.cursor: dict[str, Any] | None = cursor
-        self.broken = cursor is None or cursor["mode"] == "disabled"
-
-    def __enter__(self) -> "Mirror":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.sync()
-        self.finish()
-
-    def sync(self) -> None:
-        """Send the rows that are on the disk and not yet in W&B."""
-        if self.broken:
-            return
-        try:
-            if fresh := self.missing():
-                self._send(fresh)
-        except Exception as error:  # whatever W&B raises, training is not its business
-            self.broken = True
-            log.warning("%s: W&B refused (%s%s); the rows are in %s, and `python -m "
-                        "degradation.mirror` sends them later", self.run.name, _said(error),
-                        "; pip install wandb" if isinstance(error, ImportError) else "",
-                        self.run.curves)  # fmt: skip
-
-    def missing(self) -> list[dict[str, Any]]:
-        """The rows behind the cursor."""
-        assert self.cursor is not None
-        return self.run.rows()[self.cursor["rows"] :]
-
-    def finish(self) -> None:
-        """Close the W&B run; with the result, where training has come to one."""
-        if self.wandb is None:
-            return
-        assert self.cursor is not None
-        try:
-            if (result := self.run.result()) is not None:
-                self.wandb.summary.update(summary(result, self.run.rows()))
-                self.cursor["finished"] = True
-            self.wandb.finish(exit_code=0 if result else 1)
-            self._note()
-        except Exception as error:
-            log.warning("%s: W&B did not finish (%s)", self.run.name, _said(error))
-        self.wandb = None
-
-    def _send(self, rows: list[dict[str, Any]]) -> None:
-        assert self.cursor is not None
-        if self.wandb is None:
-            self.wandb = start(self.run, self.cursor)
-        for row in rows:
-            self.wandb.log(row, step=row["iteration"])
-            self.cursor["rows"] += 1
-        self._note()
-
-    def _note(self) -> None:
-        storage.write_json(self.run.mirror_json, self.cursor)
+    A W&B agent names the run that its sweep expects; the name stays with the folder.
+    """
+    machine, environment = settings.machine, os.environ
+    swept = "WANDB_SWEEP_ID" in environment
+    before = noted(run)
+    project = (swept and environment.get("WANDB_PROJECT")) or machine.wandb_project
+    entity = (swept and environment.get("WANDB_ENTITY")) or machine.wandb_entity
+    entity = entity or before.get("entity")  # W&B's default, as the server told it
+    if (before.get("project"), before.get("entity")) != (project, entity):
+        before |= NOWHERE
+    id = environment.get("WANDB_RUN_ID") if swept else None
+    where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.study}
+    now = {"id": id or run.name, **NOWHERE} | before | where
+    if now != before:
+        storage.write_json(run.mirror_json, now)
 
 
-_CURSOR = {"rows": int, "finished": bool, "mode": str, "project": str, "study": str}
+_NOTE = {"id": str, "mode": str, "project": str, "study": str, "server": dict, "folder": dict}
 
 
-def _cursor(run: Run) -> dict[str, Any] | None:
-    """What an earlier process noted. Raises Foreign where that is no cursor."""
+def noted(run: Run) -> dict[str, Any]:
+    """What `mirror.json` holds, or nothing. Raises Foreign where that is no note."""
     try:
         found = storage.read_json(run.mirror_json)
     except ValueError as error:
         raise Foreign(f"{error}; remove it to send all rows again") from error
     if found is None:
-        return None
-    fits = isinstance(found, dict) and all(type(found.get(k)) is t for k, t in _CURSOR.items())
-    if not fits or found["rows"] < 0 or found["mode"] not in ("auto", *_MODES):
-        raise Foreign(f"{run.mirror_json}: must have {', '.join(_CURSOR)}; remove it to send all "
+        return {}
+    fits = isinstance(found, dict) and all(type(found.get(k)) is t for k, t in _NOTE.items())
+    places = [found["server"], found["folder"]] if fits else []
+    if not fits or found["mode"] not in remote.MODES or not all(map(_is_place, places)):
+        raise Foreign(f"{run.mirror_json}: must have {', '.join(_NOTE)}; remove it to send all "
                       "rows again")  # fmt: skip
     return dict(found)
 
 
-def start(run: Run, how: dict[str, Any]) -> Any:
-    """A W&B run for `run`, online where that is possible, else offline."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it looks up a host, offline too
-    os.environ.setdefault("WANDB_SILENT", "true")  # else it says where it logs in, and as whom
-    if "@" in os.environ.get("WANDB_BASE_URL", ""):
-        raise schema.Invalid("WANDB_BASE_URL=…: must hold no password, which W&B would print; "
-                             "put the key into WANDB_API_KEY")  # fmt: skip
-    import wandb  # a second that nothing else pays for
+def _is_place(found: dict[str, Any]) -> bool:
+    rows = found.get("rows")
+    return type(rows) is int and rows >= 0 and type(found.get("result")) is bool
 
-    mode = mode_of(how["mode"])
-    try:
-        return _init(run, how, mode)
-    except wandb.errors.CommError as error:
-        if mode == "offline":
+
+class Mirror:
+    """One run's rows on their way to W&B."""
+
+    def __init__(self, run: Run) -> None:
+        """Raises Foreign where `mirror.json` is damaged."""
+        self.run = run
+        self.note: dict[str, Any] = {"id": run.name, **NOWHERE, **noted(run)}
+        self.opened: remote.Opened | None = None
+        self.next = 0
+        self.size = -1
+        self.held = ExitStack()
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.note.get("mode", "disabled") != "disabled")
+
+    def missing(self, to_server: bool) -> int:
+        """Rows that are not known to have arrived; a result that hasn't counts as one."""
+        there = self.note["server" if to_server else "folder"]
+        untold = self.run.result() is not None and not there["result"]
+        return max(0, len(self.run.rows()) - int(there["rows"])) + untold
+
+    def push(self, to_server: bool, *, all_of_them: bool) -> None:
+        """Hand W&B the rows that it lacks; of a run in training, those that are timed already.
+
+        Raises storage.Busy where another process is at it, Foreign, and what `remote` raises.
+        """
+        size = self.run.curves.stat().st_size if self.run.curves.exists() else 0
+        if (size == self.size and not all_of_them) or not self.missing(to_server):
+            return
+        rows = logged.rows(self.run)
+        if not all_of_them:  # a row is timed a moment after it is written
+            timed = next((i for i, row in enumerate(rows) if "seconds" not in row), len(rows))
+            size, rows = size if timed == len(rows) else -1, rows[:timed]
+            if not rows:
+                return
+        self.size = size
+        if self.opened is None:
+            self._open(to_server)
+        assert self.opened is not None
+        for row in rows:
+            if row["iteration"] >= self.next:
+                remote.log(self.opened, row)
+                self.next = row["iteration"] + 1
+
+    def close(self) -> None:
+        """Close the run with its result, if it has one; read back what has arrived, and note it.
+
+        Raises Differs, and what `remote` raises: Unreachable, too, where rows are missing there.
+        """
+        if self.opened is None:
+            return
+        opened, self.opened, self.size = self.opened, None, -1
+        rows, result = logged.rows(self.run), self.run.result()
+        try:
+            said = logged.summary(self.run.point(), result, rows) if result else {}
+            remote.finish(opened, said, 0 if result else 1)
+            arrived = self._arrived(opened, len(rows))
+            where = "server" if opened.online else "folder"
+            told = result is not None and arrived == len(rows)
+            self.note |= {where: {"rows": arrived, "result": told},
+                          "entity": opened.address.entity}  # fmt: skip
+            storage.write_json(self.run.mirror_json, self.note)
+        finally:
+            self.held.close()
+        if arrived < len(rows):
+            why = "" if opened.online else "; is the disk full?"
+            raise remote.Unreachable(f"{arrived} of {len(rows)} rows have arrived{why}")
+        if opened.online:
+            remote.drop_folders(self.run.folder.parent, opened.address.id)
+
+    def abandon(self) -> None:
+        """Forget an open run: the next `push` asks how far W&B is, and goes on from there."""
+        self.opened, self.size = None, -1
+        remote.forget()
+        self.held.close()
+
+    def _open(self, to_server: bool) -> None:
+        point, starts = self.run.point(), list(parsed(self.run.starts))
+        self.held.enter_context(storage.lock(self.run.mirror_lock))
+        try:
+            self.opened = remote.open_run(
+                self.address, self.run.folder.parent, to_server=to_server, name=point.label,
+                group=self.note["study"], job_type=point.arm, tags=logged.tags(point),
+                config=logged.config(point, starts[-1] if starts else {}),
+            )  # fmt: skip
+        except BaseException:
+            self.held.close()
             raise
-        log.warning("W&B is out of reach (%s): offline from here; `wandb sync` sends the rows "
-                    "later", _said(error))  # fmt: skip
-        wandb.teardown()  # else the run's name counts as taken
-        Reach.server = False
-        return _init(run, how, "offline")
+        self.next = self.opened.begin
+
+    @property
+    def address(self) -> Address:
+        return Address(self.note["project"], self.note["entity"], self.note["id"])
+
+    def _arrived(self, opened: remote.Opened, expected: int) -> int:
+        """How many rows W&B has, from the first. Raises Differs where they are not the disk's."""
+        if opened.online:
+            found = remote.server_rows(opened.address, expected)
+        else:
+            found = remote.folder_rows(self.run.folder.parent, opened.address.id)
+        theirs = [logged.row_of(row) for row in found]
+        for number, (mine, other) in enumerate(zip(self.run.rows(), theirs, strict=False), 1):
+            if logged.row_of(mine) != other:
+                raise Differs(self._difference(opened, f"row {number} is {other} there"))
+        if len(theirs) > expected:
+            raise Differs(self._difference(opened, f"{len(theirs)} rows are there"))
+        return len(theirs)
+
+    def _difference(self, opened: remote.Opened, what: str) -> str:
+        copies = f"{self.run.folder.parent}/wandb/offline-run-*-{opened.address.id}"
+        online = f"delete the run {opened.address.path} in W&B"
+        remedy = online if opened.online else f"remove {copies}"
+        return (f"{what}, and {self.run.curves} has others (trained twice, or resumed "
+                f"inexactly): {remedy}, and send it again")  # fmt: skip
 
 
-def _said(error: Exception) -> str:
-    """What W&B says in one line, less the key, should it be there."""
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    key = os.environ.get("WANDB_API_KEY")
-    return said.replace(key, "…") if key else said
+def send(mirror: Mirror, to_server: bool) -> str:
+    """Send everything that one run lacks; why something stayed behind, or nothing."""
+    try:
+        mirror.push(to_server, all_of_them=True)
+        mirror.close()
+    except storage.Busy as error:
+        return f"it is being sent: {error}"
+    except (Foreign, Differs, storage.Failed, remote.Refused) as error:
+        mirror.held.close()
+        return str(error)
+    except remote.Unreachable as error:
+        mirror.abandon()
+        return str(error)
+    return ""
 
 
-def mode_of(wanted: str) -> Mode:
-    """auto: WANDB_MODE where it is set, else online where a key is configured, else offline."""
-    import wandb
-
-    if not Reach.server:
-        return "offline"
-    if wanted == "auto":
-        wanted = os.environ.get("WANDB_MODE", "auto")
-        if wanted not in ("auto", *_MODES, "shared"):
-            raise schema.Invalid(f"WANDB_MODE={schema.bare(wanted)}: must be {', '.join(_MODES)}"
-                                 f"{schema.did_you_mean(wanted, _MODES)}")  # fmt: skip
-    if wanted == "auto":
-        wanted = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    return cast(Mode, wanted)
-
-
-def _init(run: Run, how: dict[str, Any], mode: Mode) -> Any:
-    import wandb
-
-    point = run.point()
-    started = wandb.init(
-        mode=mode, dir=str(run.folder.parent), project=how["project"], entity=how["entity"],
-        id=run.name, name=point.label, group=how["study"], job_type=point.arm,
-        tags=[point.data.name, point.arm, f"depth-{point.depth}", f"seed-{point.seed}"],
-        config=config(point), resume="allow", reinit="finish_previous",
-        settings={  # made anew each time: a Settings object would carry one run's name to the next
-            "console": "off", "silent": True, "x_disable_meta": True, "save_code": False,
-            "disable_git": True, "init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT,
-        },
-    )  # fmt: skip
-    started.define_metric("iteration")
-    started.define_metric("*", step_metric="iteration")
-    return started
-
-
-def config(point: spec.Point) -> dict[str, Any]:
-    """Flat keys to group and filter by, and the whole point under one of its own.
-
-    `arm`, not `model`: a W&B sweep replaces the config key that has the name of its parameter.
-    """
-    return {
-        "arm": point.arm,
-        "depth": point.depth,
-        "seed": point.seed,
-        "dataset": point.data.name,
-        "shortcut": point.model.shortcut,
-        "pair": point.pair,
-        "hash": point.hash,
-        "point": spec.plain(point),
-    }
-
-
-def summary(result: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The headline is the last row; the least test error has a name that says what it is."""
-    found = {"outcome": result["outcome"], "exact": result["exact"]}
-    if rows:
-        found |= {f"last_{k}": v for k, v in rows[-1].items() if k.endswith("error")}
-        found["min_test_error"] = min(row["test_error"] for row in rows)
+def lacking(runs: Sequence[Run]) -> list[str]:
+    """The names of the runs of which W&B, where it is wanted, lacks something."""
+    found = []
+    for run in runs:
+        try:
+            mirror = Mirror(run)
+            behind = mirror.wanted and mirror.missing(True) and mirror.missing(False)
+        except ValueError:  # damaged: whoever sends it says so
+            behind = True
+        if behind:
+            found.append(run.name)
     return found
 
 
 def main(arguments: list[str]) -> int:
-    """Send what is missing of every run in a folder; 1 where something stayed behind, 2 where the
-    folder or a run in it can't be read."""
+    """The command; 0: all is there, 1: something stayed behind, 2: it can't be done at all."""
+    asked = _read(arguments)
     screen.show_messages()
-    folder = Path(arguments[0] if arguments else "runs").expanduser()
-    if len(arguments) > 1 or not folder.is_dir():
-        print(schema.shown(f"{' '.join(arguments) or folder}: must be one folder of runs; usage: "
+    folder = Path(asked.runs).expanduser()
+    if not folder.is_dir():
+        print(schema.shown(f"{folder}: must be one folder of runs; usage: "
                            "python -m degradation.mirror [runs/]"), file=sys.stderr)  # fmt: skip
         return 2
     try:
-        mirrors = [Mirror(run) for run in runs_in(folder)]
-        behind = [m for m in mirrors if not m.broken and m.missing()]
-    except Foreign as error:
+        mirrors = [Mirror(run) for run in runs_in(asked.runs)]
+        for mirror in mirrors:
+            mirror.note = _addressed(mirror, asked)
+        mirrors = [m for m in mirrors if m.wanted]
+        to_server = {m: remote.online(_mode(m)) for m in mirrors}
+    except (ValueError, remote.Absent) as error:
         print(schema.shown(str(error)), file=sys.stderr)
         return 2
+    behind = [m for m in mirrors if m.missing(to_server[m])]
+    left: dict[str, str] = {}
     for mirror in tqdm(behind, desc="mirror", unit="run", disable=None):
-        with mirror:
-            pass
-    left = sum(m.broken for m in behind)
-    print(
-        f"{len(behind) - left} runs sent, {left} left behind, {len(mirrors) - len(behind)} complete"
-    )
-    return 1 if left else 0
+        if why := send(mirror, to_server[mirror]):
+            left[mirror.run.name] = why
+            tqdm.write(f"{mirror.run.name} stays behind: {why}", file=sys.stderr)
+    print(f"{len(behind) - len(left)} runs sent, {len(left)} left behind, "
+          f"{len(mirrors) - len(behind)} complete before")  # fmt: skip
+    offline = [m for m in mirrors if not to_server[m]]
+    if offline:
+        print(f"{len(offline)} of them in {asked.runs}/wandb, without a server: `wandb leet "
+              f"{asked.runs}/wandb` shows them, `wandb sync {asked.runs}/wandb/offline-run-*` "
+              "sends them; or `wandb login`, and this command again")  # fmt: skip
+    return 1 if left or any(m.note["mode"] != "offline" for m in offline) else 0
+
+
+def _read(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m degradation.mirror", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
+    parser.add_argument("--project", help="send all of them there, even those trained with "
+                                          "machine.wandb=disabled")  # fmt: skip
+    parser.add_argument("--entity", help="of the project; W&B's default for the key")
+    return parser.parse_args(arguments)
+
+
+def _mode(mirror: Mirror) -> str:
+    """Who calls the command wants rows of offline runs sent, too, if there is a key."""
+    mode = str(mirror.note["mode"])
+    return "auto" if mode == "offline" else mode
+
+
+def _addressed(mirror: Mirror, asked: argparse.Namespace) -> dict[str, Any]:
+    """Where the run goes: to --project, if that is given, whatever its training said."""
+    if asked.project is None:
+        return mirror.note
+    if asked.project != mirror.note.get("project"):
+        mirror.note |= NOWHERE
+    where = {"mode": "auto", "project": asked.project, "entity": asked.entity}
+    return {"study": mirror.run.point().data.name} | mirror.note | where
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ equal lines say nothing, a difference is reported, and marks the run.
 
 import json
 import logging
+import resource
 import time
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from degradation import storage
@@ -94,6 +96,7 @@ class Recorder:
             "pictures_per_second": round(pictures / seconds, 1)
             if seconds > 0 and iterations
             else None,
+            "peak_memory_bytes": peak_memory(),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         storage.append_line(self.run.timing_jsonl, json.dumps(timing))
@@ -108,6 +111,13 @@ class Recorder:
             log.info("%s  %*d/%d  lr %g  %s  %.3g it/s  %s left", _label(self.run),
                      len(str(self.iterations)), row["iteration"], self.iterations, row["lr"],
                      errors, rate, tqdm.format_interval(left))  # fmt: skip
+
+
+def peak_memory() -> int:
+    """The most bytes held so far: on the GPU where one is in use, else by this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def mark_inexact(run: Run, why: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from degradation import data, launch, schema, screen, status, storage, study
 from degradation.data import DataError
 from degradation.places import CONF
 from degradation.spec import Settings
-from degradation.store import Foreign
+from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
@@ -63,14 +63,22 @@ def study_of(line: study.Line) -> int:
     asked = study.settings(line)
     for runs in {s.machine.runs for s in asked}:
         storage.check_folder(Path(runs).expanduser())
-    if pending(asked):
-        prepare(asked)
-        if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
-            launch.train_together(longest_first(asked))
-        else:
-            main()
-    launch.stopping.check()
-    return report(asked)
+    try:
+        if pending(asked):
+            prepare(asked)
+            train(line, asked)
+        launch.stopping.check()
+        return report(asked)
+    finally:
+        mirrored(asked)
+
+
+def train(line: study.Line, asked: list[Settings]) -> None:
+    """Train what is missing: several points in one process where they share a GPU."""
+    if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
+        launch.train_together(longest_first(asked))
+    else:
+        main()
 
 
 def prepare(asked: Sequence[Settings]) -> None:
@@ -116,6 +124,14 @@ def report(asked: list[Settings]) -> int:
               "trains them")  # fmt: skip
     print(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
+
+
+def mirrored(asked: list[Settings]) -> None:
+    """Give W&B's mirror a moment, and say what it lacks then."""
+    runs = asked[0].machine.runs
+    if behind := launch.feed.leave([Run.of(s.point, runs) for s in asked]):
+        print(f"W&B lacks rows of {len(behind)} points; `python -m degradation.mirror {runs}` "
+              "sends them", file=sys.stderr)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -161,6 +161,8 @@ class Machine:
     """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
     layers_every: int = number(0, 10**6, default=0)
     """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
+    tensorboard: bool = free(default=False)
+    """Keep event files for TensorBoard in each run's folder, too."""
 
     def __post_init__(self) -> None:
         if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import stat
 import time
@@ -161,6 +162,16 @@ def move(source: Path, target: Path) -> None:
 def remove(path: Path) -> None:
     """Remove `path`, if it is there."""
     path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove `path` with all that is in it, if it is there. Raises Failed."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Failed(path, error) from error
 
 
 def make_folder(path: Path) -> None:

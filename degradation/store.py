@@ -11,8 +11,10 @@ inexact.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
 responses.csv      Figure 7's numbers, where `probe` measured them
 layers.jsonl       signals and gradients by layer, where machine.layers_every asked for them
-mirror.json        how far W&B has the rows
+mirror.json        where W&B has the run, and how far: what was read back there
+tensorboard/       event files, where machine.tensorboard=true
 lock               held by the process that trains
+mirror.lock        held by the process that sends rows to W&B
 """
 
 import json
@@ -56,6 +58,7 @@ class Run:
         self.responses = folder / "responses.csv"
         self.layers = folder / "layers.jsonl"
         self.lock = folder / "lock"
+        self.mirror_lock = folder / "mirror.lock"
 
     @classmethod
     def of(cls, point: spec.Point, runs: str | Path) -> "Run":
@@ -120,7 +123,7 @@ class Run:
     def rows(self) -> list[dict[str, Any]]:
         """The complete rows, in order. Raises Foreign, with the line, for one that is none."""
         rows, last = [], -1
-        for number, row in enumerate(_parsed(self.curves), 1):
+        for number, row in enumerate(parsed(self.curves), 1):
             if fault := _fault(row, last):
                 raise Foreign(f"{self.curves}, line {number}: {fault}; {_RESTORE}")
             rows.append(row)
@@ -132,7 +135,7 @@ class Run:
 
         Raises Foreign, with the line, for one that is none.
         """
-        rows = list(_parsed(self.timing_jsonl))
+        rows = list(parsed(self.timing_jsonl))
         for number, row in enumerate(rows, 1):
             for key in ("iteration", "seconds"):
                 if type(value := row.get(key)) not in (int, float):
@@ -210,7 +213,7 @@ def describe(run: Run) -> dict[str, Any]:
     initial tensors and of the order of the pictures; `device` is what the last process ran on.
     """
     point = run.point()
-    starts = list(_parsed(run.starts))
+    starts = list(parsed(run.starts))
     start = starts[-1] if starts else {}
     digests, fingerprint = start.get("digests") or {}, start.get("fingerprint") or {}
     if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
@@ -252,7 +255,8 @@ def _object(path: Path, remedy: str) -> dict[str, Any] | None:
     return value
 
 
-def _parsed(path: Path) -> Iterator[dict[str, Any]]:
+def parsed(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a file, as JSON. Raises Foreign, with the line, for one that isn't."""
     for number, line in enumerate(whole_lines(path), 1):
         try:
             value = json.loads(line, parse_constant=_no_number)

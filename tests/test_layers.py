@@ -22,6 +22,7 @@ LEVELS = [
         "data.order",
         "data.pictures",
         "names",
+        "remote",
         "bench.roof",
     },
     {
@@ -33,11 +34,22 @@ LEVELS = [
         "hydra_errors",
         "bench.probes",
     },
-    {"data.cifar10", "data.batches", "layerwise", "state"},
-    {"data", "engine", "grow", "recorder", "mirror", "bench.practice"},
-    {"train", "launch", "study"},
-    {"worker", "status", "probe", "bench.contest", "bench.hour"},
-    {"run", "bench.costs", "bench.collect"},
+    {"data.cifar10", "data.batches", "layerwise", "state", "logged"},
+    {
+        "data",
+        "engine",
+        "grow",
+        "recorder",
+        "mirror",
+        "board",
+        "fetch",
+        "panels",
+        "bench.practice",
+    },
+    {"train", "follow", "study"},
+    {"launch", "worker", "status", "probe", "bench.contest"},
+    {"run", "preview", "bench.costs", "bench.hour"},
+    {"dashboard", "bench.collect"},
     {"bench.table"},
     {"bench.__main__"},
 ]
@@ -45,6 +57,9 @@ MODULES = {
     ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):
     path for path in sorted((TOP / "degradation").rglob("*.py"))
 }  # fmt: skip
+
+
+SOURCES = [*MODULES.values(), *sorted((TOP / "analysis").glob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
@@ -91,5 +106,16 @@ def test_what_a_command_does_not_load(module: str, absent: list[str]) -> None:
 
 def test_analysis_uses_spec_and_store_and_writes_in_one_place() -> None:
     for path in (TOP / "analysis").glob("*.py"):
-        allowed = {"storage"} if path.name == "output.py" else {"spec", "store", "places"}
-        assert imported(path) <= allowed, path
+        extra = {"output": {"storage"}, "plot_curves": {"fetch", "screen"}}  # the latter: --wandb
+        assert imported(path) <= {"spec", "store", "places"} | extra.get(path.stem, set()), path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_wandb_is_imported_in_one_place(path: Path) -> None:
+    """Its dashboards, which are another package, in another one."""
+    own = {"remote": {"wandb"}, "dashboard": {"wandb_workspaces"}}.get(path.stem, set())
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            heads = {name.split(".")[0] for name in names}
+            assert heads & {"wandb", "wandb_workspaces"} <= own, path
