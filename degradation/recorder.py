@@ -21,7 +21,8 @@ log = logging.getLogger("degradation")
 class Recorder:
     """Writes the rows of one run from row number `rows` on.
 
-    Raises Foreign where curves.jsonl holds fewer: then it is not the file of that checkpoint.
+    Raises Foreign where curves.jsonl holds fewer, or what are no rows in order: then it is not the
+    file of that checkpoint.
     """
 
     def __init__(self, run: Run, rows: int, iterations: int, progress: str) -> None:
@@ -34,6 +35,7 @@ class Recorder:
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""
         lines = whole_lines(self.run.curves)
+        self.run.rows()  # raises where one isn't a row
         if len(lines) < self.rows:
             raise Foreign(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
                           "restore the file, or remove the run's folder to train anew")  # fmt: skip

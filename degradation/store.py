@@ -16,6 +16,7 @@ lock               held by the process that trains
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,17 @@ class Run:
         return _object(self.failed_json)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The complete rows, in order. Raises Foreign, with the line, for one that isn't JSON."""
-        return list(_parsed(self.curves))
+        """The complete rows, in order.
+
+        Raises Foreign, with the line, for one that isn't JSON or doesn't come after the last.
+        """
+        rows = list(_parsed(self.curves))
+        for number, (row, next_row) in enumerate(pairwise(rows), 2):
+            if not row["iteration"] < next_row["iteration"]:
+                raise Foreign(f"{self.curves}, line {number}: iteration {next_row['iteration']} "
+                              f"after {row['iteration']}: restore the file, or remove "
+                              f"{self.folder} to train anew")  # fmt: skip
+        return rows
 
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; rows that were trained twice appear twice."""
@@ -108,11 +118,16 @@ def runs_in(folder: str | Path) -> list[Run]:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file that end in a newline: a torn last one is not there yet."""
+    """The lines of a file that end in a newline: a torn last one is not there yet.
+
+    Raises Foreign where it can't be read.
+    """
     try:
         text = path.read_text()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise Foreign(f"{path}: {error.strerror}") from error
     return text.split("\n")[:-1]
 
 

@@ -68,6 +68,7 @@ def _alone(run: Run, settings: spec.Machine, stop: Stop) -> int:
     with storage.appending(run.log) as descriptor:
         faulthandler.enable(descriptor)
         _log_to(run)
+        storage.make_folder(run.checkpoints)  # refused now, not after a row
         storage.remove(run.failed_json)
         storage.clean(run.folder)
         storage.clean(run.checkpoints)
@@ -130,8 +131,8 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     }
     storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     resume(run, point, state, fingerprint, settings.resume)
-    note_start(run, state, fingerprint, digests)
     recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
+    note_start(run, state, fingerprint, digests)
     exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
     return Session(
         point, run, state, stream,
@@ -156,7 +157,10 @@ def resume(
         return
     tensors, meta = checkpoint.decode(content)
     if meta["point"] != point.name:
-        raise checkpoint.Damaged(f"{run.checkpoints} holds a checkpoint of {meta['point']}")
+        raise checkpoint.Damaged(
+            f"{run.checkpoints} holds a checkpoint of {meta['point']}: move that where it belongs, "
+            f"or remove {run.folder} to train the point anew"
+        )
     if lines := spec.difference(meta["fingerprint"], fingerprint):
         if how != "inexact":
             raise Mismatch(
