@@ -12,12 +12,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from types import FrameType
 
 from degradation import spec, storage
 from degradation.mirror import Mirror
-from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, name
+from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, hold_back, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
@@ -42,20 +42,43 @@ class Stopping:
         self.signal: int | None = None
         self.at = -math.inf
         self.process: subprocess.Popen[bytes] | None = None
+        self.listener: threading.Thread | None = None
+        self.parent = os.getppid()
 
     def listen(self) -> None:
-        for number in ASKS:
-            signal.signal(number, self._hear)
+        """Hear the signals in a thread of its own; they interrupt nothing here."""
+        hold_back()
+        if self.listener is None:
+            self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
+            self.listener.start()
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _listen(self) -> None:
+        while True:
+            self.hear(signal.sigwait(ASKS))
+            if self.process is None:
+                self.leave_if_orphaned()
+
+    def hear(self, number: int) -> None:
+        """Take note of a signal, and pass it on."""
         if time.monotonic() - self.at < SAME_REQUEST:
             return
         self.signal, self.at = number, time.monotonic()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.process.send_signal(number)
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 os.kill(child.pid, number)
+
+    def watch(self, process: "subprocess.Popen[bytes]") -> None:
+        """Pass signals on to `process`; the one that came while it was being started, too."""
+        self.process = process
+        if self.signal is not None:
+            process.send_signal(self.signal)
+
+    def leave_if_orphaned(self) -> None:
+        """End this process of a parallel launcher, if that is gone: no one else would."""
+        if _in_a_pool() and os.getppid() != self.parent:
+            os._exit(128 + (self.signal or signal.SIGTERM))
 
     def check(self) -> None:
         """Raise Interrupted once asked to stop."""
@@ -72,17 +95,22 @@ def train_point(settings: Settings) -> None:
     Raises Interrupted when the study is to stop. In a process of a parallel launcher it returns
     instead, at once for every further point, so that the launcher ends without killing the others.
     """
-    alone = multiprocessing.current_process().name == "MainProcess"
-    stopping.listen()
-    if not alone:
+    if _in_a_pool():
+        stopping.listen()
         end_with_parent()
     try:
         stopping.check()
         _train(settings)
         stopping.check()
     except Interrupted:
-        if alone:
+        if not _in_a_pool():
             raise
+    stopping.leave_if_orphaned()
+
+
+def _in_a_pool() -> bool:
+    """Whether a parallel launcher started this process to run points."""
+    return multiprocessing.current_process().name != "MainProcess"
 
 
 def _train(settings: Settings) -> None:
@@ -101,11 +129,12 @@ def _train(settings: Settings) -> None:
         env=environment(settings.machine.threads),
         start_new_session=True,
     )
-    stopping.process = process
+    stopping.watch(process)
     with Mirror(run, settings) as mirror:
         while process.poll() is None:
             mirror.sync()
             time.sleep(POLL)
+    stopping.process = None
     _note_end(run, process.returncode)
 
 

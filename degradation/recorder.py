@@ -7,12 +7,14 @@ equal lines say nothing, a difference is reported, and marks the run.
 
 import json
 import logging
+import sys
 import time
 from typing import Any
 
 from tqdm import tqdm
 
 from degradation import storage
+from degradation.screen import Unheard
 from degradation.store import Foreign, Run, whole_lines
 
 log = logging.getLogger("degradation")
@@ -51,6 +53,7 @@ class Recorder:
             self.bar = tqdm(
                 total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
                 dynamic_ncols=True, leave=False, mininterval=0.2,
+                file=Unheard(sys.stderr),  # type: ignore[arg-type]
             )  # fmt: skip
 
     def tick(self) -> None:

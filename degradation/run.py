@@ -9,6 +9,7 @@ The same command again trains only what is missing and goes on where a point was
 """
 
 import logging
+import shlex
 import sys
 
 import hydra
@@ -20,6 +21,8 @@ from degradation.spec import Settings
 from degradation.store import Foreign
 
 log = logging.getLogger("degradation")
+
+_COMMAND = ("python", "-m", "degradation.run")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -46,7 +49,8 @@ def cli() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except launch.Interrupted as stopped:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        again = shlex.join([*_COMMAND, *sys.argv[1:]])
+        log.warning("stopped; the same command goes on where it was:\n  %s", again)
         sys.exit(128 + stopped.number)
 
 
@@ -65,15 +69,15 @@ def report(asked: list[Settings]) -> int:
     runs = asked[0].machine.runs
     entries = status.of_study([s.point for s in asked], runs)
     if errors := status.table(entries):
-        print(f"\n{errors}\n")
+        screen.say(f"\n{errors}\n")
     unfinished = [e for e in entries if e.run.result() is None]
     for entry in entries:
         if entry.reason or entry in unfinished:
-            print(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip())
+            screen.say(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip())
     if unfinished:
-        print(f"{len(unfinished)} of {len(entries)} points have no result yet; the same command "
-              "trains them")  # fmt: skip
-    print(f"figures: python analysis/plot_curves.py {runs}")
+        screen.say(f"{len(unfinished)} of {len(entries)} points have no result yet; the same "
+                   "command trains them")  # fmt: skip
+    screen.say(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
 
 

@@ -46,9 +46,10 @@ def main(arguments: list[str]) -> int:
     """Train the point; its exit status (see the module's head)."""
     run = Run(Path(arguments[0]))
     settings = schema.read(spec.Machine, json.loads(arguments[1]), "machine")
-    stop = Stop().listen()
+    stop = Stop()
     end_with_parent()
     try:
+        stop.listen()
         with storage.lock(run.lock):
             return _alone(run, settings, stop)
     except storage.Busy as busy:

@@ -77,7 +77,7 @@ def killed(full: bool, folder: Path, seed: int) -> list[Figure]:
 def kill(run: Run, plan: list[Moment | None], seconds: float, draw: random.Random) -> list[str]:
     """Kill what trains in `run` a few times, as `plan` says; the places that were hit.
 
-    A kill that comes too late stays in the plan.
+    A kill whose moment did not come stays in the plan, nearer.
     """
     places: list[str] = []
     while plan and len(places) < IN_A_ROW and run.result() is None:
@@ -89,7 +89,7 @@ def kill(run: Run, plan: list[Moment | None], seconds: float, draw: random.Rando
         if fork.wait(pid) == -signal.SIGKILL:
             places.append(watch.place if moment is None else moment.place)
         else:
-            plan.insert(0, moment)
+            plan.insert(0, moment and Moment(moment.place, 1, (moment.within + 1) // 2))
     return places
 
 
