@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import resource_tracker
 
 from degradation import spec, storage
 from degradation.mirror import Mirror
@@ -47,6 +48,8 @@ class Stopping:
 
     def listen(self) -> None:
         """Hear the signals in a thread of its own; they interrupt nothing here."""
+        # It lets signals through once it has started (Python 3.11), so it must have by now.
+        resource_tracker.ensure_running()
         hold_back()
         if self.listener is None:
             self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)

@@ -136,7 +136,8 @@ def appending(path: Path) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        with _writing(path):  # some disks refuse as late as this
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -203,7 +204,7 @@ def check_room(folder: Path, need: int) -> None:
 
 
 def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
 
 
 def _open(path: Path, flags: int) -> int:
@@ -239,7 +240,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
             os.pwrite(descriptor, who.encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it is let go of all the same
+            os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: Path, wait: bool) -> None:

@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +56,12 @@ def start(body: Callable[[], int | None], log: Path, *, session: bool = False) -
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):
+            traceback.print_exc()
+    finally:  # nothing may get past this line: above it is the parent's own stack
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 
@@ -97,9 +100,9 @@ def body_of(run: Run, *changes: Change, how: spec.Machine | None = None) -> Call
     return body
 
 
-def once(run: Run, *changes: Change, how: spec.Machine | None = None) -> End:
+def once(run: Run, *changes: Change, log: Path | None = None) -> End:
     """Train what is in `run`, in a child, until it ends."""
-    return child(body_of(run, *changes, how=how), log_of(run))
+    return child(body_of(run, *changes), log or log_of(run))
 
 
 def log_of(run: Run) -> Path:
