@@ -68,9 +68,17 @@ class Stopping:
         self.signal, self.at = number, time.monotonic()
         if self.process is not None:
             self.process.send_signal(number)
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, number)
+        threading.Thread(target=self._tell_pool, args=[number], daemon=True).start()
+
+    def _tell_pool(self, number: int) -> None:
+        """Tell a parallel launcher's processes, those included that it has yet to start."""
+        told = set[int | None]()
+        while True:
+            for child in multiprocessing.active_children():
+                if child.pid is not None and child.pid not in told:
+                    os.kill(child.pid, number)
+                    told.add(child.pid)
+            time.sleep(POLL)
 
     def watch(self, process: "subprocess.Popen[bytes]") -> None:
         """Pass signals on to `process`; the one that came while it was being started, too."""

@@ -93,7 +93,7 @@ def body_of(run: Run, *changes: Change, how: spec.Machine | None = None) -> Call
 
     def body() -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for change in (_find_done, *changes):
+        for change in (find_done, *changes):
             change()
         return worker.main(words)
 
@@ -122,7 +122,7 @@ def warm(*points: spec.Point) -> None:
 _read: dict[str, Pictures] = {}
 
 
-def _find_done() -> None:
+def find_done() -> None:
     """In a child: use what `warm` has read."""
     real = sources.load
     sources.load = lambda data: _read[data.name] if data.name in _read else real(data)

@@ -68,6 +68,9 @@ class Ending:
         result = run.result()
         if result is None:
             return None
-        last = checkpoint.saved(run.checkpoints)[-1]
-        whole = checkpoint.newest(run.checkpoints) == last.read_bytes()
-        return cls(run.curves.read_bytes(), last.name, bool(result["exact"]) and whole)
+        curves = run.curves.read_bytes() if run.curves.exists() else b""
+        saved = checkpoint.saved(run.checkpoints)
+        if not saved:  # a net that diverged early
+            return cls(curves, "", bool(result["exact"]))
+        whole = checkpoint.newest(run.checkpoints) == saved[-1].read_bytes()
+        return cls(curves, saved[-1].name, bool(result["exact"]) and whole)
