@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import get_total_norm
 
 from degradation import checkpoint, network, optim
 from degradation.data.batches import Exam, Stream
@@ -55,7 +56,8 @@ class State:
     @property
     def finite(self) -> bool:
         """Whether all parameters are numbers; one iteration later the loss would tell."""
-        return all(bool(p.isfinite().all()) for p in self.network.parameters())
+        largest = get_total_norm(self.network.parameters(), math.inf)
+        return bool(largest.isfinite())
 
     @property
     def size(self) -> int:
@@ -227,10 +229,9 @@ class Saver:
 
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
-        session = self.session
+        session, began = self.session, time.monotonic()
         if session.state.diverged_at is not None or not session.state.finite:
             return
-        began = time.monotonic()
         content = session.state.to_bytes(session.point, session.fingerprint)
         checkpoint.save(session.run.checkpoints, session.state.iteration, content)
         self.last = time.monotonic()
