@@ -10,7 +10,7 @@ from pathlib import Path
 from degradation import checkpoint, storage
 from degradation.store import Run
 
-from . import drawing, fork, operations, pair
+from . import drawing, fork, operations, pair, powerloss
 from .figure import Figure
 from .moments import Moment, Watch, one_of, save_often, send
 
@@ -27,7 +27,8 @@ LEAST = {"save": 20, "evaluation": 20, "row": 10}
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """Killed runs that go on to the same bytes; crash points of a save."""
-    return [*killed(full, folder / "kill", seed), *crash_points(full, folder / "crash")]
+    found = [*killed(full, folder / "kill", seed), *crash_points(full, folder / "crash")]
+    return [*found, power_cuts(folder / "cut")]
 
 
 def killed(full: bool, folder: Path, seed: int) -> list[Figure]:
@@ -129,6 +130,16 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
                "0, 0", f"{missing}, {partial} at {points} crash points",
                points >= 20 and not missing and not partial),
     ]  # fmt: skip
+
+
+def power_cuts(folder: Path) -> Figure:
+    """S13: every state that a power cut in a save may leave, by the rules of `powerloss`."""
+    content = random.Random(0).randbytes(50_000)
+    counts = [powerloss.states(folder / str(older), content, older) for older in range(checkpoint.KEEP + 1)]
+    count, bad = (sum(column) for column in zip(*counts, strict=True))
+    return Figure(SECTION, "a power cut in a save, replayed: unforced bytes and names may be lost",
+                  "none lost, none in part", f"{bad} bad of {count} states",
+                  not bad and count > 50)  # fmt: skip
 
 
 def killed_before(k: int, place: Path, content: bytes) -> bool:

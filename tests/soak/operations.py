@@ -40,7 +40,7 @@ class Counter:
         real = getattr(os, name)
 
         def operation(*args: object, **named: object) -> object:
-            if _from_storage():
+            if from_storage():
                 self.names.append(name)
                 if len(self.names) == self.k:
                     self.act()
@@ -49,7 +49,7 @@ class Counter:
         return operation
 
 
-def _from_storage() -> bool:
+def from_storage() -> bool:
     """Whether storage called, itself or through pathlib."""
     frame = sys._getframe(2)
     for _ in range(3):
