@@ -53,7 +53,7 @@ class Recorder:
             self.bar = tqdm(
                 total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
                 dynamic_ncols=True, leave=False, mininterval=0.2,
-                file=Unheard(sys.stderr),  # type: ignore[arg-type]
+                file=Unheard(sys.stderr),
             )  # fmt: skip
 
     def tick(self) -> None:

@@ -43,7 +43,7 @@ def say(text: str) -> None:
 class Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            tqdm.write(self.format(record), file=Unheard(sys.stderr))  # type: ignore[arg-type]
+            tqdm.write(self.format(record), file=Unheard(sys.stderr))
 
 
 def show_messages() -> None:

@@ -3,6 +3,7 @@
 import mmap
 import struct
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -53,11 +54,15 @@ def share(seconds: float, folder: Path) -> Figure:
     due = spans[:-1]  # the last one is that of the stop
     spent = sum(end - began for began, end in due[:-1])
     part = 100 * spent / (due[-1][0] - due[0][0]) if len(due) > 1 else 100.0
-    longest = max(b - a for (_, a), (b, _) in zip(due, due[1:], strict=False)) if due[1:] else 0.0
-    ok = status == 128 and part <= 1.0 + 1e-9
-    return Figure(SECTION, f"share of {seconds:.0f} s of residual-20 that saving takes, by its rule",
-                  "at most 1 %", f"{part:.2f} %: {len(due)} saves, of {1e3 * spent / max(1, len(due) - 1):.0f}"
-                  f" ms, at most {longest:.1f} s apart", ok)  # fmt: skip
+    longest = max((b - a for (_, a), (b, _) in pairwise(due)), default=0.0)
+    cost = 1e3 * spent / max(1, len(due) - 1)
+    return Figure(
+        SECTION,
+        f"share of {seconds:.0f} s of residual-20 that saving takes, by its own rule",
+        "at most 1 %",
+        f"{part:.2f} %: {len(due)} saves, of {cost:.0f} ms, at most {longest:.1f} s apart",
+        status == 128 and part <= 1.0 + 1e-9,
+    )
 
 
 def at_risk(depth: int, folder: Path) -> Figure:
@@ -80,5 +85,3 @@ def at_risk(depth: int, folder: Path) -> Figure:
                   f"at most {AT_RISK[depth]} s",
                   f"{seconds:.1f} s: {SAVE_SHARE} times a save of {1e3 * cost:.0f} ms (median of "
                   f"{len(costs)})", seconds <= AT_RISK[depth])  # fmt: skip
-
-

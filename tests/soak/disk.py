@@ -1,4 +1,4 @@
-"""A disk that refuses: at every operation, full, read-only, limited, another user's, slow, broken."""
+"""A disk that refuses: at every operation, full, read-only, limited, another user's, slow."""
 
 import ctypes
 import errno
@@ -26,7 +26,7 @@ SECTION = "Disk"
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
-    """By substitution at every operation; then by what kernels have: limits, tmpfs, uids, ptrace."""
+    """By substitution at every operation; then by what kernels have: limits, tmpfs, ptrace."""
     folder.chmod(0o755)  # another user must get as far as the run
     point = pair.point(full=False)
     fork.warm(point)
@@ -204,7 +204,7 @@ def on_a_file_system_of_its_own(folder: Path, ending: pair.Ending) -> list[Figur
             apart()
             mount(folder, "size=4m")
         except OSError as error:
-            result.write_text(json.dumps({name: (True, f"skipped: {error}") for name in trials}))
+            result.write_text(json.dumps(dict.fromkeys(trials, (True, f"skipped: {error}"))))
             return
         found = {name: trial(folder, ending) for name, trial in trials.items()}
         result.write_text(json.dumps(found))
@@ -274,8 +274,12 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
         words = [sys.executable, "-m", "degradation.worker", str(run.folder),
                  json.dumps(spec.plain(pair.machine(run.folder.parent)))]  # fmt: skip
         trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=none", "-e", inject]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-                                    "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "PYTHONPATH": str(TOP),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         done = subprocess.run([*trace, *words], capture_output=True, text=True, env=environment)
         if "PTRACE" in done.stderr or "ptrace" in done.stderr:
             return [Figure(SECTION, what, "status 5", f"skipped: {done.stderr[:200]}", True)]

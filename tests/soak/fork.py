@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from degradation import data as sources
 from degradation import provenance, spec, train, worker
 from degradation.data.pictures import Pictures
@@ -112,7 +110,7 @@ def log_of(run: Run) -> Path:
 
 def warm(*points: spec.Point) -> None:
     """Let this process import and read once what its children would each need."""
-    import torch._inductor  # noqa: F401  as torch does, asked for deterministic algorithms
+    import torch._inductor
 
     for point in points:
         _read[point.data.name] = sources.load(point.data)

@@ -135,7 +135,10 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
 def power_cuts(folder: Path) -> Figure:
     """S13: every state that a power cut in a save may leave, by the rules of `powerloss`."""
     content = random.Random(0).randbytes(50_000)
-    counts = [powerloss.states(folder / str(older), content, older) for older in range(checkpoint.KEEP + 1)]
+    counts = [
+        powerloss.states(folder / str(older), content, older)
+        for older in range(checkpoint.KEEP + 1)
+    ]
     count, bad = (sum(column) for column in zip(*counts, strict=True))
     return Figure(SECTION, "a power cut in a save, replayed: unforced bytes and names may be lost",
                   "none lost, none in part", f"{bad} bad of {count} states",

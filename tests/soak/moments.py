@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,10 +152,8 @@ class Moment:
 def send(pid: int, number: int, delay: float) -> None:
     """Send a signal after a while; what is gone by then is let go."""
     time.sleep(delay)
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def one_of(choices: Sequence[str], draw: Any) -> "Moment":

@@ -75,8 +75,13 @@ def replay(folder: Path) -> Figure:
     ok &= "this resume was not exact: row 3" in end.said and lines[-1] in end.said
     ok &= "not exact" in drawn
     got = "reported with both rows, marked, told beside the figures"
-    return Figure(SECTION, "a row trained again that differs from what the dead process wrote",
-                  got, got if ok else f"{end.status}: {end.said[-400:]} {result} {drawn}", ok)
+    return Figure(
+        SECTION,
+        "a row trained again that differs from what the dead process wrote",
+        got,
+        got if ok else f"{end.status}: {end.said[-400:]} {result} {drawn}",
+        ok,
+    )
 
 
 def other_numerics(folder: Path) -> list[Figure]:

@@ -250,7 +250,7 @@ def orphaned(folder: Path) -> Figure:
                   "2 saved, no process left", got, ok)  # fmt: skip
 
 
-SHORT = ("recipe.iterations=400", "recipe.eval_every=10")
+SHORT = ("recipe.iterations=60", "recipe.eval_every=10")
 
 
 def unread(folder: Path) -> list[Figure]:
@@ -275,5 +275,3 @@ def unread(folder: Path) -> list[Figure]:
 def done(folder: Path) -> bool:
     """Whether the one run below `folder` has its result."""
     return any((folder / "runs").glob("*/done.json"))
-
-

@@ -162,7 +162,9 @@ def killed(
         if status:
             (folder / "wrong").write_text(said)
         shutil.rmtree(at)
-    what = f"the sweep SIGKILLed at random moments, {alone} times alone, {done - alone} with its point"
+    what = (
+        f"the sweep SIGKILLed at random moments, {alone} times alone, {done - alone} with its point"
+    )
     return [Figure(SECTION, f"{what}; then the same command", "the same ends of every point",
                    f"{done} kills, {equal} of {rounds} sweeps the same to the byte",
                    equal == rounds)]  # fmt: skip
@@ -182,5 +184,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
