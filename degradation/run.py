@@ -46,7 +46,7 @@ def cli() -> None:
         launch.stopping.check()
         sys.exit(report(asked))
     except (schema.Invalid, Foreign) as error:
-        print(error, file=sys.stderr)
+        print(error, file=screen.Unheard(sys.stderr))
         sys.exit(2)
     except launch.Interrupted as stopped:
         again = shlex.join([*_COMMAND, *sys.argv[1:]])

@@ -53,10 +53,10 @@ def main(arguments: list[str]) -> int:
         with storage.lock(run.lock):
             return _alone(run, settings, stop)
     except storage.Busy as busy:
-        print(busy, file=sys.stderr)
+        print(busy, file=screen.Unheard(sys.stderr))
         return BUSY
     except storage.Failed as error:
-        print(f"{run.name}: {error}", file=sys.stderr)
+        print(f"{run.name}: {error}", file=screen.Unheard(sys.stderr))
         return STORAGE
     except Stopped:
         return stop.status

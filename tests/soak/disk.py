@@ -273,7 +273,8 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
         run = pair.made(folder / str(number), pair.point(full=False))
         words = [sys.executable, "-m", "degradation.worker", str(run.folder),
                  json.dumps(spec.plain(pair.machine(run.folder.parent)))]  # fmt: skip
-        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=none", "-e", inject]
+        calls = inject.removeprefix("inject=").partition(":")[0]
+        trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", inject]
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
