@@ -1,6 +1,7 @@
 """A point in a process of its own: however that ends, it is named, and signals reach it."""
 
 import dataclasses
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -108,6 +109,33 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
     with pytest.raises(launch.Interrupted):
         run_with(monkeypatch, settings, "time.sleep(60)")
     assert time.monotonic() - began < 30
+
+
+def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeypatch) -> None:
+    stopping.hear(signal.SIGTERM)
+    late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
+    late.start()
+    late.join(30)
+    assert late.exitcode == -signal.SIGTERM
+
+
+LISTENING = """
+import multiprocessing, os, signal, sys, threading, time
+from degradation import launch
+launch.stopping.listen()
+from multiprocessing import resource_tracker
+resource_tracker.ensure_running()
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.5)
+print(launch.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+
+
+def test_who_listens_is_interrupted_by_nothing() -> None:
+    """Not even once Python's own helper has let the signals through, as it does in 3.11."""
+    told = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True)
+    assert told.stdout.startswith("2 "), told.stderr
+    assert "SIGINT" in told.stdout and "SIGTERM" in told.stdout
 
 
 def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +26,25 @@ def test_before_anyone_looks_a_signal_ends_what_goes_on(number: signal.Signals) 
     with pytest.raises(Stopped):
         os.kill(os.getpid(), number)
     assert stop.status == 128 + number
+
+
+@pytest.mark.parametrize("number", ASKS)
+def test_a_signal_that_was_held_back_is_heard_by_who_listens(number: signal.Signals) -> None:
+    signals.hold_back()
+    os.kill(os.getpid(), number)
+    stop = Stop()
+    with pytest.raises(Stopped):
+        stop.listen()
+    assert stop.status == 128 + number
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & set(ASKS)
+
+
+def test_who_is_started_holds_them_back_too() -> None:
+    signals.hold_back()
+    code = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+    held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    Stop().listen()
+    assert all(f"{number!r}" in held.stdout for number in ASKS)
 
 
 def test_once_someone_looks_it_is_a_flag() -> None:
