@@ -26,7 +26,7 @@ QUICK: dict[str, Callable[[Path], list[Figure]]] = {
     "asked again": lambda f: [signals.again(f)],
     "stopped": lambda f: [signals.stopped_and_continued(f)],
     "orphaned": lambda f: [signals.orphaned(f)],
-    "unread": lambda f: signals.unread(f),
+    "unread": lambda f: signals.unread(False, f),
     "resume": lambda f: resume.figures(False, f, 0),
     "disk": lambda f: disk.figures(False, f, 0),
     "sweeps": lambda f: sweeps.figures(False, f, 0),

@@ -191,7 +191,7 @@ def from_outside(full: bool, folder: Path) -> list[Figure]:
                "; ".join(wrong) or f"{len(cases)} of {len(cases)}", not wrong),
     ]  # fmt: skip
     return [*found, starting(full, folder / "starting"), orphaned(folder / "orphaned"),
-            *unread(folder / "unread")]  # fmt: skip
+            *unread(full, folder / "unread")]  # fmt: skip
 
 
 def left(asked: Command, number: int, runs: Path, count: int) -> str:
@@ -253,23 +253,29 @@ def orphaned(folder: Path) -> Figure:
 SHORT = ("recipe.iterations=60", "recipe.eval_every=10")
 
 
-def unread(folder: Path) -> list[Figure]:
+def unread(full: bool, folder: Path) -> list[Figure]:
     """P8: nobody reads what it says, or the disk behind it is full."""
+    pipes = {"the bar, into a pipe that is closed": ("machine.progress=bar",)}
+    if full:
+        pipes["lines, into a pipe that is closed"] = ()
     got = []
-    for name, words in {"a pipe that is closed": (), "the bar": ("machine.progress=bar",)}.items():
+    for name, words in pipes.items():
+        at = folder / name.partition(",")[0]
         reader, writer = os.pipe()
-        asked = Command(folder / name, *command.WORDS, *SHORT, *words, stdout=writer, stderr=writer)
+        asked = Command(at, *command.WORDS, *SHORT, *words, stdout=writer, stderr=writer)
         os.close(writer)
         os.read(reader, 1)
         os.close(reader)
-        got.append((name, asked.status(), done(folder / name)))
-    with Path("/dev/full").open("wb") as full:
-        asked = Command(folder / "full", *command.WORDS, *SHORT, stdout=full, stderr=full)
-    got.append(("/dev/full", asked.status(), done(folder / "full")))
+        got.append((name, asked.status(), done(at)))
+    if full:
+        with Path("/dev/full").open("wb") as device:
+            out = {"stdout": device, "stderr": device}
+            asked = Command(folder / "full", *command.WORDS, *SHORT, **out)
+        got.append(("/dev/full", asked.status(), done(folder / "full")))
     wrong = [f"{name}: status {status}" for name, status, fine in got if status or not fine]
-    return [Figure(SECTION, "output that nobody reads: " + ", ".join(n for n, _, _ in got),
-                   "trained to the end, status 0", "; ".join(wrong) or f"{len(got)} of {len(got)}",
-                   not wrong)]  # fmt: skip
+    what = "output that nobody reads: " + ", ".join(name for name, _, _ in got)
+    found = "; ".join(wrong) or f"{len(got)} of {len(got)}"
+    return [Figure(SECTION, what, "trained to the end, status 0", found, not wrong)]
 
 
 def done(folder: Path) -> bool:
