@@ -18,7 +18,7 @@ from multiprocessing import resource_tracker
 
 from degradation import spec, storage
 from degradation.mirror import Mirror
-from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, hold_back, name
+from degradation.signals import SAME_REQUEST, asks, end_with_parent, hold_back, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
@@ -56,8 +56,9 @@ class Stopping:
             self.listener.start()
 
     def _listen(self) -> None:
+        wanted = asks()
         while True:
-            self.hear(signal.sigwait(ASKS))
+            self.hear(signal.sigwait(wanted))
             if self.process is None:
                 self.leave_if_orphaned()
 

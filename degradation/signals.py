@@ -22,9 +22,15 @@ ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
 
 
+def asks() -> list[int]:
+    """ASKS, less SIGHUP where nohup has it ignored: then training is to outlive the terminal."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ASKS if not (ignored and number == signal.SIGHUP)]
+
+
 def hold_back() -> None:
     """Let the signals wait, here and in the threads and processes that are started from here on."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, ASKS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, asks())
 
 
 class Stopped(BaseException):
@@ -42,9 +48,9 @@ class Stop:
 
     def listen(self) -> "Stop":
         """Hear every signal from now on, and those that were held back. Raises Stopped for them."""
-        for number in ASKS:
+        for number in asks():
             signal.signal(number, self._hear)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, asks())
         return self
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

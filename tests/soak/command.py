@@ -35,7 +35,9 @@ class Command:
         with self.said_to.open("wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "degradation.run", *words], cwd=folder, env=environment,
-                start_new_session=True, **{"stdout": said, "stderr": said, **how},
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+                **{"stdout": said, "stderr": said, **how},
             )  # fmt: skip
 
     def signal(self, number: int, *, group: bool) -> None:

@@ -21,6 +21,8 @@ from degradation.store import Run
 
 from .pair import machine
 
+LONGEST = 900  # seconds after which a child that hangs is ended, by SIGALRM
+
 Change = Callable[[], object]
 
 
@@ -43,6 +45,8 @@ def start(body: Callable[[], int | None], log: Path, *, session: bool = False) -
         return pid
     status = 1
     try:
+        signal.alarm(LONGEST)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started us
         if session:
             os.setsid()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

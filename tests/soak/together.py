@@ -1,7 +1,6 @@
 """Eight at once: on one run folder, and on one empty cache of data."""
 
 import hashlib
-import os
 import random
 import threading
 import time
@@ -39,15 +38,19 @@ def on_a_run(times: int, folder: Path) -> Figure:
     for number in range(times):
         run = pair.made(folder / str(number), point)
         linger = lambda: Moment("step", 2, 1).strike(lambda: time.sleep(1.5))  # noqa: E731
-        began, pids = time.monotonic(), {}
+        pids, began = {}, {}
         for child in range(EIGHT):
             log = folder / f"{number}-{child}"
-            pids[fork.start(fork.body_of(run, linger), log)] = log
+            pid = fork.start(fork.body_of(run, linger), log)
+            pids[pid], began[pid] = log, time.monotonic()
         ends, last = {}, 0.0
-        for _ in pids:
-            pid, status = os.wait()
-            ends[pid] = os.waitstatus_to_exitcode(status)
-            last = time.monotonic() - began if ends[pid] == BUSY else last
+        while len(ends) < EIGHT:
+            for pid in pids.keys() - ends.keys():
+                if (status := fork.ended(pid)) is not None:
+                    ends[pid] = status
+                    if status == BUSY:
+                        last = max(last, time.monotonic() - began[pid])
+            time.sleep(0.005)
         slowest = max(slowest, last)
         trainers = [pid for pid, status in ends.items() if status == 0]
         named = sum(f"in use by pid {trainers[0]} on" in log.read_text(errors="replace")
