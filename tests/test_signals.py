@@ -33,7 +33,7 @@ def told(code: str) -> str:
     imports = (
         "import os, signal\nfrom degradation import signals\nfrom degradation.signals import *\n"
     )
-    words = [sys.executable, "-c", imports + code]
+    words = [sys.executable, "-c", f"{imports}\n{code}"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 

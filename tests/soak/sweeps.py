@@ -35,6 +35,8 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     found = [dying(folder / "dying", words, wanted, sweep, "forked")]
     if full:
         found.append(dying(folder / "real", words, wanted, real, "the command as it is"))
+    if not full:  # two points are enough to be killed
+        words, wanted = (*WORDS, "seed=0"), {k: v for k, v in wanted.items() if "-s0-" in k}
     return [*found, *killed(full, folder / "killed", words, wanted, seed)]
 
 
@@ -146,7 +148,7 @@ def killed(
         at.mkdir(parents=True)
         while done < kills:
             pid = fork.start(body_of(at, words, False), at / "said")
-            time.sleep(draw.uniform(0.2, 4))
+            time.sleep(draw.uniform(0.2, 4 if full else 1.5))
             only = draw.random() < 0.5
             children = points_of(pid)
             os.kill(pid, signal.SIGKILL)
