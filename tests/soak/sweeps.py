@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from degradation import launch, run, worker
+from degradation import launch, run, study, worker
 from degradation.store import runs_in
 
 from . import command, deaths, fork, pair
@@ -28,16 +28,20 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """24 points of which 6 die (8 in the quick form), and 50 kills (3) of such a sweep."""
     words = (*WORDS, "seed=" + ",".join(str(n) for n in range(12 if full else 4)))
     fork.warm(pair.point(full=False))
-    whole = folder / "whole"
-    status = sweep(whole, words)[0]
-    assert status == 0
-    wanted = endings(whole)
+    wanted = alone(folder / "alone", words)
     found = [dying(folder / "dying", words, wanted, sweep, "forked")]
     if full:
         found.append(dying(folder / "real", words, wanted, real, "the command as it is"))
     if not full:  # two points are enough to be killed
         words, wanted = (*WORDS, "seed=0"), {k: v for k, v in wanted.items() if "-s0-" in k}
     return [*found, *killed(full, folder / "killed", words, wanted, seed)]
+
+
+def alone(folder: Path, words: tuple[str, ...]) -> dict[str, pair.Ending | None]:
+    """How each point ends that is trained by itself, undisturbed."""
+    for settings in study.settings(study.Line.read(words)):
+        assert fork.once(pair.made(folder / "runs", settings.point)).status == 0
+    return endings(folder)
 
 
 def endings(folder: Path) -> dict[str, pair.Ending | None]:
@@ -141,7 +145,7 @@ def killed(
     A sweep that came to its end is compared, and the next one begins.
     """
     draw, kills, rounds, equal = random.Random(seed), 50 if full else 3, 0, 0
-    done = alone = 0
+    done = single = 0
     while done < kills:
         at = folder / str(rounds)
         rounds += 1
@@ -157,17 +161,16 @@ def killed(
             if fork.wait(pid) != -signal.SIGKILL:
                 break
             done += 1
-            alone += only
+            single += only
             fork.until(lambda c=children: not any(alive(p) for p in c), 20)
         status, said = sweep(at, words)
         equal += status == 0 and endings(at) == wanted
         if status:
             (folder / "wrong").write_text(said)
         shutil.rmtree(at)
-    what = (
-        f"the sweep SIGKILLed at random moments, {alone} times alone, {done - alone} with its point"
-    )
-    return [Figure(SECTION, f"{what}; then the same command", "the same ends of every point",
+    what = f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with its point"
+        f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with "
+        "its point"
                    f"{done} kills, {equal} of {rounds} sweeps the same to the byte",
                    equal == rounds)]  # fmt: skip
 
