@@ -168,11 +168,16 @@ def killed(
         if status:
             (folder / "wrong").write_text(said)
         shutil.rmtree(at)
-    what = f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with its point"
-        f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with "
-        "its point"
-                   f"{done} kills, {equal} of {rounds} sweeps the same to the byte",
-                   equal == rounds)]  # fmt: skip
+    return [
+        Figure(
+            SECTION,
+            f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with "
+            "its point; then the same command",
+            "the same ends of every point",
+            f"{done} kills, {equal} of {rounds} sweeps the same to the byte",
+            equal == rounds,
+        )
+    ]
 
 
 def points_of(pid: int) -> list[int]:
