@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import resource_tracker
 
 from degradation import spec, storage
@@ -77,8 +78,9 @@ class Stopping:
         while True:
             for child in multiprocessing.active_children():
                 if child.pid is not None and child.pid not in told:
-                    os.kill(child.pid, number)
                     told.add(child.pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, number)
             time.sleep(POLL)
 
     def watch(self, process: "subprocess.Popen[bytes]") -> None:

@@ -16,7 +16,6 @@ lock               held by the process that trains
 
 import json
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,12 +98,14 @@ class Run:
 
         Raises Foreign, with the line, for one that isn't JSON or doesn't come after the last.
         """
-        rows = list(_parsed(self.curves))
-        for number, (row, next_row) in enumerate(pairwise(rows), 2):
-            if not row["iteration"] < next_row["iteration"]:
-                raise Foreign(f"{self.curves}, line {number}: iteration {next_row['iteration']} "
-                              f"after {row['iteration']}: restore the file, or remove "
-                              f"{self.folder} to train anew")  # fmt: skip
+        rows, before = list(_parsed(self.curves)), 0
+        for number, row in enumerate(rows, 1):
+            iteration = row.get("iteration") if isinstance(row, dict) else None
+            if not isinstance(iteration, int) or iteration <= before:
+                raise Foreign(f"{self.curves}, line {number}: iteration {iteration} after "
+                              f"{before}: restore the file, or remove {self.folder} to train "
+                              "anew")  # fmt: skip
+            before = iteration
         return rows
 
     def timing(self) -> list[dict[str, Any]]:

@@ -46,6 +46,13 @@ def test_rows_that_do_not_rise_are_named(run: Run, iterations: tuple[int, ...]) 
         store.curves(run.folder.parent)
 
 
+@pytest.mark.parametrize("line", ["5", "[]", "{}", '{"iteration": "4"}', "null"])
+def test_a_line_that_is_no_row_is_named(run: Run, line: str) -> None:
+    run.curves.write_text(f'{{"iteration": 4}}\n{line}\n')
+    with pytest.raises(Foreign, match=r"curves\.jsonl, line 2"):
+        run.rows()
+
+
 def test_a_file_that_cannot_be_read_is_named(run: Run) -> None:
     run.curves.symlink_to(run.curves)
     with pytest.raises(Foreign, match=r"curves\.jsonl: Too many levels of symbolic links"):

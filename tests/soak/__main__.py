@@ -50,10 +50,10 @@ def main() -> int:
             if not figure.ok:
                 print(f"  {figure.what}\n    {figure.got}", file=sys.stderr)
         found += got
-    page = table(found, seconds, asked.quick, asked.seed)
+        page = table(found, seconds, asked.quick, asked.seed)
+        if asked.write:  # each time: a table that was cut short is one, too
+            written(asked.write, page)
     print(page)
-    if asked.write:
-        written(asked.write, page)
     return 0 if all(f.ok for f in found) else 1
 
 
