@@ -35,14 +35,14 @@ def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     chunks, offset = [], 0
     for name, tensor in tensors.items():
         # Logical order, whatever the memory format: channels_last is restored by copying in.
-        chunk = tensor.detach().cpu().contiguous().numpy().tobytes()
+        chunk = tensor.detach().cpu().contiguous().numpy()
         header[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(chunk)],
+            "data_offsets": [offset, offset + chunk.nbytes],
         }
-        chunks.append(chunk)
-        offset += len(chunk)
+        chunks.append(chunk.data)
+        offset += chunk.nbytes
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     return b"".join([len(head).to_bytes(8, "little"), head, *chunks])

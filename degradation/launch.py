@@ -12,20 +12,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
 
 from degradation import spec, storage
 from degradation.follow import Feed
-from degradation.signals import ASKS, SAME_REQUEST, end_with_parent, name
+from degradation.signals import SAME_REQUEST, asks, end_with_parent, hold_back, name
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
+POLL = 0.25  # seconds between two looks for processes that a parallel launcher has yet to start
 LOOK = 10.0  # seconds between two looks at the process that mirrors the rows
 BUSY, STORAGE = 75, 5
 
@@ -45,20 +47,55 @@ class Stopping:
         self.signal: int | None = None
         self.at = -math.inf
         self.process: subprocess.Popen[bytes] | None = None
+        self.listener: threading.Thread | None = None
+        self.parent = os.getppid()
 
     def listen(self) -> None:
-        for number in ASKS:
-            signal.signal(number, self._hear)
+        """Hear the signals in a thread of its own; they interrupt nothing here."""
+        # It lets signals through once it has started (Python 3.11), so it must have by now.
+        resource_tracker.ensure_running()
+        hold_back()
+        if self.listener is None:
+            self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
+            self.listener.start()
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _listen(self) -> None:
+        wanted = asks()
+        while True:
+            self.hear(signal.sigwait(wanted))
+            if self.process is None:
+                self.leave_if_orphaned()
+
+    def hear(self, number: int) -> None:
+        """Take note of a signal, and pass it on."""
         if time.monotonic() - self.at < SAME_REQUEST:
             return
         self.signal, self.at = number, time.monotonic()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None:
             self.process.send_signal(number)
-        for child in multiprocessing.active_children():
-            if child.pid is not None:
-                os.kill(child.pid, number)
+        threading.Thread(target=self._tell_pool, args=[number], daemon=True).start()
+
+    def _tell_pool(self, number: int) -> None:
+        """Tell a parallel launcher's processes, those included that it has yet to start."""
+        told = set[int | None]()
+        while True:
+            for child in multiprocessing.active_children():
+                if child.pid is not None and child.pid not in told:
+                    told.add(child.pid)
+                    with suppress(ProcessLookupError):
+                        os.kill(child.pid, number)
+            time.sleep(POLL)
+
+    def watch(self, process: "subprocess.Popen[bytes]") -> None:
+        """Pass signals on to `process`; the one that came while it was being started, too."""
+        self.process = process
+        if self.signal is not None:
+            process.send_signal(self.signal)
+
+    def leave_if_orphaned(self) -> None:
+        """End this process of a parallel launcher, if that is gone: no one else would."""
+        if _in_a_pool() and os.getppid() != self.parent:
+            os._exit(128 + (self.signal or signal.SIGTERM))
 
     def check(self) -> None:
         """Raise Interrupted once asked to stop."""
@@ -76,17 +113,22 @@ def train_point(settings: Settings) -> None:
     Raises Interrupted when the study is to stop. In a process of a parallel launcher it returns
     instead, at once for every further point, so that the launcher ends without killing the others.
     """
-    alone = multiprocessing.current_process().name == "MainProcess"
-    stopping.listen()
-    if not alone:
+    if _in_a_pool():
+        stopping.listen()
         end_with_parent()
     try:
         stopping.check()
         _train([settings])
         stopping.check()
     except Interrupted:
-        if alone:
+        if not _in_a_pool():
             raise
+    stopping.leave_if_orphaned()
+
+
+def _in_a_pool() -> bool:
+    """Whether a parallel launcher started this process to run points."""
+    return multiprocessing.current_process().name != "MainProcess"
 
 
 def train_together(points: Sequence[Settings]) -> None:
@@ -123,13 +165,14 @@ def _train(points: Sequence[Settings]) -> None:
     process = subprocess.Popen(
         command(runs, machine), env=environment(machine.threads), start_new_session=True
     )
-    stopping.process = process
+    stopping.watch(process)
     for run, settings in ready:
         feed.begin(run, settings)
     while process.returncode is None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(LOOK)
         feed.look()
+    stopping.process = None
     for run in runs:
         feed.end(run)
         _note_end(run, process.returncode, alone=len(runs) == 1)

@@ -8,6 +8,7 @@ equal lines say nothing, a difference is reported, and marks the run.
 import json
 import logging
 import resource
+import sys
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from degradation import storage
+from degradation.screen import Unheard
 from degradation.store import Foreign, Run, whole_lines
 
 log = logging.getLogger("degradation")
@@ -23,7 +25,8 @@ log = logging.getLogger("degradation")
 class Recorder:
     """Writes the rows of one run from row number `rows` on.
 
-    Raises Foreign where curves.jsonl holds fewer: then it is not the file of that checkpoint.
+    Raises Foreign where curves.jsonl holds fewer, or what are no rows in order: then it is not the
+    file of that checkpoint.
     """
 
     def __init__(self, run: Run, rows: int, iterations: int, progress: str) -> None:
@@ -36,6 +39,7 @@ class Recorder:
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""
         lines = whole_lines(self.run.curves)
+        self.run.rows()  # raises where one isn't a row
         if len(lines) < self.rows:
             raise Foreign(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
                           "restore the file, or remove the run's folder to train anew")  # fmt: skip
@@ -51,6 +55,7 @@ class Recorder:
             self.bar = tqdm(
                 total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
                 dynamic_ncols=True, leave=False, mininterval=0.2,
+                file=Unheard(sys.stderr),
             )  # fmt: skip
 
     def tick(self, iterations: int) -> None:

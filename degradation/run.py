@@ -11,6 +11,7 @@ disk refused, 128 + n stopped by signal n.
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
+
+_COMMAND = ("python", "-m", "degradation.run")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -41,16 +44,17 @@ def cli() -> None:
     try:
         sys.exit(study_of(study.Line.read(sys.argv[1:])))
     except DataError as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(3)
     except (schema.Invalid, Foreign) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(2)
     except storage.Failed as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(5)
     except launch.Interrupted as stopped:
-        print("stopped; the same command goes on where it was", file=sys.stderr)
+        again = shlex.join([*_COMMAND, *sys.argv[1:]])
+        log.warning("stopped; the same command goes on where it was:\n  %s", again)
         sys.exit(128 + stopped.number)
 
 
@@ -114,15 +118,15 @@ def report(asked: list[Settings]) -> int:
     runs = asked[0].machine.runs
     entries = status.of_study([s.point for s in asked], runs)
     if errors := status.table(entries):
-        print(f"\n{errors}\n")
+        screen.say(f"\n{errors}\n")
     unfinished = [e for e in entries if e.run.result() is None]
     for entry in entries:
         if entry.reason or entry in unfinished:
-            print(schema.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
+            screen.say(schema.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
     if unfinished:
-        print(f"{len(unfinished)} of {len(entries)} points have no result yet; the same command "
-              "trains them")  # fmt: skip
-    print(f"figures: python analysis/plot_curves.py {runs}")
+        screen.say(f"{len(unfinished)} of {len(entries)} points have no result yet; the same "
+                   "command trains them")  # fmt: skip
+    screen.say(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
 
 
@@ -130,8 +134,8 @@ def mirrored(asked: list[Settings]) -> None:
     """Give W&B's mirror a moment, and say what it lacks then."""
     runs = asked[0].machine.runs
     if behind := launch.feed.leave([Run.of(s.point, runs) for s in asked]):
-        print(f"W&B lacks rows of {len(behind)} points; `python -m degradation.mirror {runs}` "
-              "sends them", file=sys.stderr)  # fmt: skip
+        log.warning("W&B lacks rows of %d points; `python -m degradation.mirror %s` sends them",
+                    len(behind), runs)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Being asked to stop.
 
+A process holds the signals back, and so do those that it starts, each until it listens: whoever is
+still importing torch hears of a Ctrl-C a moment later, instead of dying with a traceback.
+
 Before training, the first signal ends what is going on: there is nothing to save. In training it
 sets a flag, which is polled at every batch; a second one, more than a moment later, ends at once.
 That is safe at any time, since storage never leaves half a file under a name.
@@ -19,6 +22,17 @@ ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
 
 
+def asks() -> list[int]:
+    """ASKS, less SIGHUP where nohup has it ignored: then training is to outlive the terminal."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ASKS if not (ignored and number == signal.SIGHUP)]
+
+
+def hold_back() -> None:
+    """Let the signals wait, here and in the threads and processes that are started from here on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, asks())
+
+
 class Stopped(BaseException):
     """The process was asked to stop, and everything is saved that there was to save."""
 
@@ -33,8 +47,10 @@ class Stop:
         """Whether someone looks; else the signal itself raises Stopped."""
 
     def listen(self) -> "Stop":
-        for number in ASKS:
+        """Hear every signal from now on, and those that were held back. Raises Stopped for them."""
+        for number in asks():
             signal.signal(number, self._hear)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, asks())
         return self
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

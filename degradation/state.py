@@ -1,10 +1,12 @@
 """All that training changes, as tensors that stay where they are, and as a checkpoint's bytes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from degradation import checkpoint, network, optim
 from degradation.data.pictures import Pictures
@@ -37,8 +39,8 @@ class State:
     @property
     def finite(self) -> bool:
         """Whether all parameters are numbers; one iteration later the loss would tell."""
-        each = [parameter.isfinite().all() for parameter in self.network.parameters()]
-        return bool(torch.stack(each).all())
+        largest = get_total_norm(self.network.parameters(), math.inf)
+        return bool(largest.isfinite())
 
     @property
     def size(self) -> int:

@@ -32,10 +32,10 @@ class Failed(OSError):
     """The disk refused; the message says what, why, and what helps."""
 
     def __init__(self, path: Path, cause: OSError, need: int = 0) -> None:
-        have = free(path.parent)
-        sizes = (
-            f"; need {megabytes(need)}, {path.parent} has {megabytes(have)} free" if need else ""
-        )
+        sizes = ""
+        if need and cause.errno in _OF_SPACE:
+            have = megabytes(free(path.parent))
+            sizes = f"; need {megabytes(need)}, {path.parent} has {have} free"
         super().__init__(
             cause.errno,
             f"can't write {path}: {cause.strerror or cause}{sizes}. What was there is as it was; "
@@ -46,6 +46,7 @@ class Failed(OSError):
         return str(self.args[1])
 
 
+_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMEDIES = {
     errno.ENOSPC: "free some space, or say machine.runs=OTHER",
     errno.EDQUOT: "free some of your quota, or say machine.runs=OTHER",
@@ -60,26 +61,37 @@ _REMEDIES = {
     errno.ELOOP: "there is a symbolic link in its place: remove that",
     errno.ENXIO: "there is a pipe in its place: remove that",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENOENT: "its folder is gone: leave it there",
 }
+
+
+@contextmanager
+def _writing(path: Path, need: int = 0) -> Iterator[None]:
+    """Raise Failed for whatever the system refuses inside."""
+    try:
+        yield
+    except Failed:
+        raise
+    except OSError as error:
+        raise Failed(path, error, need) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, or leave it as it was. Raises Failed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            if content:  # a full disk fails here, before the first byte
-                with _unsupported_is_fine():
-                    os.posix_fallocate(descriptor, 0, len(content))
-            write_all(descriptor, content)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise Failed(path, error, len(content)) from error
+        with _writing(path, len(content)):
+            descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                if content:  # a full disk fails here, before the first byte
+                    with _unsupported_is_fine():
+                        os.posix_fallocate(descriptor, 0, len(content))
+                write_all(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -88,7 +100,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`value` as an indented JSON file, atomically; NaN is refused. Raises Failed."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, text.encode() + b"\n")
+    write_atomically(path, encoded(text))
 
 
 def read(path: Path) -> bytes:
@@ -114,27 +126,32 @@ def read_json(path: Path) -> Any:
 
 def append_line(path: Path, line: str) -> None:
     """Append `line` and a newline in one write; if that fails, none of it stays. Raises Failed."""
-    content = line.encode() + b"\n"
-    try:
-        with appending(path) as descriptor:
-            size = os.fstat(descriptor).st_size
-            try:
-                write_all(descriptor, content)
-            except OSError:
-                os.ftruncate(descriptor, size)
-                raise
-    except OSError as error:
-        raise Failed(path, error, len(content)) from error
+    content = encoded(line)
+    with _writing(path, len(content)), appending(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        try:
+            write_all(descriptor, content)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+
+
+def encoded(line: str) -> bytes:
+    """A line's bytes. Half a character, as in a path that is no UTF-8, becomes its escape: valid
+    JSON where it was, and readable anywhere else."""
+    return line.encode(errors="backslashreplace") + b"\n"
 
 
 @contextmanager
 def appending(path: Path) -> Iterator[int]:
-    """A descriptor whose writes go to the end of `path`. Raises OSError."""
-    descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    """A descriptor whose writes go to the end of `path`. Raises Failed where there can be none."""
+    with _writing(path):
+        descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        with _writing(path):  # some disks refuse as late as this
+            os.close(descriptor)
 
 
 def write_all(descriptor: int, content: bytes) -> None:
@@ -145,43 +162,40 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def truncate(path: Path, size: int) -> None:
-    """Cut `path` to its first `size` bytes. Raises OSError."""
-    descriptor = _open(path, os.O_WRONLY)
-    try:
-        os.ftruncate(descriptor, size)
-    finally:
-        os.close(descriptor)
+    """Cut `path` to its first `size` bytes. Raises Failed."""
+    with _writing(path):
+        descriptor = _open(path, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a complete file its name, durably."""
-    source.replace(target)
-    sync_folder(target.parent)
+    """Give a complete file its name, durably. Raises Failed."""
+    with _writing(target):
+        source.replace(target)
+        sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove `path`, if it is there."""
-    path.unlink(missing_ok=True)
+    """Remove `path`, if it is there. Raises Failed."""
+    with _writing(path):
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:
     """Remove `path` with all that is in it, if it is there. Raises Failed."""
-    try:
+    with _writing(path), suppress(FileNotFoundError):
         shutil.rmtree(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Failed(path, error) from error
 
 
 def make_folder(path: Path) -> None:
     """Make `path` and what is above it, for others to read alone. Raises Failed."""
-    try:
+    with _writing(path):
         for folder in (*reversed(path.parents), path):
             if not folder.is_dir():
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    except OSError as error:
-        raise Failed(path, error) from error
 
 
 def check_folder(path: Path) -> None:
@@ -211,7 +225,7 @@ def refuse_link(path: Path) -> None:
 def clean(folder: Path) -> None:
     """Remove what dead processes left under temporary names; for who holds the folder's lock."""
     for path in folder.glob(f".*{TEMPORARY}"):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -240,7 +254,7 @@ def check_room(folder: Path, need: int) -> None:
 
 
 def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size / 1e3:,.1f} kB"
 
 
 def _open(path: Path, flags: int) -> int:
@@ -265,10 +279,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     Raises Busy, with the holder's pid, host and start, unless it may `wait`; Failed where the file
     system has no locks.
     """
-    try:
+    with _writing(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, LOCK_MODE)
-    except OSError as error:
-        raise Failed(path, error) from error
     try:
         _acquire(descriptor, path, wait)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -278,7 +290,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
             os.pwrite(descriptor, who.encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it is let go of all the same
+            os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: Path, wait: bool) -> None:
@@ -319,6 +332,6 @@ def holder(path: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    """The SHA-256 of a file, in hex. Raises Failed where it can't be read back."""
+    with _writing(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

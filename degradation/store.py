@@ -172,7 +172,10 @@ def runs_in(folder: str | Path) -> list[Run]:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """The lines of a file that end in a newline: a torn last one is not there yet."""
+    """The lines of a file that end in a newline: a torn last one is not there yet.
+
+    Raises Foreign where it can't be read.
+    """
     try:
         text = storage.read(path).decode()
     except FileNotFoundError:

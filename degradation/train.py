@@ -142,10 +142,9 @@ class Saver:
 
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
-        session = self.session
+        session, began = self.session, time.monotonic()
         if session.state.diverged_at is not None or not session.state.finite:
             return
-        began = time.monotonic()
         content = session.state.to_bytes(session.point, session.fingerprint)
         checkpoint.save(session.run.checkpoints, session.state.iteration, content)
         self.last = time.monotonic()

@@ -53,12 +53,13 @@ def main(arguments: list[str]) -> int:
     """Train the points; the exit status (see the module's head)."""
     *folders, machine_json = arguments
     settings = schema.read(spec.Machine, json.loads(machine_json), "machine")
-    stop = Stop().listen()
+    stop = Stop()
     end_with_parent()
     screen.show_messages()
     log.addHandler(ToRunLog())
     runs = [Run(Path(folder)) for folder in folders]
     try:
+        stop.listen()
         statuses = pool.take_turns((point(r, settings, stop), _share(r, settings)) for r in runs)
     except Stopped:
         return stop.status
@@ -82,13 +83,10 @@ def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
         with storage.lock(run.lock):
             return (yield from _alone(run, settings, stop))
     except storage.Busy as busy:
-        print(busy, file=sys.stderr)
+        print(busy, file=screen.Unheard(sys.stderr))
         return BUSY
     except storage.Failed as error:
-        print(f"{run.name}: {error}", file=sys.stderr)
-        return STORAGE
-    except OSError as error:  # the log, before anything could be written into it
-        print(f"{run.name}: {storage.Failed(run.log, error)}", file=sys.stderr)
+        print(f"{run.name}: {error}", file=screen.Unheard(sys.stderr))
         return STORAGE
     except ValueError as error:
         print(schema.shown(f"{run.name}: {error}"), file=sys.stderr)
@@ -103,6 +101,7 @@ def _alone(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
         return 0
     with storage.appending(run.log) as descriptor:
         faulthandler.enable(descriptor)
+        storage.make_folder(run.checkpoints)  # refused now, not after a row
         storage.remove(run.failed_json)
         storage.clean(run.folder)
         storage.clean(run.checkpoints)
@@ -169,8 +168,8 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     engine = Engine(point, state, stream, record_for(point.numerics.graph, device))
     resume(run, point, state, fingerprint, settings.resume)
-    note_start(run, state, fingerprint, digests)
     recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
+    note_start(run, state, fingerprint, digests)
     exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
     return Session(
         point, run, state, stream, engine,

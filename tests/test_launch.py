@@ -1,30 +1,26 @@
 """A point in a process of its own: however that ends, it is named, and signals reach it."""
 
 import dataclasses
-import os
+import multiprocessing
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from degradation import launch
-from degradation.signals import ASKS
 from degradation.spec import Settings
 from degradation.store import Run
 
 
 @pytest.fixture(autouse=True)
-def handlers(monkeypatch) -> Iterator[None]:
-    """Each test listens anew, and leaves the signals as they were."""
-    before = {number: signal.getsignal(number) for number in ASKS}
+def stopping(monkeypatch) -> launch.Stopping:
+    """Each test begins unasked."""
     monkeypatch.setattr(launch, "stopping", launch.Stopping())
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return launch.stopping
 
 
 def run_with(monkeypatch, settings: Settings, code: str) -> Run:
@@ -77,25 +73,69 @@ def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, c
     assert "recipe.lr: 0.5 → 0.05" in caplog.text
 
 
-def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings) -> None:
+def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, stopping) -> None:
     code = (
         "def save(*_):\n"
         "    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(143)\n"
         "signal.signal(signal.SIGTERM, save); (folder / 'ready').touch(); time.sleep(60)"
     )
     folder = Run.of(settings.point, settings.machine.runs).folder
-    sender = f"""
-import os, pathlib, signal, time
-while not pathlib.Path({str(folder / "ready")!r}).exists(): time.sleep(0.05)
-os.kill({os.getpid()}, signal.SIGTERM)
-"""
-    helper = subprocess.Popen([sys.executable, "-c", sender])
+
+    def ask() -> None:
+        wait_until((folder / "ready").exists)
+        stopping.hear(signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
     with pytest.raises(launch.Interrupted) as stopped:
         run_with(monkeypatch, settings, code)
-    helper.wait()
+    asking.join()
     assert stopped.value.number == signal.SIGTERM
     assert (folder / "saved").exists()
     assert not (folder / "failed.json").exists()
+
+
+def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
+    monkeypatch, settings, stopping
+) -> None:
+    start = subprocess.Popen
+
+    def slow(*args, **named):
+        stopping.hear(signal.SIGINT)  # before there is anything to pass it on to
+        return start(*args, **named)
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    began = time.monotonic()
+    with pytest.raises(launch.Interrupted):
+        run_with(monkeypatch, settings, "time.sleep(60)")
+    assert time.monotonic() - began < 30
+
+
+def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeypatch) -> None:
+    stopping.hear(signal.SIGTERM)
+    late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
+    late.start()
+    late.join(30)
+    assert late.exitcode == -signal.SIGTERM
+
+
+LISTENING = """
+import multiprocessing, os, signal, sys, threading, time
+from degradation import launch
+launch.stopping.listen()
+from multiprocessing import resource_tracker
+resource_tracker.ensure_running()
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.5)
+print(launch.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+
+
+def test_who_listens_is_interrupted_by_nothing() -> None:
+    """Not even once Python's own helper has let the signals through, as it does in 3.11."""
+    told = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True)
+    assert told.stdout.startswith("2 "), told.stderr
+    assert "SIGINT" in told.stdout and "SIGTERM" in told.stdout
 
 
 def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:

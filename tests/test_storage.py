@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +325,74 @@ def test_what_the_disk_refuses_is_said_with_need_have_and_remedy(
     assert f"can't write {tmp_path / 'x'}: No space left on device" in said
     assert f"need 3.0 MB, {tmp_path} has " in said
     assert "machine.runs=OTHER" in said
+
+
+def open_and_close(path: Path) -> None:
+    with storage.appending(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("call", "operation"),
+    [
+        (lambda path: storage.remove(path), "unlink"),
+        (lambda path: storage.clean(path.parent), "unlink"),
+        (lambda path: storage.truncate(path, 1), "truncate"),
+        (lambda path: storage.move(path, path.with_name("other")), "replace"),
+        (open_and_close, "close"),
+    ],
+)
+def test_every_refusal_is_of_one_kind(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Path], None], operation: str
+) -> None:
+    (path.parent / ".old.1.tmp").touch()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, operation, refuse)
+        with pytest.raises(storage.Failed, match="Input/output error"):
+            call(path)
+
+
+def test_a_file_that_cannot_be_read_back_is_a_refusal(tmp_path: Path) -> None:
+    with pytest.raises(storage.Failed, match="its folder is gone"):
+        storage.sha256_of(tmp_path / "gone" / "file")
+
+
+def test_a_lock_is_let_go_of_whatever_its_close_says(path: Path, monkeypatch) -> None:
+    close = os.close
+
+    def refuse(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", refuse)
+        with storage.lock(path):
+            pass
+    assert not storage.is_locked(path)
+
+
+def test_room_is_spoken_of_where_that_is_the_trouble(path: Path) -> None:
+    said = str(storage.Failed(path, OSError(errno.EROFS, "Read-only file system"), 5_000_000))
+    assert "need" not in said and "remount it" in said
+    assert "need 2.0 kB, " in str(storage.Failed(path, OSError(errno.EDQUOT, "quota"), 2_000))
+
+
+def test_a_file_where_a_folder_must_be_is_told(path: Path) -> None:
+    for folder in (path, path / "below"):
+        with pytest.raises(storage.Failed, match="a file is where a folder must be"):
+            storage.make_folder(folder)
+
+
+def test_a_path_that_is_no_utf_8_can_be_told(path: Path) -> None:
+    odd = os.fsdecode(b"a\xffb")
+    storage.append_line(path, odd)
+    assert path.read_bytes() == OLD + b"a\\udcffb\n"
+    storage.write_json(path, {"path": odd})
+    assert storage.read_json(path) == {"path": odd}
 
 
 def test_a_line_that_fits_in_part_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

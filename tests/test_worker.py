@@ -2,12 +2,14 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from degradation import spec, storage, train
+from degradation import checkpoint, signals, spec, storage, train
 from degradation.signals import Stop
 from degradation.store import Run
 from degradation.worker import BUSY, DATA, REFUSED, STORAGE, prepare
@@ -95,3 +97,53 @@ def test_weights_that_are_no_numbers_are_not_saved(small, machine) -> None:
     saver.save()
     assert list(session.run.checkpoints.iterdir()) == before
     assert len(before) == 1
+
+
+def test_the_look_for_nan_is_part_of_what_a_save_costs(small, machine, monkeypatch) -> None:
+    session = prepare(made(small(), machine), machine, Stop())
+    saver = train.Saver(session)
+    monkeypatch.setattr(train.State, "finite", property(lambda state: not time.sleep(0.2)))
+    saver.save()
+    assert saver.cost > 0.2
+
+
+def test_a_checkpoint_of_another_point_is_refused_with_what_to_do(small, machine) -> None:
+    run, other = made(small(), machine), made(small(seed=1), machine)
+    assert worker(other, machine).returncode == 0
+    content = checkpoint.newest(other.checkpoints)
+    checkpoint.save(run.checkpoints, 5, content)
+    assert worker(run, machine).returncode == REFUSED
+    said = run.failure()["message"]
+    assert f"holds a checkpoint of {other.name}: move that where it belongs" in said
+    assert f"or remove {run.folder}" in said
+    assert not run.starts.exists()
+
+
+def test_a_file_for_the_folder_of_checkpoints_is_refused_before_a_row(small, machine) -> None:
+    run = made(small(), machine)
+    run.checkpoints.rmdir()
+    run.checkpoints.touch()
+    assert worker(run, machine).returncode == STORAGE
+    assert not run.curves.exists()
+
+
+def test_rows_that_do_not_rise_are_refused(small, machine) -> None:
+    run = made(small(), machine)
+    for iteration in (4, 4):
+        storage.append_line(run.curves, json.dumps({"iteration": iteration}))
+    assert worker(run, machine).returncode == REFUSED
+    assert "curves.jsonl, line 2: iteration 4 after 4" in run.failure()["message"]
+    assert not run.starts.exists()
+
+
+def test_a_signal_while_it_starts_is_no_traceback(small, machine) -> None:
+    """As `run` starts it: held back, until it listens."""
+    run = made(small(), machine)
+    words = [sys.executable, "-m", "degradation.worker", str(run.folder),
+             json.dumps(spec.plain(machine))]  # fmt: skip
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, preexec_fn=signals.hold_back
+    )
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
