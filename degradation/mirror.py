@@ -243,7 +243,7 @@ def main(arguments: list[str]) -> int:
             mirror.note = _addressed(mirror, asked)
         mirrors = [m for m in mirrors if m.wanted]
         to_server = {m: remote.online(_mode(m)) for m in mirrors}
-    except (ValueError, remote.Absent) as error:
+    except (ValueError, remote.Absent, remote.Refused) as error:
         print(schema.shown(str(error)), file=sys.stderr)
         return 2
     behind = [m for m in mirrors if m.missing(to_server[m])]

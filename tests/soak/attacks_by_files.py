@@ -109,13 +109,15 @@ def _mirrored(text: str, place: Place) -> Outcome:
     _filled(text, place)
     place.changes.append(lambda: __import__("sys").modules.update({"wandb": None}))
     run = next(place.runs.glob("*/done.json")).parent
+    nothing = {"rows": 0, "result": False}
     how = {
-        "rows": 0,
-        "finished": False,
+        "id": run.name,
         "mode": "offline",
         "project": text,
         "entity": None,
         "study": "s",
+        "server": nothing,
+        "folder": nothing,
     }
     (run / "mirror.json").write_text(json.dumps(how))
     return place.mirror("runs")

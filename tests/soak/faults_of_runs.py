@@ -224,13 +224,15 @@ def _nondeterministic(place: Place) -> Outcome:
 
 def _mirror(cursor: dict[str, Any], place: Place) -> Outcome:
     run = place.trained()
+    nothing = {"rows": 0, "result": False}
     how = {
-        "rows": 0,
-        "finished": False,
+        "id": run.name,
         "mode": "auto",
         "project": "p",
         "entity": None,
         "study": "s",
+        "server": nothing,
+        "folder": nothing,
     }
     run.mirror_json.write_text(json.dumps(how | cursor))
     return place.mirror("runs")
@@ -512,28 +514,25 @@ FAULTS: list[Fault] = [
         "L6",
         "wandb is not installed",
         _no_wandb,
-        ("wandb", "pip install wandb", "curves.jsonl"),
-        status=1,
+        ("wandb can't be imported", "pip install 'wandb"),
     ),
     Fault(
         "L6",
         "WANDB_MODE misspelt",
         _misspelt,
         ("WANDB_MODE=ofline", "did you mean 'offline'"),
-        status=1,
     ),
     Fault(
         "Z8",
         "a password in WANDB_BASE_URL",
         _password,
         ("WANDB_BASE_URL", "WANDB_API_KEY"),
-        status=1,
     ),
     Fault(
         "L7",
         "mirror.json: another shape",
-        lambda p: _mirror({"rows": "x"}, p),
-        ("mirror.json", "must have rows", "remove it"),
+        lambda p: _mirror({"server": {"rows": "x"}}, p),
+        ("mirror.json", "must have id", "remove it"),
     ),
     Fault(
         "L7",

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from degradation import checkpoint, recorder, storage, train
+from degradation import checkpoint, engine, recorder, storage, train
 from degradation.train import Saver, Session
 
 from . import operations
@@ -40,7 +40,7 @@ class Watch:
         """In the child: keep the byte true."""
         for owner, name, place in (
             (train, "evaluate", "evaluation"), (checkpoint, "save", "save"),
-            (train, "step", "step"), (recorder.Recorder, "row", "row"),
+            (train, "advance", "step"), (recorder.Recorder, "row", "row"),
         ):  # fmt: skip
             setattr(owner, name, self._marked(getattr(owner, name), PLACES.index(place)))
 
@@ -127,7 +127,7 @@ class Moment:
         storage.append_line = append_line
 
     def _step(self, act: Callable[[], None]) -> None:
-        real, calls = train.training_step, [0]
+        real, calls = engine.training_step, [0]
 
         def training_step(*args: Any) -> Any:
             calls[0] += 1
@@ -135,7 +135,7 @@ class Moment:
                 act()
             return real(*args)
 
-        train.training_step = training_step
+        engine.training_step = training_step
 
     def _start(self, act: Callable[[], None]) -> None:
         from degradation import worker

@@ -6,10 +6,11 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from degradation import checkpoint, train
+from degradation import checkpoint, engine
 from degradation import data as sources
 
 from . import command, fork, pair
@@ -52,10 +53,16 @@ class Since:
 
     def count(self) -> None:
         """In the child: count what begins after the signal."""
-        for index, (owner, name) in enumerate(
-            ((train, "training_step"), (train, "forward"), (checkpoint, "save"))
-        ):
-            setattr(owner, name, self._counted(getattr(owner, name), 8 + index))
+        for index, owner, name in ((8, engine, "training_step"), (10, checkpoint, "save")):
+            setattr(owner, name, self._counted(getattr(owner, name), index))
+        looking = engine._looking
+
+        def counted(batches: Iterable[Any], look: engine.Work) -> Iterable[Any]:
+            for batch in looking(batches, look):
+                self.memory[9] += self.at > 0
+                yield batch
+
+        engine._looking = counted
 
     def _counted(self, real: Callable[..., object], index: int) -> Callable[..., object]:
         def counted(*args: object) -> object:
