@@ -331,7 +331,13 @@ def holder(path: Path) -> str:
         return "another user's process"
 
 
+def holds(path: Path, content: bytes) -> bool:
+    """Whether the disk gives `content` back. Raises Failed where it gives nothing."""
+    with _writing(path):
+        return path.read_bytes() == content
+
+
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex. Raises Failed where it can't be read back."""
+    """The SHA-256 of a file, in hex. Raises Failed where it can't be read."""
     with _writing(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

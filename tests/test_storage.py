@@ -361,6 +361,13 @@ def test_a_file_that_cannot_be_read_back_is_a_refusal(tmp_path: Path) -> None:
         storage.sha256_of(tmp_path / "gone" / "file")
 
 
+def test_what_the_disk_gives_back_is_compared(path: Path) -> None:
+    assert storage.holds(path, OLD)
+    assert not storage.holds(path, NEW)
+    with pytest.raises(storage.Failed):
+        storage.holds(path / "below", OLD)
+
+
 def test_a_lock_is_let_go_of_whatever_its_close_says(path: Path, monkeypatch) -> None:
     close = os.close
 
