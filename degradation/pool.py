@@ -41,7 +41,7 @@ class Lane:
     share: float
     ready: Callable[[], bool] = lambda: True
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
-    stream: AbstractContextManager[Any] = field(default_factory=lambda: _stream())
+    stream: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
     def turn(self) -> int | None:
         """Take one turn; the result, if it was the last."""
@@ -61,6 +61,9 @@ def take_turns(points: Iterable[tuple[Turns[int], float]]) -> list[int]:
     is alone.
     """
     waiting = deque(Lane(i, turns, share) for i, (turns, share) in enumerate(points))
+    if len(waiting) > 1 and torch.cuda.is_available():
+        for lane in waiting:
+            lane.stream = torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
     lanes: list[Lane] = []
     results: dict[int, int] = {}
     while waiting or lanes:
@@ -87,9 +90,3 @@ def share(pack: int | str, depth: int, gpu: bool) -> float:
     if not gpu:
         return 1.0
     return 1 / 6 if depth < 100 else 1 / 3 if depth < 500 else 1.0
-
-
-def _stream() -> AbstractContextManager[Any]:
-    if torch.cuda.is_available():
-        return torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call, unused-ignore]
-    return nullcontext()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from degradation.schema import Invalid, choice, free, number, place, read, text
+from degradation.schema import Invalid, bare, choice, free, number, place, read, text
 
 ARMS = ("plain", "residual")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -43,11 +43,14 @@ class Model:
     null: the whole batch."""
 
     def __post_init__(self) -> None:
-        if self.shortcut == "none" and (self.alpha != 1 or self.alpha_learned):
-            raise Invalid(f"model.alpha={self.alpha}, model.alpha_learned={self.alpha_learned}: a "
-                          "plain net has no shortcut to scale; give model=residual")  # fmt: skip
+        if self.shortcut == "none":
+            for name, value, neutral in (("alpha", self.alpha, 1),
+                                         ("alpha_learned", self.alpha_learned, False)):  # fmt: skip
+                if value != neutral:
+                    raise Invalid(f"model.{name}={value}: must be {neutral} in a plain net, which "
+                                  "has no shortcut to scale; or give model=residual")  # fmt: skip
         if self.ghost and not self.norm:
-            raise Invalid(f"model.ghost={self.ghost}: needs model.norm=true")
+            raise Invalid(f"model.ghost={self.ghost}: must be null where model.norm=false")
 
     @property
     def arm(self) -> str:
@@ -106,7 +109,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.grown_noise and self.grown_from is None:
-            raise Invalid(f"recipe.grown_noise={self.grown_noise}: needs recipe.grown_from=DEPTH")
+            raise Invalid(f"recipe.grown_noise={self.grown_noise}: must be 0 without "
+                          "recipe.grown_from=DEPTH")  # fmt: skip
         if list(self.drops) != sorted(set(self.drops)):
             raise Invalid(f"recipe.drops={list(self.drops)}: must rise")
         if self.drops and self.drops[-1] >= self.iterations:
@@ -166,7 +170,7 @@ class Machine:
 
     def __post_init__(self) -> None:
         if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):
-            raise Invalid(f"machine.pack={self.pack}: must be auto, or a number from 1 to 64")
+            raise Invalid(f"machine.pack={bare(self.pack)}: must be auto, or a number from 1 to 64")
 
 
 @dataclass(frozen=True)

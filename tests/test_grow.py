@@ -95,5 +95,5 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
 def test_only_deeper_points_grow(small) -> None:
     with pytest.raises(schema.Invalid, match=r"grown_from=14: must be below depth=14"):
         small(depth=14, recipe__grown_from=14)
-    with pytest.raises(schema.Invalid, match=r"needs recipe\.grown_from=DEPTH"):
+    with pytest.raises(schema.Invalid, match=r"must be 0 without recipe\.grown_from"):
         small(depth=14, recipe__grown_noise=0.5)

@@ -413,7 +413,7 @@ FAULTS: list[Fault] = [
         "S3",
         "the disk is too full at the start",
         _full,
-        ("need", "0.0 MB free", "free some space", "machine.runs=OTHER"),
+        ("need", "1.0 kB free", "free some space", "machine.runs=OTHER"),
         status=5,
     ),
     Fault(

@@ -116,7 +116,7 @@ class Place:
             made.checkpoints.mkdir(parents=True, exist_ok=True)
         if not (made.folder.is_symlink() or os.path.lexists(made.point_json)):
             made.point_json.write_text(json.dumps(spec.plain(wanted.point)))
-        arguments = launch.command(made, wanted)[3:]
+        arguments = launch.command([made], wanted.machine)[3:]
         _warm()
         outcome = self.call(lambda: worker.main(arguments))
         left = made.failed_json  # what `run` prints of it, and the report
