@@ -48,8 +48,13 @@ def text(says: str, fits: Callable[[str], object], *, identity: bool = True, **d
 def place(**default: Any) -> Any:
     """A field that takes a path, which is never part of a result."""
     return text("a path of visible characters, 1 to 1,000 of them",
-                lambda path: path.isprintable() and 0 < len(path) <= 1000,
+                lambda path: all(map(_in_a_path, path)) and 0 < len(path) <= 1000,
                 identity=False, **default)  # fmt: skip
+
+
+def _in_a_path(character: str) -> bool:
+    """Visible, or a byte that is no UTF-8, as Python reads it from a path."""
+    return character.isprintable() or "\udc80" <= character <= "\udcff"
 
 
 def free(*, identity: bool = True, **default: Any) -> Any:

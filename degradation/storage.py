@@ -218,8 +218,9 @@ def claim_folder(path: Path) -> None:
 
 def refuse_link(path: Path) -> None:
     """Raise Failed where a symbolic link stands at `path`: it could lead anywhere."""
-    if path.is_symlink():
-        raise Failed(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
+    with _writing(path):
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def clean(folder: Path) -> None:

@@ -196,7 +196,8 @@ def resume(
         tensors, meta = checkpoint.decode(content)
         checkpoint.check_meta(meta)
         if meta["point"] != point.name:
-            raise checkpoint.Damaged(f"the newest is a checkpoint of {bare(meta['point'])}")
+            raise checkpoint.Damaged(f"the newest is a checkpoint of {bare(meta['point'])}, which "
+                                     "belongs elsewhere")  # fmt: skip
         if lines := spec.difference(meta["fingerprint"], fingerprint):
             if how != "inexact":
                 raise Mismatch(

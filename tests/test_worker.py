@@ -114,8 +114,8 @@ def test_a_checkpoint_of_another_point_is_refused_with_what_to_do(small, machine
     checkpoint.save(run.checkpoints, 5, content)
     assert worker(run, machine).returncode == REFUSED
     said = run.failure()["message"]
-    assert f"holds a checkpoint of {other.name}: move that where it belongs" in said
-    assert f"or remove {run.folder}" in said
+    assert f"the newest is a checkpoint of {other.name}, which belongs elsewhere" in said
+    assert f"remove {run.folder}" in said
     assert not run.starts.exists()
 
 
@@ -130,9 +130,10 @@ def test_a_file_for_the_folder_of_checkpoints_is_refused_before_a_row(small, mac
 def test_rows_that_do_not_rise_are_refused(small, machine) -> None:
     run = made(small(), machine)
     for iteration in (4, 4):
-        storage.append_line(run.curves, json.dumps({"iteration": iteration}))
+        row = {"iteration": iteration, "train_error": 90.0, "test_error": 90.0}
+        storage.append_line(run.curves, json.dumps(row))
     assert worker(run, machine).returncode == REFUSED
-    assert "curves.jsonl, line 2: iteration 4 after 4" in run.failure()["message"]
+    assert "curves.jsonl, line 2: iteration=4 behind 4: must rise" in run.failure()["message"]
     assert not run.starts.exists()
 
 

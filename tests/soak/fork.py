@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degradation import data as sources
-from degradation import provenance, spec, train, worker
+from degradation import provenance, spec, worker
 from degradation.data.pictures import Pictures
+from degradation.state import fresh
 from degradation.store import Run
 
 from .pair import machine
@@ -118,7 +119,7 @@ def warm(*points: spec.Point) -> None:
 
     for point in points:
         _read[point.data.name] = sources.load(point.data)
-        train.fresh(point, _read[point.data.name], torch.device("cpu"))
+        fresh(point, _read[point.data.name], torch.device("cpu"))
 
 
 _read: dict[str, Pictures] = {}

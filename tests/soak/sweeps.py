@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -66,6 +67,14 @@ class Forked:
         if self.returncode is None:
             self.returncode = fork.ended(self.pid)
         return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        until = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("a forked child", timeout)
+            time.sleep(0.01)
+        return status
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
