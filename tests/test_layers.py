@@ -1,121 +1,73 @@
-"""The shape of the code: imports go one way. What it must not do is in `test_security.py`."""
+"""The layers give what torch's give."""
 
-import ast
-import subprocess
-import sys
-from pathlib import Path
+import copy
 
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from degradation.places import TOP
-
-# A module imports from earlier lines alone.
-LEVELS = [
-    {"schema", "places", "signals", "bench", "bench.clock"},
-    {"spec", "storage", "paper", "provenance", "screen", "guard", "config_dir"},
-    {
-        "layers",
-        "optim",
-        "machine",
-        "pool",
-        "step",
-        "data.order",
-        "data.pictures",
-        "names",
-        "remote",
-        "bench.roof",
-    },
-    {
-        "network",
-        "data.download",
-        "data.digits",
-        "store",
-        "checkpoint",
-        "hydra_errors",
-        "bench.probes",
-    },
-    {"data.cifar10", "data.batches", "layerwise", "state", "logged"},
-    {
-        "data",
-        "engine",
-        "grow",
-        "recorder",
-        "mirror",
-        "board",
-        "fetch",
-        "panels",
-        "bench.practice",
-    },
-    {"train", "follow", "study"},
-    {"launch", "worker", "status", "probe", "bench.contest"},
-    {"run", "preview", "bench.costs", "bench.hour"},
-    {"dashboard", "bench.collect"},
-    {"bench.table"},
-    {"bench.__main__"},
-]
-MODULES = {
-    ".".join(path.relative_to(TOP / "degradation").with_suffix("").parts).removesuffix(".__init__"):
-    path for path in sorted((TOP / "degradation").rglob("*.py"))
-}  # fmt: skip
+from degradation.layers import BatchNorm, Conv3x3, matmul_2x2
 
 
-SOURCES = [*MODULES.values(), *sorted((TOP / "analysis").glob("*.py"))]
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalisation_is_torchs_but_for_the_count(training: bool) -> None:
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm(3), nn.BatchNorm2d(3)
+    nn.init.normal_(ours.weight)
+    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
+    for layer in (ours, theirs):
+        layer.train(training)
+    for x in torch.randn(2, 5, 3, 4, 4):
+        assert torch.equal(ours(x), theirs(x))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert torch.equal(ours.running_var, theirs.running_var)
+    assert int(ours.num_batches_tracked) == 0
 
 
-def imported(path: Path) -> set[str]:
-    """The project's modules that a file imports, by the names of LEVELS."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("degradation"):
-            base = (node.module or "").removeprefix("degradation").lstrip(".")
-            for alias in node.names:
-                inner = f"{base}.{alias.name}".lstrip(".")
-                found.add(inner if inner in MODULES else base)
-    return found - {""}
+def test_ghosts_are_normalised_apart_and_move_the_averages_one_by_one() -> None:
+    torch.manual_seed(0)
+    ghosts, whole = BatchNorm(3, ghost=2), BatchNorm(3)
+    x = torch.randn(4, 3, 5, 5)
+    assert torch.equal(ghosts(x), torch.cat([whole(x[:2]), whole(x[2:])]))
+    assert torch.equal(ghosts.running_var, whole.running_var)
+    assert torch.equal(ghosts.eval()(x), whole.eval()(x))
 
 
-def test_every_module_has_its_level() -> None:
-    assert set().union(*LEVELS) == set(MODULES) - {"__init__"}
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 5), (3, 7)])
+def test_a_product_is_the_convolution_of_2x2_maps(
+    inputs: int, outputs: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(6, inputs, 2, 2, dtype=torch.float64).to(memory_format=layout)
+    weight = torch.randn(outputs, inputs, 3, 3, dtype=torch.float64)
+    seen = torch.randn(6, outputs, 2, 2, dtype=torch.float64)
+
+    def results(y: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
+        return (y, *torch.autograd.grad(y, leaves, seen))
+
+    leaves = x.requires_grad_(), weight.requires_grad_()
+    ours = results(matmul_2x2(*leaves), *leaves)
+    theirs = results(functional.conv2d(*leaves, padding=1), *leaves)
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__init__"}))
-def test_imports_go_one_way(name: str) -> None:
-    level = next(i for i, names in enumerate(LEVELS) if name in names)
-    below = set().union(*LEVELS[:level])
-    assert imported(MODULES[name]) <= below
+@pytest.mark.parametrize(("side", "stride", "calls"), [(2, 1, 1), (2, 2, 0), (4, 1, 0)])
+def test_only_the_convolution_of_2x2_maps_becomes_a_product(
+    side: int, stride: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        "degradation.layers.matmul_2x2", lambda *a: made.append(1) or matmul_2x2(*a)
+    )
+    layer, x = Conv3x3(4, 6, stride), torch.randn(3, 4, side, side)
+    wanted = functional.conv2d(x, layer.weight, stride=stride, padding=1)
+    torch.testing.assert_close(layer(x), wanted)
+    assert len(made) == calls
 
 
-@pytest.mark.parametrize(
-    ("module", "absent"),
-    [
-        ("degradation.run", ["torch", "pandas", "wandb", "sklearn"]),
-        ("degradation.status", ["torch", "pandas", "wandb"]),
-        ("degradation.store", ["torch", "pandas", "hydra"]),
-        ("plot_curves", ["torch", "wandb", "hydra"]),
-        ("degradation.worker", ["wandb", "hydra", "pandas"]),
-    ],
-)
-def test_what_a_command_does_not_load(module: str, absent: list[str]) -> None:
-    code = f"import sys, {module}; print([m for m in {absent} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        cwd=TOP / "analysis",
-    )  # fmt: skip
-    assert done.stdout.strip() == "[]"
-
-
-def test_analysis_uses_spec_and_store_and_writes_in_one_place() -> None:
-    for path in (TOP / "analysis").glob("*.py"):
-        extra = {"output": {"storage"}, "plot_curves": {"fetch", "screen"}}  # the latter: --wandb
-        assert imported(path) <= {"spec", "store", "places"} | extra.get(path.stem, set()), path
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
-def test_wandb_is_imported_in_one_place(path: Path) -> None:
-    """Its dashboards, which are another package, in another one."""
-    own = {"remote": {"wandb"}, "dashboard": {"wandb_workspaces"}}.get(path.stem, set())
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
-            heads = {name.split(".")[0] for name in names}
-            assert heads & {"wandb", "wandb_workspaces"} <= own, path
+def test_the_products_result_is_channels_last() -> None:
+    y = matmul_2x2(torch.randn(3, 4, 2, 2), torch.randn(6, 4, 3, 3))
+    assert y.is_contiguous(memory_format=torch.channels_last)

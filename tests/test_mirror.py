@@ -297,7 +297,8 @@ def test_a_row_waits_for_its_figures(run, settings, monkeypatch) -> None:
     monkeypatch.setattr(remote, "log", lambda opened, row: sent.append(row["iteration"]))
     one = Mirror(run)
     for iteration in (4, 8):
-        storage.append_line(run.curves, json.dumps({"iteration": iteration}))
+        row = {"iteration": iteration, "train_error": 1.0, "test_error": 1.0}
+        storage.append_line(run.curves, json.dumps(row))
     storage.append_line(run.timing_jsonl, '{"iteration": 4, "seconds": 1.0}')
     one.push(True, all_of_them=False)
     assert sent == [4]

@@ -142,7 +142,7 @@ def test_machine_and_study_are_no_identity(small: Small, machine: spec.Machine) 
     other = dataclasses.replace(
         machine, device="cuda:1", threads=7, runs="elsewhere", progress="bar", resume="inexact",
         wandb="online", wandb_project="p", wandb_entity="e", pack=3,
-        layers_every=2,
+        layers_every=2, tensorboard=True,
     )  # fmt: skip
     assert {f.name for f in dataclasses.fields(other)} == {
         name for name, value in spec.plain(other).items() if value != spec.plain(machine)[name]

@@ -337,7 +337,7 @@ def open_and_close(path: Path) -> None:
     [
         (lambda path: storage.remove(path), "unlink"),
         (lambda path: storage.clean(path.parent), "unlink"),
-        (lambda path: storage.truncate(path, 1), "truncate"),
+        (lambda path: storage.truncate(path, 1), "ftruncate"),
         (lambda path: storage.move(path, path.with_name("other")), "replace"),
         (open_and_close, "close"),
     ],
@@ -390,7 +390,7 @@ def test_room_is_spoken_of_where_that_is_the_trouble(path: Path) -> None:
 
 def test_a_file_where_a_folder_must_be_is_told(path: Path) -> None:
     for folder in (path, path / "below"):
-        with pytest.raises(storage.Failed, match="a file is where a folder must be"):
+        with pytest.raises(storage.Failed, match="is a file: move that away"):
             storage.make_folder(folder)
 
 

@@ -38,10 +38,15 @@ def test_a_torn_last_line_is_not_a_row_and_a_broken_one_is_named(run: Run) -> No
         run.rows()
 
 
+ROW = '{"iteration": %d, "train_error": 1.0, "test_error": 1.0}\n'
+
+
 @pytest.mark.parametrize("iterations", [(4, 4), (4, 8, 6), (8, 4, 8)])
 def test_rows_that_do_not_rise_are_named(run: Run, iterations: tuple[int, ...]) -> None:
-    run.curves.write_text("".join(f'{{"iteration": {i}}}\n' for i in iterations))
-    with pytest.raises(Foreign, match=r"curves\.jsonl, line [23]: iteration \d after \d: restore"):
+    run.curves.write_text("".join(ROW % i for i in iterations))
+    with pytest.raises(
+        Foreign, match=r"curves\.jsonl, line [23]: iteration=\d behind \d: must rise"
+    ):
         run.rows()
     with pytest.raises(Foreign, match=r"line [23]"):
         store.curves(run.folder.parent)
@@ -49,7 +54,7 @@ def test_rows_that_do_not_rise_are_named(run: Run, iterations: tuple[int, ...]) 
 
 @pytest.mark.parametrize("line", ["5", "[]", "{}", '{"iteration": "4"}', "null"])
 def test_a_line_that_is_no_row_is_named(run: Run, line: str) -> None:
-    run.curves.write_text(f'{{"iteration": 4}}\n{line}\n')
+    run.curves.write_text(f"{ROW % 4}{line}\n")
     with pytest.raises(Foreign, match=r"curves\.jsonl, line 2"):
         run.rows()
 

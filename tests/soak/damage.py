@@ -175,7 +175,8 @@ def a_link_to_elsewhere(run: Run) -> None:
 CASES: dict[str, tuple[Case, tuple[str, ...] | None]] = {
     "all checkpoints damaged": (
         every_checkpoint, ("damaged, its SHA-256", "no checkpoint is whole", "remove")),
-    "a checkpoint of another point": (another_points, ("holds a checkpoint of", "move")),
+    "a checkpoint of another point": (
+        another_points, ("is a checkpoint of", "belongs elsewhere", "remove")),
     "curves.jsonl shorter than its checkpoint": (shorter_curves, ("0 rows, its checkpoint",)),
     "a line of curves.jsonl twice": (longer_curves, ("curves.jsonl, line 2",)),
     "stale temporary files": (stale_temporaries, None),
@@ -254,7 +255,7 @@ PATHS = {
     "spaces and quotes": "a b'c\"d $(e)",
     "other scripts": "größe-日本-🙂",
     "bytes that are no UTF-8": os.fsdecode(b"a\xff\xfeb"),
-    "3,500 characters": "/".join(["x" * 194] * 18),
+    "700 characters": "/".join(["x" * 174] * 4),
 }
 
 

@@ -39,7 +39,10 @@ def no_memory() -> None:
 
 
 def divergence() -> None:
-    optim.learning_rate = lambda *_: 1e30
+    """From the step that is about to be taken: the learning rates to come are loaded already."""
+    optim.set_learning_rate = lambda optimizer, rate: [
+        group["lr"].fill_(1e30) for group in optimizer.param_groups
+    ]
 
 
 DEATHS: dict[tuple[str, int], tuple[Callable[[], None], str]] = {
