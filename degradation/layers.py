@@ -10,8 +10,8 @@ from torch.nn import functional
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that doesn't count its batches, of `ghost` pictures at a time if given.
 
-    The count would be a kernel a layer and an iteration, a tenth of all launches, for a number that
-    the iteration tells: it is filled in where the state is saved.
+    The count would be a kernel a layer and an iteration, for a number that the iteration tells: it
+    is filled in where the state is saved.
     """
 
     def __init__(self, planes: int, ghost: int | None = None) -> None:

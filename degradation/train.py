@@ -26,7 +26,7 @@ from degradation.spec import Point
 from degradation.state import State
 from degradation.store import Run
 
-SAVE_SHARE = 100  # a checkpoint is due once 100 times the last one's cost has passed: 1 % at most
+SAVE_SHARE = 100  # a checkpoint is due once 100 times the last one's cost has passed: 1 %
 
 
 @dataclass
