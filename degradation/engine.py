@@ -4,7 +4,7 @@ The step reads its batch, its learning rate and its number from tables on the de
 that a cursor there names, and moves the cursor. So it is the same work every time, and a GPU can
 record it as one CUDA graph, several iterations long, whose replay costs the host next to nothing; a
 deep, narrow network's kernels are so small that launching each one costs more than running it. The
-kernels are the same, and so should be the bits: tests/test_gpu.py, which no GPU has run yet. How the
+kernels are the same, and so should be the bits (tests/test_gpu.py; no GPU has run it yet). How the
 recording is made is handed in (`Record`): the logic around it also runs, and is tested, without a
 GPU.
 """

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from soak.damage import flip, truncate, zero
 from torch import Tensor
 
 from degradation import checkpoint, storage
@@ -164,25 +165,7 @@ def test_a_disk_that_gives_back_other_bytes_costs_no_older_one(
     assert checkpoint.newest(tmp_path) == b"8"
 
 
-def flip_a_bit(content: bytes, draw: random.Random) -> bytes:
-    at = draw.randrange(8 * len(content))
-    changed = bytearray(content)
-    changed[at // 8] ^= 1 << at % 8
-    return bytes(changed)
-
-
-def truncate(content: bytes, draw: random.Random) -> bytes:
-    return content[: draw.randrange(len(content))]
-
-
-def zero_a_page(content: bytes, draw: random.Random) -> bytes:
-    start = 4096 * draw.randrange(len(content) // 4096)
-    return content[:start] + bytes(4096) + content[start + 4096 :]
-
-
-@pytest.mark.parametrize(
-    ("damage", "times"), [(flip_a_bit, 200), (truncate, 60), (zero_a_page, 60)]
-)
+@pytest.mark.parametrize(("damage", "times"), [(flip, 200), (truncate, 60), (zero, 60)])
 def test_damage_is_never_read_and_the_previous_file_is(
     damage: Callable[[bytes, random.Random], bytes], times: int, tmp_path: Path
 ) -> None:

@@ -15,19 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from soak.small_cifar import NAMES, RECORDS, Member, content_of, member
 
 from degradation import data, spec
 from degradation.data import DataError, Pictures, cifar10
-
-RECORDS = 4
-NAMES = list(cifar10.MEMBER_SHA256)
-Member = tuple[tarfile.TarInfo, bytes]
-
-
-def content_of(name: str) -> bytes:
-    """Records of noise that can be compressed, labelled 0 to 3."""
-    draw = random.Random(name)
-    return b"".join(bytes([i]) + draw.randbytes(1536).hex().encode() for i in range(RECORDS))
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +56,6 @@ def write_folder(root: Path) -> Path:
     for name in NAMES:
         (folder / name).write_bytes(content_of(name))
     return folder
-
-
-def member(name: str, content: bytes = b"", **attributes: object) -> Member:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    for attribute, value in attributes.items():
-        setattr(entry, attribute, value)
-    return entry, content
 
 
 def genuine_members(prefix: str = f"{cifar10.FOLDER}/") -> list[Member]:

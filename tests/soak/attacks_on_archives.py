@@ -17,19 +17,10 @@ from degradation.data import DataError, cifar10, download
 
 from .attack import Attack
 from .child import Outcome
-from .faults_of_data import NAMES, RECORDS, content_of
 from .place import Place, asked
+from .small_cifar import NAMES, RECORDS, Member, content_of, member
 
 MEMORY = 256 * 2**20
-Member = tuple[tarfile.TarInfo, bytes]
-
-
-def member(name: str, content: bytes = b"", **attributes: object) -> Member:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    for attribute, value in attributes.items():
-        setattr(entry, attribute, value)
-    return entry, content
 
 
 GENUINE = [member(f"{cifar10.FOLDER}/{name}", content_of(name)) for name in NAMES]

@@ -1,10 +1,8 @@
-"""A command in a process of its own, forked: what it says, how it ends, how long it took.
+"""A process of its own, forked: it starts with everything imported, so that hundreds take seconds.
 
-The fork starts with everything imported, so that hundreds of commands take seconds. Folder,
-environment, user and limits are the child's alone.
+What a child replaces (functions, limits, folder, environment, user) ends with it.
 """
 
-import contextlib
 import os
 import resource
 import signal
@@ -14,11 +12,54 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 NOBODY = 65534
+CRASHED = 70  # the status of a child that an exception ended; no command of ours has it
 PATIENCE = 60
+LONGEST = 900  # seconds after which a child that hangs is ended, by SIGALRM
+
+
+def start(
+    body: Callable[[], int | None], log: Path, *, session: bool = False, longest: int = LONGEST
+) -> int:
+    """The pid of a child that runs `body`, whose result is its exit status; it writes to `log`."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():  # threads of pytest's and torch's are no trouble to us
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        return pid
+    status = CRASHED
+    try:
+        signal.alarm(longest)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started us
+        if session:
+            os.setsid()
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+        status = body() or 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        with suppress(OSError):
+            traceback.print_exc()
+    finally:  # nothing may get past this line: above it is the parent's own stack
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def wait(pid: int) -> int:
+    """The exit status, or minus the signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @dataclass(frozen=True)
@@ -41,42 +82,14 @@ def run(
 
     `user`: drop to that one, which takes root. `memory`: bytes of address space beyond today's.
     """
-    with tempfile.TemporaryFile() as said:
-        began = time.monotonic()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch's idle threads
-            pid = os.fork()
-        if pid == 0:
-            _child(command, folder, said.fileno(), variables or {}, user, memory)
-        _, ended = os.waitpid(pid, 0)
-        seconds = time.monotonic() - began
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    status = os.waitstatus_to_exitcode(ended)
-    return Outcome(status if status >= 0 else 128 - status, text, seconds)
 
-
-def _child(
-    command: Callable[[], object],
-    folder: Path,
-    said: int,
-    variables: Mapping[str, str],
-    user: int | None,
-    memory: int | None,
-) -> None:
-    status = 70
-    try:
-        signal.alarm(PATIENCE)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    def body() -> int:
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-        os.dup2(said, 1)
-        os.dup2(said, 2)
-        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
         os.chdir(folder)
         for name in [n for n in os.environ if n.startswith("WANDB")]:
             del os.environ[name]
-        os.environ.update(variables)
+        os.environ.update(variables or {})
         if memory is not None:
             limit = _address_space() + memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -84,19 +97,14 @@ def _child(
             os.setgroups([])
             os.setgid(user)
             os.setuid(user)
-        with contextlib.suppress(SystemExit):
-            try:
-                status = int(command() or 0)  # type: ignore[call-overload]
-            except SystemExit as left:
-                status = left.code if isinstance(left.code, int) else int(left.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 70
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
+        return int(command() or 0)  # type: ignore[call-overload]
+
+    with tempfile.NamedTemporaryFile() as said:
+        began = time.monotonic()
+        status = wait(start(body, Path(said.name), longest=PATIENCE))
+        seconds = time.monotonic() - began
+        text = said.read().decode(errors="replace")
+    return Outcome(status if status >= 0 else 128 - status, text, seconds)
 
 
 def _address_space() -> int:

@@ -7,7 +7,6 @@ genuine ones, in the child alone.
 import functools
 import gzip
 import hashlib
-import random
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +17,8 @@ from degradation.data import DataError, cifar10, digits, download
 from .child import NOBODY, Outcome, can_drop_root
 from .fault import Fault
 from .place import Place, asked
+from .small_cifar import NAMES, RECORDS, content_of
 
-RECORDS = 4
-NAMES = list(cifar10.MEMBER_SHA256)
 CIFAR = (
     "data=cifar10",
     "recipe=digits",
@@ -28,11 +26,6 @@ CIFAR = (
     "machine.wandb=disabled",
     "data.download=false",
 )
-
-
-def content_of(name: str) -> bytes:
-    draw = random.Random(name)
-    return b"".join(bytes([i]) + draw.randbytes(1536).hex().encode() for i in range(RECORDS))
 
 
 def _pin(place: Place) -> Path:

@@ -1,16 +1,9 @@
-"""A trial in a forked child: the parent has imported torch already, so it costs no start.
-
-What a child replaces (functions, limits, signals) ends with it.
-"""
+"""A run trained in a forked child: the parent has imported torch already, so it costs no start."""
 
 import os
 import signal
-import sys
 import time
-import traceback
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +13,8 @@ from degradation.data.pictures import Pictures
 from degradation.state import fresh
 from degradation.store import Run
 
+from .child import start, wait
 from .pair import machine
-
-LONGEST = 900  # seconds after which a child that hangs is ended, by SIGALRM
 
 Change = Callable[[], object]
 
@@ -33,44 +25,6 @@ class End:
 
     status: int
     said: str
-
-
-def start(body: Callable[[], int | None], log: Path, *, session: bool = False) -> int:
-    """The pid of a child that runs `body`, whose result is its exit status; it writes to `log`."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with warnings.catch_warnings():  # threads of pytest's own are no trouble to us
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(LONGEST)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started us
-        if session:
-            os.setsid()
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
-        status = body() or 0
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        with suppress(OSError):
-            traceback.print_exc()
-    finally:  # nothing may get past this line: above it is the parent's own stack
-        with suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
-
-
-def wait(pid: int) -> int:
-    """The exit status, or minus the signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def ended(pid: int) -> int | None:
