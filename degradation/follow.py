@@ -233,11 +233,13 @@ def main() -> int:
 
 
 def _listen(told: "queue.Queue[dict[str, Any] | None]") -> None:
-    for line in sys.stdin:
-        told.put(json.loads(line))
-    told.put(None)
-    time.sleep(LINGER)
-    os._exit(0)  # wherever the other thread hangs
+    try:
+        for line in sys.stdin:
+            told.put(json.loads(line))
+    finally:  # a torn line is an end, too
+        told.put(None)
+        time.sleep(LINGER)
+        os._exit(0)  # wherever the other thread hangs
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mirror_faults
 import pytest
-from mirror_world import World, cores, world
+from mirror_world import FOLLOW, World, cores, world
 from wandb_stub import KEY
 
 from degradation import follow, mirror, remote, storage
@@ -199,7 +199,7 @@ def test_the_process_ends_soon_after_the_study_is_killed(w: World) -> None:
 import sys, time
 sys.path[:0] = {[str(Path(mirror_faults.__file__).parent)]!r}
 from pathlib import Path
-from mirror_world import *
+from mirror_world import FOLLOW, *
 with world(Path({str(w.runs.parent)!r})) as w:
     run = w.begin(mode="online")
     w.row(run, 2)
@@ -210,11 +210,17 @@ with world(Path({str(w.runs.parent)!r})) as w:
                              env=w.environment)  # fmt: skip
     assert study.stdout is not None
     pid = int(study.stdout.readline())
+    w.wait_for(lambda: cores(pid))
+    both = [pid, *cores(pid)]
     study.kill()
     study.wait()
     study.stdout.close()
-    w.wait_for(lambda: not _alive(pid))
-    assert cores(pid) == []
+    w.wait_for(lambda: not any(map(_alive, both)))
+
+
+def test_a_torn_line_ends_the_process_too() -> None:
+    told = subprocess.run(FOLLOW, input=b'{"run": ', timeout=60, capture_output=True)
+    assert told.returncode == 0
 
 
 def _alive(pid: int) -> bool:
