@@ -199,7 +199,7 @@ def test_the_process_ends_soon_after_the_study_is_killed(w: World) -> None:
 import sys, time
 sys.path[:0] = {[str(Path(mirror_faults.__file__).parent)]!r}
 from pathlib import Path
-from mirror_world import FOLLOW, *
+from mirror_world import *
 with world(Path({str(w.runs.parent)!r})) as w:
     run = w.begin(mode="online")
     w.row(run, 2)
