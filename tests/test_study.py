@@ -1,5 +1,8 @@
 """Command lines: what they ask for, and what is refused before anything trains."""
 
+import re
+from collections import defaultdict
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -39,13 +42,59 @@ def test_a_study_by_name_needs_no_flag_and_takes_other_axes() -> None:
     assert len(points("+sweeps=seeds")) == 20
 
 
-@pytest.mark.parametrize("path", sorted((TOP / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_study_composes_and_opens_with_its_command(path: Path) -> None:
-    command = f"python -m degradation.run +sweeps={path.stem}"
-    assert path.read_text().splitlines()[1] == f"# {command}"
-    asked = settings(Line.read(command.split()[3:]))
-    assert asked
-    assert {s.study for s in asked} == {path.stem}
+STUDIES = [path.stem for path in sorted((TOP / "sweeps").glob("*.yaml"))]
+
+
+def head(name: str) -> str:
+    """The comment that a study opens with, in one line."""
+    lines = (TOP / f"sweeps/{name}.yaml").read_text().splitlines()
+    return " ".join(line[2:] for line in takewhile(lambda line: line.startswith("# "), lines))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_opens_with_its_command_and_its_promise(name: str) -> None:
+    opening = head(name)
+    assert opening.startswith(f"@package _global_ python -m degradation.run +sweeps={name} ")
+    assert all(f" {word}: " in opening for word in ("Expect", "Points", "Time", "Device"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_composes_to_the_points_that_it_promises(name: str) -> None:
+    asked = settings(Line.read([f"+sweeps={name}"]))
+    assert {s.study for s in asked} == {name}
+    promised = re.search(r" Points: (\d+) of ([\d,]+) iterations\.", head(name))
+    assert promised is not None
+    assert len(asked) == int(promised[1])
+    assert {s.recipe.iterations for s in asked} == {int(promised[2].replace(",", ""))}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_point_has_its_other_arm_or_the_study_says_why_not(name: str) -> None:
+    arms = defaultdict(set)
+    for one in settings(Line.read([f"+sweeps={name}"])):
+        arms[one.point.pair].add(one.point.arm)
+    alone = [pair for pair, there in arms.items() if there != {"plain", "residual"}]
+    assert bool(alone) == (" Other arm: " in head(name)), alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["+sweeps=seeds", "data=cifar10", "depth=20,32,44,56,110"], 50),
+        (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
+        (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
+        (["+sweeps=longer", "data=digits", "recipe.iterations=1200", "recipe.drops=[600,900]"], 4),
+    ],
+)
+def test_variants_that_the_studies_name(arguments: list[str], count: int) -> None:
+    """The command line has the last word on axes, data and recipe."""
+    asked = settings(Line.read(arguments))
+    assert len(asked) == count
+    for argument in arguments[1:]:
+        assert argument in head(arguments[0].removeprefix("+sweeps="))
+    if "data=cifar10" in arguments:
+        assert {s.recipe.iterations for s in asked} == {64_000}
+        assert {s.depth for s in asked} == {20, 32, 44, 56, 110}
 
 
 @pytest.mark.parametrize(
