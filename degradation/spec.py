@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from degradation.schema import Invalid, choice, free, number, read
+from degradation.schema import Invalid, choice, free, number
 
 ARMS = ("plain", "residual")
 FORMAT = 1  # of identities: raise it when a field's meaning changes, and no old run is met again
@@ -159,7 +160,7 @@ class Point:
     def arm(self) -> str:
         return self.model.arm
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Eight hex digits of the SHA-256 of all that changes the result."""
         return hashlib.sha256(_canonical({"format": FORMAT, **identity(self)})).hexdigest()[:8]
@@ -199,19 +200,18 @@ class Settings:
     recipe: Recipe
     numerics: Numerics
     machine: Machine
-    depth: int
-    seed: int
-    study: str
+    depth: int = number(1, 10**6)
+    seed: int = number(0, 2**31 - 1)
+    study: str = free()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.study):
             raise Invalid(f"study={self.study!r}: must be 1 to 64 of A-Z a-z 0-9 . _ -")
         _ = self.point  # a point that can't be is refused here
 
-    @property
+    @cached_property
     def point(self) -> Point:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(Point)}
-        return read(Point, plain(fields))
+        return Point(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Point)})
 
 
 def blocks_per_stage(depth: int) -> int:

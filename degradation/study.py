@@ -7,11 +7,13 @@ study lacks can be told (`status`, `plan`).
 
 import argparse
 import copy
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -74,25 +76,25 @@ def settings(line: Line) -> list[Settings]:
     Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
     """
     try:
-        with _hydra(line.config_dir):
+        with prepared(line):
             _check_names(line.overrides)
             compose_one = Composer()
-            found = [read(compose_one(o)) for o in _expand(line.overrides, line.multirun)]
+            found = [schema.read(Settings, compose_one(o)) for o in expand(line.overrides, line.multirun)]
     except (HydraException, OmegaConfBaseException) as error:
         raise schema.Invalid(_without_advice(str(error))) from error
     return list({s.point.name: s for s in found}.values())
 
 
 @contextmanager
-def _hydra(config_dir: str | None) -> Iterator[None]:
+def prepared(line: Line) -> Iterator[Hydra]:
     """Hydra set up as its own command line does it, `--config-dir` included."""
     search_path = create_config_search_path(str(CONF))
-    if config_dir is not None:
-        own = f"file://{Path(config_dir).resolve()}"
+    if line.config_dir is not None:
+        own = f"file://{Path(line.config_dir).resolve()}"
         search_path.prepend("command-line", own, anchor=SearchPathQuery(provider="schema"))
-    Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
+    hydra = Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
     try:
-        yield
+        yield hydra
     finally:
         GlobalHydra.instance().clear()
 
@@ -100,24 +102,22 @@ def _hydra(config_dir: str | None) -> Iterator[None]:
 class Composer:
     """Composes points; those that choose the same files share one composition.
 
-    A composition takes a tenth of a second, and most points of a study differ in plain values.
+    A composition takes a tenth of a second, and most points of a study differ in plain values:
+    those are put into a copy of what was composed, unless something there refers to them.
     """
 
     def __init__(self) -> None:
-        self.parser = OverridesParser.create()
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.parse = cache(OverridesParser.create().parse_override)
+        self.composed: dict[tuple[str, ...], Composed] = {}
         self.leaves = {path for path in schema.paths(Settings) if not (CONF / path).is_dir()}
 
-    def __call__(self, overrides: list[str]) -> DictConfig:
-        parsed = self.parser.parse_overrides(overrides)
+    def __call__(self, overrides: list[str]) -> dict[str, Any]:
+        parsed = [self.parse(o) for o in overrides]
         values = [o for o in parsed if self._is_value(o)]
         files = tuple(str(o.input_line) for o in parsed if o not in values)
         if files not in self.composed:
-            self.composed[files] = compose("config", list(files))
-        config = copy.deepcopy(self.composed[files])
-        for override in values:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
-        return config
+            self.composed[files] = Composed(compose("config", list(files)))
+        return self.composed[files].having({o.key_or_group: o.value() for o in values})
 
     def _is_value(self, override: Override) -> bool:
         """Whether it sets one plain value; all else is left to Hydra, with its errors."""
@@ -125,13 +125,61 @@ class Composer:
         return plain and override.key_or_group in self.leaves
 
 
+class Composed:
+    """A configuration, into which plain values can be put."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self.text = str(OmegaConf.to_container(config, resolve=False))
+        self.references = re.findall(r"\$\{([^}]*)", self.text)
+        self.container: Any = None
+
+    def having(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Its content with `values` by dotted key, everything resolved."""
+        if self._stands_by_itself(values):
+            self.container = self.container or to_container(self.config)
+            found = self.container
+            for key, value in values.items():
+                found = _with(found, key.split("."), value)
+        else:
+            config = copy.deepcopy(self.config)
+            for key, value in values.items():
+                OmegaConf.update(config, key, value, merge=False)
+            found = to_container(config)
+        return cast(dict[str, Any], found)
+
+    def _stands_by_itself(self, values: dict[str, Any]) -> bool:
+        """Whether `values` decide nothing but themselves: nothing in the files refers to them."""
+        return (
+            "???" not in self.text
+            and not any(_may_mean(each, key) for key in values for each in self.references)
+            and not any("${" in str(value) for value in values.values())
+        )
+
+
+def _may_mean(reference: str, key: str) -> bool:
+    """Whether `${reference}` may be what lies at `key`, above it or below it."""
+    if not re.fullmatch(r"\w[\w.]*", reference):  # relative, or a function
+        return True
+    return f"{reference}.".startswith(f"{key}.") or f"{key}.".startswith(f"{reference}.")
+
+
+def _with(mapping: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of nested dicts in which `path` leads to `value`."""
+    key, *rest = path
+    return {**mapping, key: _with(mapping[key], rest, value) if rest else value}
+
+
+def to_container(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
 def read(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises schema.Invalid."""
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return schema.read(Settings, container)
+    return schema.read(Settings, to_container(config))
 
 
-def _expand(overrides: list[str], multirun: bool) -> list[list[str]]:
+def expand(overrides: list[str], multirun: bool) -> list[list[str]]:
     """The overrides of each point, as Hydra's sweeper would split them."""
     parser = OverridesParser.create()
     base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
