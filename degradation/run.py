@@ -3,6 +3,7 @@
     python -m degradation.run model=residual depth=20 data=digits
     python -m degradation.run -m model=plain,residual depth=20,56,110,1202
     python -m degradation.run +sweeps=quickstart
+    python -m degradation.run +sweeps=figure6 --dry-run    what it would train, and what that costs
 
 The same command again trains only what is missing and goes on where a point was cut. Exit status:
 0 every point has its result, 1 one of them hasn't, 2 refused, 128 + n stopped by signal n.
@@ -14,37 +15,35 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from degradation import launch, schema, screen, status, study
+from degradation import entries, gpus, launch, plan, schema, screen, status, study, sweep
 from degradation.places import CONF
 from degradation.spec import Settings
-from degradation.store import Foreign
+from degradation.store import Foreign, Run
 
 log = logging.getLogger("degradation")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(config: DictConfig) -> None:
-    """What Hydra calls for each point: it never raises for one that fails, so the others follow."""
-    launch.train_point(study.read(config))
+    """Never called: Hydra is only asked here (--help, --cfg, completion), and answers itself."""
 
 
 def cli() -> None:
     """The command: check every point, train what is missing, say how it ended."""
     screen.show_messages()
+    if "--dry-run" in sys.argv[1:]:
+        sys.exit(plan.main([word for word in sys.argv[1:] if word != "--dry-run"]))
     launch.stopping.listen()
     line = study.Line.read(sys.argv[1:])
     if line.asks:
         main()
         return
     try:
-        asked = study.settings(line)
-        if pending(asked):
-            if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
-                launch.train_together(longest_first(asked))
-            else:
-                main()
+        asked = study.asked(line)
+        if left := pending(asked.settings):
+            train(line, asked, left)
         launch.stopping.check()
-        sys.exit(report(asked))
+        sys.exit(report(asked.settings))
     except (schema.Invalid, Foreign) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -53,14 +52,26 @@ def cli() -> None:
         sys.exit(128 + stopped.number)
 
 
-def pending(asked: list[Settings]) -> bool:
-    """Whether any point lacks its result; with one line on what there is to do."""
-    entries = status.of_study([s.point for s in asked], asked[0].machine.runs)
-    finished = sum(e.run.result() is not None for e in entries)
-    if len(entries) > 1 or finished:
-        log.info("%d points, %d of them finished%s", len(entries), finished,
-                 "" if finished < len(entries) else ": nothing to train")  # fmt: skip
-    return finished < len(entries)
+def pending(asked: list[Settings]) -> list[Settings]:
+    """The points that lack their result; with one line on what there is to do."""
+    left = [s for s in asked if Run.of(s.point, s.machine.runs).result() is None]
+    if len(asked) > 1 or not left:
+        log.info("%d points, %d of them finished%s", len(asked), len(asked) - len(left),
+                 "" if left else ": nothing to train")  # fmt: skip
+    return left
+
+
+def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
+    """Train what is left: here, one after the other or sharing a GPU, or by a launcher."""
+    machine = left[0].machine
+    alone = asked.launcher == "basic" or (line.serial and gpus.visible() < 2)
+    if alone and len(left) > 1 and launch.shares_a_gpu(machine):
+        launch.train_together(longest_first(left))
+    elif asked.launcher == "basic":
+        for settings in left:
+            launch.train_point(settings)
+    else:
+        sweep.train(line, [asked.overrides[s.point.name] for s in left], machine)
 
 
 def longest_first(asked: list[Settings]) -> list[Settings]:
@@ -71,15 +82,14 @@ def longest_first(asked: list[Settings]) -> list[Settings]:
 def report(asked: list[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
     runs = asked[0].machine.runs
-    entries = status.of_study([s.point for s in asked], runs)
-    if errors := status.table(entries):
+    found = entries.of_study([s.point for s in asked], runs)
+    if errors := status.table(found):
         print(f"\n{errors}\n")
-    unfinished = [e for e in entries if e.run.result() is None]
-    for entry in entries:
-        if entry.reason or entry in unfinished:
+    for entry in found:
+        if entry.reason or not entry.finished:
             print(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip())
-    if unfinished:
-        print(f"{len(unfinished)} of {len(entries)} points have no result yet; the same command "
+    if unfinished := sum(not entry.finished for entry in found):
+        print(f"{unfinished} of {len(found)} points have no result yet; the same command "
               "trains them")  # fmt: skip
     print(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0

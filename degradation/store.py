@@ -15,6 +15,7 @@ lock               held by the process that trains
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from degradation import schema, spec, storage
 if TYPE_CHECKING:
     import pandas as pd
 
+TAIL = 4096  # bytes; a row has some 230
 STATES = ("done", "diverged", "running", "partial", "failed", "missing")
 
 
@@ -97,6 +99,13 @@ class Run:
         """The complete rows, in order. Raises Foreign, with the line, for one that isn't JSON."""
         return list(_parsed(self.curves))
 
+    def last_row(self) -> dict[str, Any] | None:
+        """The last complete row, at the cost of one: what `rows` ends with."""
+        try:
+            return next((json.loads(line) for line in last_lines(self.curves, 1)), None)
+        except ValueError as error:
+            raise Foreign(f"{self.curves}, last line: {error}") from error
+
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; rows that were trained twice appear twice."""
         return list(_parsed(self.timing_jsonl))
@@ -114,6 +123,21 @@ def whole_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return text.split("\n")[:-1]
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """At most `count` of the last complete lines; those that begin more than TAIL before the end
+    are left out, unless there are no others."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            tail = file.read()
+    except FileNotFoundError:
+        return []
+    lines = tail.decode(errors="replace").split("\n")[:-1]
+    whole = lines if size <= TAIL else lines[1:]
+    return (whole or whole_lines(path))[-count:]
 
 
 def curves(folder: str | Path) -> "pd.DataFrame":

@@ -70,19 +70,43 @@ class Line:
         return cls(args.overrides, args.multirun, args.config_dir, bool(asks or completes))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for."""
+
+    settings: list[Settings]
+    """Of each point, in order, each one once."""
+    overrides: dict[str, list[str]]
+    """Of each point by name: the words that make it this one."""
+    launcher: str
+    """Hydra's name for what runs the points: basic, joblib, submitit_slurm, …"""
+
+
 def settings(line: Line) -> list[Settings]:
     """The settings of each point that `line` asks for, in order, each one once.
 
     Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
     """
+    return asked(line).settings
+
+
+def asked(line: Line) -> Asked:
+    """All that `line` asks for. Raises schema.Invalid as `settings` does."""
     try:
         with prepared(line):
             _check_names(line.overrides)
             compose_one = Composer()
-            found = [schema.read(Settings, compose_one(o)) for o in expand(line.overrides, line.multirun)]
+            overrides, name = expand(line.overrides, line.multirun)
+            found = [schema.read(Settings, compose_one(each)) for each in overrides]
     except (HydraException, OmegaConfBaseException) as error:
         raise schema.Invalid(_without_advice(str(error))) from error
-    return list({s.point.name: s for s in found}.values())
+    words = {s.point.name: each for s, each in zip(found, overrides, strict=True)}
+    return Asked(list({s.point.name: s for s in found}.values()), words, name)
+
+
+def launcher(config: DictConfig) -> str:
+    """The launcher that a configuration has chosen, by Hydra's name."""
+    return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
 @contextmanager
@@ -179,16 +203,18 @@ def read(config: DictConfig) -> Settings:
     return schema.read(Settings, to_container(config))
 
 
-def expand(overrides: list[str], multirun: bool) -> list[list[str]]:
-    """The overrides of each point, as Hydra's sweeper would split them."""
+def expand(overrides: list[str], multirun: bool) -> tuple[list[list[str]], str]:
+    """The overrides of each point, as Hydra's sweeper would split them; and the launcher."""
     parser = OverridesParser.create()
     base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
-    hydra = compose("config", base, return_hydra_config=True).hydra
+    config = compose("config", base, return_hydra_config=True)
+    hydra = config.hydra
     if not multirun and hydra.mode != RunMode.MULTIRUN:
-        return [overrides]
+        return [overrides], launcher(config)
     params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
     parsed = parser.parse_overrides([*params, *overrides])
-    return [list(o) for batch in BasicSweeper.split_arguments(parsed, None) for o in batch]
+    batches = BasicSweeper.split_arguments(parsed, None)
+    return [list(o) for batch in batches for o in batch], launcher(config)
 
 
 def _check_names(overrides: list[str]) -> None:
@@ -227,8 +253,17 @@ def _check_key(key: str, groups: list[str]) -> None:
         raise schema.Invalid(f"{key}: no such setting{hint}; `--cfg job` prints all of them")
 
 
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""Launchers by Hydra's names, and the extra of this package that brings each."""
+
+
 def _without_advice(message: str) -> str:
     """Hydra's message, less the search path and the advice to switch its checks off."""
+    missing = re.search(r"Could not find 'hydra/launcher/(\w+)'", message)
+    if missing and missing[1] in EXTRAS:
+        extra = EXTRAS[missing[1]]
+        return (f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or say "
+                "cluster=serial: one point after the other")  # fmt: skip
     lines = [line for line in message.splitlines() if line.strip()]
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
     return "\n".join(lines[:cut][:6])

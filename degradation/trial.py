@@ -33,8 +33,11 @@ def main(arguments: list[str]) -> int:
     gpu = device.type == "cuda"
     memory = torch.cuda.get_device_properties(device).total_memory if gpu else None
     name = torch.cuda.get_device_name(device) if gpu else "a CPU core"
+    began, began_process = time.monotonic(), time.process_time()
     trials = [_tried(point, settings, device) for point in points]
-    found = {"device": name, "memory": memory, "imported": imported, "trials": trials}
+    shared = time.monotonic() - began, time.process_time() - began_process
+    busy = 1.0 if gpu or settings.threads > 1 else max(1.0, shared[0] / shared[1])
+    found = {"device": name, "memory": memory, "imported": imported, "trials": trials, "busy": busy}
     print(json.dumps(found))
     return 0
 

@@ -13,14 +13,24 @@ from degradation.places import TOP
 LEVELS = [
     {"schema", "places", "signals", "screen", "bench", "bench.clock"},
     {"spec", "storage", "paper", "provenance"},
-    {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures", "bench.roof"},
-    {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes"},
-    {"data.cifar10", "data.batches", "state"},
+    {
+        "layers",
+        "optim",
+        "machine",
+        "pool",
+        "step",
+        "data.order",
+        "data.pictures",
+        "bench.roof",
+        "gpus",
+    },
+    {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes", "estimate"},
+    {"data.cifar10", "data.batches", "state", "entries"},
     {"data", "engine", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
-    {"worker", "status", "probe", "bench.contest", "bench.hour"},
-    {"run", "bench.costs", "bench.collect"},
-    {"bench.table"},
+    {"worker", "command", "probe", "requeue", "bench.contest", "bench.hour"},
+    {"status", "plan", "sweep", "trial", "bench.costs", "bench.collect"},
+    {"run", "bench.table"},
     {"bench.__main__"},
 ]
 MODULES = {
@@ -58,6 +68,7 @@ def test_imports_go_one_way(name: str) -> None:
     [
         ("degradation.run", ["torch", "pandas", "wandb", "sklearn"]),
         ("degradation.status", ["torch", "pandas", "wandb"]),
+        ("degradation.plan", ["torch", "pandas", "wandb", "sklearn"]),
         ("degradation.store", ["torch", "pandas", "hydra"]),
         ("plot_curves", ["torch", "wandb", "hydra"]),
         ("degradation.worker", ["wandb", "hydra", "pandas"]),

@@ -177,7 +177,7 @@ def test_points_that_share_a_composition_are_what_hydra_composes(tmp_path: Path)
     asked = Line.read(line)
     with study.prepared(asked):
         quick = study.Composer()
-        overrides = study.expand(asked.overrides, multirun=True)
+        overrides, _ = study.expand(asked.overrides, multirun=True)
         composed = [study.to_container(compose("config", each)) for each in overrides]
         assert [quick(each) for each in overrides] == composed
     assert len(composed) == 64

@@ -215,7 +215,9 @@ def tensors_of(point: Point, side: int = 32, channels: int = 3) -> float:
 
     own = {p.untyped_storage().data_ptr() for p in state.network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = state.network(torch.zeros(2, channels, side, side).to(memory_format=torch.channels_last))
+        logits = state.network(
+            torch.zeros(2, channels, side, side).to(memory_format=torch.channels_last)
+        )
     del logits
     activations = sum(size for place, size in kept.items() if place not in own)
     parameters = sum(p.nbytes for p in state.network.parameters())

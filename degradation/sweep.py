@@ -1,0 +1,90 @@
+"""Hand a study's unfinished points to Hydra's launcher: joblib, SLURM through submitit, or Ray.
+
+Hydra's own sweep would start a job for every point, the finished ones included, a sixth of a second
+each; here the launcher gets the points that lack their result, and nothing else of it changes.
+"""
+
+import dataclasses
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
+
+from degradation import gpus, launch, study
+from degradation.requeue import requeued
+from degradation.schema import Invalid
+from degradation.spec import Machine
+
+log = logging.getLogger("degradation")
+
+HERE = ("basic", "joblib")  # launchers whose points are processes of this machine
+LOOK = 0.25
+
+
+def train(line: study.Line, points: Sequence[list[str]], machine: Machine) -> None:
+    """Train `points`, the overrides of each, by the launcher that `line` names.
+
+    It says what went wrong with the launcher; what became of the points is on the disk.
+    """
+    with study.prepared(line) as hydra:
+        config = hydra.compose_config("config", line.overrides, RunMode.MULTIRUN)
+        launcher_name = study.launcher(config)
+        fit(config, machine)
+        if launcher_name not in HERE:
+            threading.Thread(target=_leave_when_asked, daemon=True).start()
+            log.info("%d points go to %s", len(points), launcher_name)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(hydra.config_loader, Callbacks(config)),
+            task_function=point,
+            config=config,
+        )
+        try:
+            results = launcher.launch(points, initial_job_idx=0)
+        except Exception as error:
+            log.error("%s: %s: %s", launcher_name, type(error).__name__, error)
+            return
+    for result in results:
+        if isinstance(error := result._return_value, Exception):
+            log.error("%s: %s: %s", " ".join(result.overrides or []), type(error).__name__, error)
+
+
+def point(config: DictConfig) -> None:
+    """What a launcher's process does with one point. It doesn't raise for one that fails."""
+    settings = study.read(config)
+    in_a_pool = multiprocessing.current_process().name != "MainProcess"
+    count = gpus.shared_out(settings.machine) if in_a_pool else 0
+    if count:
+        with gpus.claimed(count) as number:
+            machine = dataclasses.replace(settings.machine, device=f"cuda:{number}")
+            launch.train_point(dataclasses.replace(settings, machine=machine))
+        return
+    with requeued():
+        launch.train_point(settings)
+
+
+def fit(config: DictConfig, machine: Machine) -> None:
+    """Make the launcher's options fit this machine, and this version. Raises Invalid."""
+    options = config.hydra.launcher
+    if study.launcher(config) == "joblib" and (count := gpus.shared_out(machine)):
+        with open_dict(options):
+            options.n_jobs = count if options.n_jobs == -1 else min(count, options.n_jobs)
+    for key in ("nodes", "tasks_per_node"):
+        if options.get(key, 1) not in (1, None):
+            raise Invalid(f"hydra.launcher.{key}={options[key]}: must be 1: a point is one process "
+                          "on one device, so far")  # fmt: skip
+
+
+def _leave_when_asked() -> None:
+    """End this command at a signal: it only waits, and the points go on elsewhere."""
+    while launch.stopping.signal is None:
+        time.sleep(LOOK)
+    log.warning("left: the points stay in the queue (squeue, scancel); the same command, or "
+                "degradation.status, tells how far they are")  # fmt: skip
+    os._exit(128 + launch.stopping.signal)
