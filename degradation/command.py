@@ -19,9 +19,9 @@ def of(point: Point, runs: str) -> str:
     arm, data = f"model={point.arm}", f"data={point.data.name}"
     [usual] = _usual(arm, data)
     theirs, ours = _leaves(spec.plain(usual.point)), _leaves(spec.plain(point))
-    more = [f"{key}={_written(value)}" for key, value in ours.items() if value != theirs[key]]
+    more = [f"{key}={written(value)}" for key, value in ours.items() if value != theirs[key]]
     if runs != usual.machine.runs:
-        more.append(f"machine.runs={_written(runs)}")
+        more.append(f"machine.runs={written(runs)}")
     return shlex.join(["python", "-m", "degradation.run", data, arm, *more])
 
 
@@ -39,7 +39,7 @@ def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as Hydra reads it on a command line."""
     if isinstance(value, str) and not re.fullmatch(r"[\w./-]+", value):
         return "'" + value.translate({ord("\\"): "\\\\", ord("'"): "\\'"}) + "'"

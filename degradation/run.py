@@ -71,7 +71,7 @@ def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
         for settings in left:
             launch.train_point(settings)
     else:
-        sweep.train(line, [asked.overrides[s.point.name] for s in left], machine)
+        sweep.train(line, asked, left)
 
 
 def longest_first(asked: list[Settings]) -> list[Settings]:

@@ -11,16 +11,17 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from degradation import gpus, launch, study
+from degradation import command, gpus, launch, study
 from degradation.requeue import requeued
 from degradation.schema import Invalid
-from degradation.spec import Machine
+from degradation.spec import Machine, Settings
 
 log = logging.getLogger("degradation")
 
@@ -28,31 +29,42 @@ HERE = ("basic", "joblib")  # launchers whose points are processes of this machi
 LOOK = 0.25
 
 
-def train(line: study.Line, points: Sequence[list[str]], machine: Machine) -> None:
-    """Train `points`, the overrides of each, by the launcher that `line` names.
+def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> None:
+    """Train the points that are `left` by the launcher that `line` names.
 
     It says what went wrong with the launcher; what became of the points is on the disk.
     """
+    words = [asked.overrides[s.point.name] for s in left]
+    if asked.launcher not in HERE:
+        words = [[*each, *_whole_paths(s)] for each, s in zip(words, left, strict=True)]
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # else it warns at every look
+        threading.Thread(target=_leave_when_asked, daemon=True).start()
+        log.info("%d of them go to %s", len(left), asked.launcher)
     with study.prepared(line) as hydra:
         config = hydra.compose_config("config", line.overrides, RunMode.MULTIRUN)
-        launcher_name = study.launcher(config)
-        fit(config, machine)
-        if launcher_name not in HERE:
-            threading.Thread(target=_leave_when_asked, daemon=True).start()
-            log.info("%d points go to %s", len(points), launcher_name)
+        fit(config, left[0].machine)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(hydra.config_loader, Callbacks(config)),
             task_function=point,
             config=config,
         )
         try:
-            results = launcher.launch(points, initial_job_idx=0)
+            results = launcher.launch(words, initial_job_idx=0)
         except Exception as error:
-            log.error("%s: %s: %s", launcher_name, type(error).__name__, error)
+            log.error("%s: %s: %s", asked.launcher, type(error).__name__, error)
             return
     for result in results:
         if isinstance(error := result._return_value, Exception):
             log.error("%s: %s: %s", " ".join(result.overrides or []), type(error).__name__, error)
+
+
+def _whole_paths(settings: Settings) -> list[str]:
+    """The folders as another machine finds them, whatever it starts in."""
+    places = {"machine.runs": settings.machine.runs, "data.root": settings.data.root}
+    return [
+        f"{key}={command.written(str(Path(place).expanduser().absolute()))}"
+        for key, place in places.items()
+    ]
 
 
 def point(config: DictConfig) -> None:
@@ -70,15 +82,25 @@ def point(config: DictConfig) -> None:
 
 
 def fit(config: DictConfig, machine: Machine) -> None:
-    """Make the launcher's options fit this machine, and this version. Raises Invalid."""
-    options = config.hydra.launcher
-    if study.launcher(config) == "joblib" and (count := gpus.shared_out(machine)):
-        with open_dict(options):
+    """Make the launcher's options fit this machine, and what a point is. Raises Invalid."""
+    name, options = study.launcher(config), config.hydra.launcher
+    with open_dict(options):
+        if name == "joblib" and (count := gpus.shared_out(machine)):
             options.n_jobs = count if options.n_jobs == -1 else min(count, options.n_jobs)
+        if name == "ray":
+            fit_ray(options.ray)
     for key in ("nodes", "tasks_per_node"):
         if options.get(key, 1) not in (1, None):
             raise Invalid(f"hydra.launcher.{key}={options[key]}: must be 1: a point is one process "
                           "on one device, so far")  # fmt: skip
+
+
+def fit_ray(options: DictConfig) -> None:
+    """No GPUs asked of a Ray of our own where there are none; no memory set in another's."""
+    if options.init.get("address") is not None:
+        options.init.object_store_memory = None
+    elif not gpus.visible():
+        options.remote.num_gpus = 0
 
 
 def _leave_when_asked() -> None:
