@@ -32,7 +32,7 @@ def _usual(*overrides: str) -> list[Settings]:
 
 def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, by dotted key."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in mapping.items():
         inner = _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
         found |= {prefix + key: value} if inner is None else inner

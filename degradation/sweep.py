@@ -54,8 +54,8 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
             log.error("%s: %s: %s", asked.launcher, type(error).__name__, error)
             return
     for result in results:
-        if isinstance(error := result._return_value, Exception):
-            log.error("%s: %s: %s", " ".join(result.overrides or []), type(error).__name__, error)
+        if isinstance(fault := result._return_value, Exception):
+            log.error("%s: %s: %s", " ".join(result.overrides or []), type(fault).__name__, fault)
 
 
 def _whole_paths(settings: Settings) -> list[str]:

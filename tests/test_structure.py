@@ -29,7 +29,7 @@ LEVELS = [
     {"data", "engine", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
     {"worker", "command", "probe", "requeue", "bench.contest", "bench.hour"},
-    {"status", "plan", "sweep", "trial", "bench.costs", "bench.collect"},
+    {"status", "plan", "doctor", "sweep", "trial", "bench.costs", "bench.collect"},
     {"run", "bench.table"},
     {"bench.__main__"},
 ]
@@ -68,6 +68,7 @@ def test_imports_go_one_way(name: str) -> None:
     [
         ("degradation.run", ["torch", "pandas", "wandb", "sklearn"]),
         ("degradation.status", ["torch", "pandas", "wandb"]),
+        ("degradation.doctor", ["torch", "pandas", "wandb"]),
         ("degradation.plan", ["torch", "pandas", "wandb", "sklearn"]),
         ("degradation.store", ["torch", "pandas", "hydra"]),
         ("plot_curves", ["torch", "wandb", "hydra"]),
