@@ -34,7 +34,7 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
 
     It says what went wrong with the launcher; what became of the points is on the disk.
     """
-    words = [asked.overrides[s.point.name] for s in left]
+    words = [_of_the_point(asked.overrides[s.point.name]) for s in left]
     if asked.launcher not in HERE:
         words = [[*each, *_whole_paths(s)] for each, s in zip(words, left, strict=True)]
         logging.getLogger("submitit").setLevel(logging.ERROR)  # else it warns at every look
@@ -56,6 +56,11 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
     for result in results:
         if isinstance(fault := result._return_value, Exception):
             log.error("%s: %s: %s", " ".join(result.overrides or []), type(fault).__name__, fault)
+
+
+def _of_the_point(overrides: Sequence[str]) -> list[str]:
+    """Without those of Hydra itself, which the launcher adds again."""
+    return [word for word in overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
 def _whole_paths(settings: Settings) -> list[str]:

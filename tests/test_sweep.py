@@ -102,6 +102,11 @@ def test_ray_is_asked_for_gpus_that_there_are(
     assert config.hydra.launcher.ray.init.get("object_store_memory", "unset") == memory
 
 
+def test_hydras_own_words_are_left_to_it() -> None:
+    words = ["depth=8", "+hydra.launcher.x=1", "hydra/launcher=joblib", "~hydra.y", "cluster=ray"]
+    assert sweep._of_the_point(words) == ["depth=8", "cluster=ray"]
+
+
 def test_other_machines_are_given_whole_paths(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     _, found = asked("machine.runs=here", "data.root='~/there'")
