@@ -39,10 +39,11 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
         words = [[*each, *_whole_paths(s)] for each, s in zip(words, left, strict=True)]
         logging.getLogger("submitit").setLevel(logging.ERROR)  # else it warns at every look
         threading.Thread(target=_leave_when_asked, daemon=True).start()
-        log.info("%d of them go to %s", len(left), asked.launcher)
     with study.prepared(line) as hydra:
         config = hydra.compose_config("config", line.overrides, RunMode.MULTIRUN)
         fit(config, left[0].machine)
+        if asked.launcher not in HERE:
+            log.info("%d of them go to %s", len(left), asked.launcher)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(hydra.config_loader, Callbacks(config)),
             task_function=point,
