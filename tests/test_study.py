@@ -1,5 +1,6 @@
 """Command lines: what they ask for, and what is refused before anything trains."""
 
+import importlib.util
 import re
 import time
 from collections import defaultdict
@@ -10,6 +11,7 @@ import pytest
 from hydra import compose
 
 from degradation import schema, study
+from degradation.doctor import LAUNCHERS
 from degradation.places import CONF, TOP
 from degradation.study import Line, settings
 
@@ -106,6 +108,11 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
     choice = f"{path.parent.name}={path.stem}"
     head = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert choice in head
+    extra = study.EXTRAS.get({"slurm": "submitit_slurm"}.get(path.stem, path.stem))
+    if extra and importlib.util.find_spec(f"hydra_plugins.{LAUNCHERS[extra]}") is None:
+        with pytest.raises(schema.Invalid, match=rf"pip install 'degradation\[{extra}\]'"):
+            settings(Line.read([choice]))
+        return
     assert settings(Line.read([choice, "machine.wandb=disabled"]))
 
 
