@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         wait_until(lambda: ask(environment, "sinfo", "-h", "-o", "%T") == "idle", 30)
         yield environment
     finally:
+        ask(environment, "scancel", "--user=root")
+        with suppress(AssertionError):  # else a job's steps would outlive the nodes
+            wait_until(lambda: ask(environment, "squeue", "-h") == "", 40)
         for process in reversed(running):
             process.terminate()
         for process in running:
