@@ -86,16 +86,13 @@ def _check_launcher(override: Override) -> None:
             raise Invalid(no_launcher(str(choice)))
 
 
-_PACKAGES = {
-    "joblib": "hydra-joblib-launcher",
-    "submitit_slurm": "hydra-submitit-launcher",
-    "submitit_local": "hydra-submitit-launcher",
-    "ray": "hydra-ray-launcher",
-}
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""Launchers by Hydra's names, and the extra of this package that brings each."""
 
 
 def no_launcher(name: str) -> str:
-    if name in _PACKAGES:
-        return f"hydra/launcher={name}: not installed; pip install {_PACKAGES[name]}"
-    hint = schema.did_you_mean(name, _PACKAGES)
-    return f"hydra/launcher={schema.bare(name)}: must be one of basic, {', '.join(_PACKAGES)}{hint}"
+    if extra := EXTRAS.get(name):
+        return (f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or say "
+                "cluster=serial: one point after the other")  # fmt: skip
+    hint = schema.did_you_mean(name, EXTRAS)
+    return f"hydra/launcher={schema.bare(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"

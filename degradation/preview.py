@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from degradation import logged, status
+from degradation import entries, logged, status
 from degradation.panels import PANELS, Panel
 from degradation.store import Foreign, Run, runs_in
 
@@ -30,7 +30,7 @@ def draw(runs: Path, out: Path) -> None:
         _panel(axes, panel, rows if panel.kind == "lines" else finals)
     axes = figure.add_subplot(grid[lines, :])
     axes.axis("off")
-    axes.text(0, 1, status.table(status.of_folder(str(runs))) or "no finished run", va="top",
+    axes.text(0, 1, status.table(entries.of_folder(str(runs))) or "no finished run", va="top",
               family="monospace", fontsize=7)  # fmt: skip
     figure.savefig(out, metadata=DATE_FREE)
 

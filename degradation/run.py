@@ -3,6 +3,7 @@
     python -m degradation.run model=residual depth=20 data=digits
     python -m degradation.run -m model=plain,residual depth=20,56,110,1202
     python -m degradation.run +sweeps=quickstart
+    python -m degradation.run +sweeps=figure6 --dry-run    what it would train, and what that costs
 
 The same command again trains only what is missing and goes on where a point was cut. Exit status:
 0 every point has its result, 1 one of them hasn't, 2 refused, 3 no point's data is there, 5 the
@@ -19,7 +20,19 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from degradation import data, launch, schema, screen, status, storage, study
+from degradation import (
+    data,
+    entries,
+    gpus,
+    launch,
+    plan,
+    schema,
+    screen,
+    status,
+    storage,
+    study,
+    sweep,
+)  # fmt: skip
 from degradation.data import DataError
 from degradation.places import CONF
 from degradation.spec import Settings
@@ -32,13 +45,14 @@ _COMMAND = ("python", "-m", "degradation.run")
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(config: DictConfig) -> None:
-    """What Hydra calls for each point: it never raises for one that fails, so the others follow."""
-    launch.train_point(study.read(config))
+    """Never called: Hydra is only asked here (--help, --cfg, completion), and answers itself."""
 
 
 def cli() -> None:
     """The command: check every point, train what is missing, say how it ended."""
     screen.show_messages()
+    if "--dry-run" in sys.argv[1:]:
+        sys.exit(plan.main([word for word in sys.argv[1:] if word != "--dry-run"]))
     launch.stopping.listen()
     os.umask(os.umask(0o022) | 0o022)  # nothing that others may write, whoever writes it
     try:
@@ -64,33 +78,34 @@ def study_of(line: study.Line) -> int:
         study.check_question(line)
         main()
         return 0
-    asked = study.settings(line)
-    for runs in {s.machine.runs for s in asked}:
+    asked = study.asked(line)
+    for runs in {s.machine.runs for s in asked.settings}:
         storage.check_folder(Path(runs).expanduser())
     try:
-        if pending(asked):
-            prepare(asked)
-            train(line, asked)
+        if left := pending(asked.settings):
+            prepare(left)
+            train(line, asked, left)
         launch.stopping.check()
-        return report(asked)
+        return report(asked.settings)
     finally:
-        mirrored(asked)
+        mirrored(asked.settings)
 
 
-def train(line: study.Line, asked: list[Settings]) -> None:
-    """Train what is missing: several points in one process where they share a GPU."""
-    if line.serial and len(asked) > 1 and launch.shares_a_gpu(asked[0].machine):
-        launch.train_together(longest_first(asked))
-    else:
-        main()
+def pending(asked: list[Settings]) -> list[Settings]:
+    """The points that lack their result; with one line on what there is to do."""
+    left = [s for s in asked if Run.of(s.point, s.machine.runs).result() is None]
+    if len(asked) > 1 or not left:
+        log.info("%d points, %d of them finished%s", len(asked), len(asked) - len(left),
+                 "" if left else ": nothing to train")  # fmt: skip
+    return left
 
 
-def prepare(asked: Sequence[Settings]) -> None:
+def prepare(left: Sequence[Settings]) -> None:
     """See that there is data for one point at least, and a place for what they write."""
-    faults = {s.point.data: data.missing(s.point.data) for s in asked}
+    faults = {s.point.data: data.missing(s.point.data) for s in left}
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
-    for runs in {s.machine.runs for s in asked}:
+    for runs in {s.machine.runs for s in left}:
         folder = Path(runs).expanduser()
         storage.claim_folder(folder)
         for name in (".hydra", "wandb"):  # others write there, who would follow a link
@@ -98,14 +113,17 @@ def prepare(asked: Sequence[Settings]) -> None:
         storage.refuse_link(folder / ".hydra" / "multirun.yaml")
 
 
-def pending(asked: list[Settings]) -> bool:
-    """Whether any point lacks its result; with one line on what there is to do."""
-    entries = status.of_study([s.point for s in asked], asked[0].machine.runs)
-    finished = sum(e.run.result() is not None for e in entries)
-    if len(entries) > 1 or finished:
-        log.info("%d points, %d of them finished%s", len(entries), finished,
-                 "" if finished < len(entries) else ": nothing to train")  # fmt: skip
-    return finished < len(entries)
+def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
+    """Train what is left: here, one after the other or sharing a GPU, or by a launcher."""
+    machine = left[0].machine
+    alone = asked.launcher == "basic" or (line.serial and gpus.visible() < 2)
+    if alone and len(left) > 1 and launch.shares_a_gpu(machine):
+        launch.train_together(longest_first(left))
+    elif asked.launcher == "basic":
+        for settings in left:
+            launch.train_point(settings)
+    else:
+        sweep.train(line, asked, left)
 
 
 def longest_first(asked: list[Settings]) -> list[Settings]:
@@ -116,16 +134,15 @@ def longest_first(asked: list[Settings]) -> list[Settings]:
 def report(asked: list[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
     runs = asked[0].machine.runs
-    entries = status.of_study([s.point for s in asked], runs)
-    if errors := status.table(entries):
+    found = entries.of_study([s.point for s in asked], runs)
+    if errors := status.table(found):
         screen.say(f"\n{errors}\n")
-    unfinished = [e for e in entries if e.run.result() is None]
-    for entry in entries:
-        if entry.reason or entry in unfinished:
+    for entry in found:
+        if entry.reason or not entry.finished:
             screen.say(schema.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
-    if unfinished:
-        screen.say(f"{len(unfinished)} of {len(entries)} points have no result yet; the same "
-                   "command trains them")  # fmt: skip
+    if unfinished := sum(not entry.finished for entry in found):
+        screen.say(f"{unfinished} of {len(found)} points have no result yet; the same command "
+                   "trains them")  # fmt: skip
     screen.say(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
 

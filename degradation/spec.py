@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from degradation.schema import Invalid, bare, choice, free, number, place, read, text
+from degradation.schema import Invalid, bare, choice, free, number, place, text
 
 ARMS = ("plain", "residual")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -195,7 +196,7 @@ class Point:
     def arm(self) -> str:
         return self.model.arm
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Eight hex digits of the SHA-256 of all that changes the result."""
         return self._key()
@@ -242,17 +243,16 @@ class Settings:
     recipe: Recipe
     numerics: Numerics
     machine: Machine
-    depth: int
-    seed: int
+    depth: int = number(1, 10**6)
+    seed: int = number(0, 2**31 - 1)
     study: str = text(NAME_SAYS, NAME.fullmatch)
 
     def __post_init__(self) -> None:
         _ = self.point  # a point that can't be is refused here
 
-    @property
+    @cached_property
     def point(self) -> Point:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(Point)}
-        return read(Point, plain(fields))
+        return Point(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Point)})
 
 
 def blocks_per_stage(depth: int) -> int:

@@ -1,64 +1,37 @@
 """Every point's state, read from the disk; the table of a study's errors beside the paper's.
 
-python -m degradation.status                                 every run in runs/
-python -m degradation.status machine.runs=DIR                every run in DIR
-python -m degradation.status -m model=plain,residual …       the points of a study, missing ones too
-python -m degradation.status +sweeps=figure6                 likewise, by name
+    python -m degradation.status                              every run in runs/
+    python -m degradation.status machine.runs=DIR             every run in DIR
+    python -m degradation.status -m model=plain,residual …    a study's points, missing ones too
+    python -m degradation.status +sweeps=figure6              likewise, by name
+
+    --only KEY=VALUES    state, data, arm, depth, seed, shortcut: --only state=failed,partial
+    --brief              a line a network, not one a point
+    --watch              again and again, until every point has its result (--every SECONDS)
+    --json               the same for programs
+
+Failed points come with the last lines of their log and the command that trains them again. Exit
+status: 0, 1 where a point failed, 2 refused, 5 no such folder.
 """
 
+import argparse
+import json
+import shutil
 import statistics
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degradation import paper, schema, storage, study
-from degradation.spec import Point
-from degradation.store import Foreign, Run, runs_in
+from degradation import command, paper, schema, storage, study
+from degradation.entries import KEYS, Entry, of_folder, of_study, only
+from degradation.store import STATES, Foreign, last_lines
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One point and how far it is."""
-
-    run: Run
-    point: Point
-    state: str
-    row: dict[str, Any] | None
-    """Its last row."""
-
-    @classmethod
-    def of(cls, run: Run, point: Point) -> "Entry":
-        rows = run.rows()
-        return cls(run, point, run.state(), rows[-1] if rows else None)
-
-    @property
-    def progress(self) -> str:
-        done = self.row["iteration"] if self.row else 0
-        return f"{done}/{self.point.recipe.iterations}"
-
-    @property
-    def reason(self) -> str:
-        """Why it failed or diverged, in one line."""
-        if self.state == "failed":
-            lines = str((self.run.failure() or {}).get("message", "")).splitlines()
-            return lines[0][:200] if lines else "no reason is left"
-        if self.state == "diverged":
-            return f"at iteration {(self.run.result() or {}).get('iteration')}"
-        return ""
-
-
-def of_study(points: Sequence[Point], runs: str) -> list[Entry]:
-    """The entries of a study's points, in its order."""
-    return [Entry.of(Run.of(point, runs), point) for point in points]
-
-
-def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder. Raises Foreign; storage.Failed where it is none."""
-    storage.check_folder(Path(runs).expanduser())
-    return [Entry.of(run, run.point()) for run in runs_in(runs)]
+LOG_LINES = 3
+CLEAR = "\x1b[H\x1b[2J"  # a terminal
+SHOWN = 10  # failed points whose log is shown, unless one asks for them alone
 
 
 def listing(entries: Sequence[Entry]) -> str:
@@ -69,8 +42,38 @@ def listing(entries: Sequence[Entry]) -> str:
         lines.append(
             f"{e.state:9} {e.run.name:36} {e.progress:>13}  {errors:33} {e.reason}".rstrip()
         )
-    counts = Counter(e.state for e in entries)
-    lines.append(", ".join(f"{n} {state}" for state, n in counts.items()) or "no runs")
+    return "\n".join([*lines, counts(entries)])
+
+
+def counts(entries: Sequence[Entry]) -> str:
+    """`7 done, 1 failed`."""
+    found = Counter(e.state for e in entries)
+    return ", ".join(f"{n} {state}" for state, n in found.items())
+
+
+def brief(entries: Sequence[Entry]) -> str:
+    """A line a network: how many of its points are in which state."""
+    networks: dict[str, Counter[str]] = defaultdict(Counter)
+    for e in entries:
+        networks[e.network][e.state] += 1
+    there = [state for state in STATES if any(found[state] for found in networks.values())]
+    lines = [" " * 30 + "".join(f"{state:>10}" for state in there)]
+    for name, found in networks.items():
+        lines.append(f"{name:30}" + "".join(f"{found[state] or '–':>10}" for state in there))
+    return "\n".join([*lines, counts(entries)])
+
+
+def failures(entries: Sequence[Entry], limit: int | None) -> str:
+    """Of each failed point: the last lines of its log, and the command that trains it again."""
+    failed = [e for e in entries if e.state == "failed"]
+    lines = []
+    for e in failed[:limit]:
+        runs = str(e.run.folder.parent)
+        lines += ["", f"{e.run.name} failed: {e.reason}"]
+        lines += [f"    {line}" for line in last_lines(e.run.log, LOG_LINES)]
+        lines.append(f"  {command.of(e.point, runs)}")
+    if limit is not None and len(failed) > limit:
+        lines += ["", f"… and {len(failed) - limit} more: --only state=failed"]
     return "\n".join(lines)
 
 
@@ -108,22 +111,96 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
+def as_json(entries: Sequence[Entry]) -> str:
+    """A list with an object a point."""
+    return json.dumps([
+        {
+            "run": e.run.name,
+            **{key: value(e) for key, value in KEYS.items()},
+            "iteration": e.iteration,
+            "iterations": e.point.recipe.iterations,
+            "train_error": e.row["train_error"] if e.row else None,
+            "test_error": e.row["test_error"] if e.row else None,
+            "reason": e.reason,
+        }
+        for e in entries
+    ], indent=1)  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        prog="python -m degradation.status", allow_abbrev=False, add_help=False
+    )
+    found.add_argument("--only", action="append", default=[])
+    found.add_argument("--brief", action="store_true")
+    found.add_argument("--watch", action="store_true")
+    found.add_argument("--every", type=float, default=5.0)
+    found.add_argument("--json", action="store_true")
+    return found
+
+
 def main(arguments: list[str]) -> int:
-    """Print the states; 1 where a point failed, 2 where one can't be read, 5 where no folder is."""
+    """Print the states; the exit status (see the module's head)."""
+    if {"-h", "--help"} & {*arguments}:
+        print(__doc__)
+        return 0
+    asked, rest = parser().parse_known_args(arguments)
     try:
-        asked = study.Line.read(arguments)
-        settings = study.settings(asked)
-        runs = settings[0].machine.runs
-        named = any(not o.startswith("machine.") for o in asked.overrides)
-        entries = of_study([s.point for s in settings], runs) if named else of_folder(runs)
-        lines = listing(entries) if entries else f"no runs in {Path(runs).absolute()}"
+        look = Look(study.Line.read(rest))
+        if asked.watch:
+            return watch(look, asked)
+        return show(only(look(), asked.only), asked, look.runs)
     except (schema.Invalid, Foreign, storage.Failed) as error:
         print(schema.shown(str(error)), file=sys.stderr)
         return 5 if isinstance(error, storage.Failed) else 2
-    print(schema.shown(lines))
-    if errors := table(entries):
-        print(f"\n{errors}")
+
+
+class Look:
+    """Reads the entries that a line names: a study's, or else a folder's. Raises Invalid."""
+
+    def __init__(self, line: study.Line) -> None:
+        settings = study.settings(line)
+        self.runs, self.points = settings[0].machine.runs, [s.point for s in settings]
+        self.of_a_study = any(not o.startswith("machine.") for o in line.overrides)
+
+    def __call__(self) -> list[Entry]:
+        return of_study(self.points, self.runs) if self.of_a_study else of_folder(self.runs)
+
+
+def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
+    """Print them; 1 where a point failed."""
+    if asked.json:
+        print(as_json(entries))
+    elif not entries:
+        print(schema.shown(f"no {'such ' if asked.only else ''}runs in {Path(runs).absolute()}"))
+    else:
+        alone = any(one.startswith("state=") for one in asked.only)
+        parts = [
+            brief(entries) if asked.brief else listing(entries),
+            failures(entries, None if alone else SHOWN),
+            table(entries),
+        ]
+        print(schema.shown("\n\n".join(part.strip("\n") for part in parts if part)))
     return 1 if any(e.state == "failed" for e in entries) else 0
+
+
+def watch(look: Look, asked: argparse.Namespace) -> int:
+    """Show them every now and then, until all have their results or one interrupts."""
+    try:
+        while True:
+            entries = only(look(), asked.only)
+            room = shutil.get_terminal_size().lines - 4
+            if sys.stdout.isatty():
+                print(CLEAR, end="")
+            print(time.strftime("%H:%M:%S"), flush=True)
+            asked.brief = asked.brief or len(entries) > room
+            status = show(entries, asked, look.runs)
+            sys.stdout.flush()
+            if all(e.finished for e in entries):
+                return status
+            time.sleep(asked.every)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 FILE_MODE, FOLDER_MODE, LOCK_MODE = 0o644, 0o755, 0o600
 TEMPORARY = ".tmp"
@@ -105,11 +105,25 @@ def write_json(path: Path, value: Any) -> None:
 
 def read(path: Path) -> bytes:
     """What a regular file holds: a pipe or a device might never end. Raises OSError."""
+    with _reading(path) as file:
+        return file.read()
+
+
+def read_end(path: Path, size: int) -> tuple[bytes, bool]:
+    """The last `size` bytes of a regular file, and whether it has more. Raises OSError."""
+    with _reading(path) as file:
+        before = max(0, file.seek(0, os.SEEK_END) - size)
+        file.seek(before)
+        return file.read(), before > 0
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        return file.read()
+        yield file
 
 
 def read_json(path: Path) -> Any:

@@ -21,7 +21,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ROW = ("iteration", "train_error", "test_error")  # what every row has
 OUTCOMES = ("done", "diverged")
+TAIL = 4096  # bytes; a row has some 230
 STATES = ("done", "diverged", "running", "partial", "failed", "missing")
 
 
@@ -124,11 +125,21 @@ class Run:
         """The complete rows, in order. Raises Foreign, with the line, for one that is none."""
         rows, last = [], -1
         for number, row in enumerate(parsed(self.curves), 1):
-            if fault := _fault(row, last):
+            if fault := row_fault(row, last):
                 raise Foreign(f"{self.curves}, line {number}: {fault}; {_RESTORE}")
             rows.append(row)
             last = row["iteration"]
         return rows
+
+    def last_row(self) -> dict[str, Any] | None:
+        """The last complete row, at the cost of one: what `rows` ends with. Raises Foreign."""
+        where = f"{self.curves}, last line"
+        for line in last_lines(self.curves, 1):
+            row = _object_in(line, where)
+            if fault := row_fault(row):
+                raise Foreign(f"{where}: {fault}; {_RESTORE}")
+            return row
+        return None
 
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; rows that were trained twice appear twice.
@@ -146,7 +157,7 @@ class Run:
         return rows
 
 
-def _fault(row: dict[str, Any], last: int) -> str:
+def row_fault(row: Mapping[str, Any], last: int = -1) -> str:
     """What makes a line of curves.jsonl no row behind one of iteration `last`; else ""."""
     for key in ROW:
         if key not in row:
@@ -184,6 +195,19 @@ def whole_lines(path: Path) -> list[str]:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise Foreign(f"{path}: {why}; {_RESTORE}") from error
     return text.split("\n")[:-1]
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """At most `count` of the last complete lines; those that begin more than TAIL before the end
+    are left out, unless there are no others. Raises Foreign where they can't be read."""
+    try:
+        tail, cut = storage.read_end(path, TAIL)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Foreign(f"{path}: {error.strerror}; {_RESTORE}") from error
+    lines = tail.decode(errors="replace").split("\n")[:-1]
+    return (lines[cut:] or whole_lines(path))[-count:]
 
 
 def curves(folder: str | Path) -> "pd.DataFrame":
@@ -261,14 +285,17 @@ def _object(path: Path, remedy: str) -> dict[str, Any] | None:
 def parsed(path: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a file, as JSON. Raises Foreign, with the line, for one that isn't."""
     for number, line in enumerate(whole_lines(path), 1):
-        try:
-            value = json.loads(line, parse_constant=_no_number)
-        except (ValueError, RecursionError) as error:
-            raise Foreign(f"{path}, line {number}: {error}; {_RESTORE}") from error
-        if not isinstance(value, dict):
-            raise Foreign(f"{path}, line {number}: {schema.bare(value)}: must be a group of keys; "
-                          f"{_RESTORE}")  # fmt: skip
-        yield value
+        yield _object_in(line, f"{path}, line {number}")
+
+
+def _object_in(line: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Foreign(f"{where}: {error}; {_RESTORE}") from error
+    if not isinstance(value, dict):
+        raise Foreign(f"{where}: {schema.bare(value)}: must be a group of keys; {_RESTORE}")
+    return value
 
 
 def _no_number(word: str) -> None:

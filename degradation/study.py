@@ -6,35 +6,27 @@ study lacks can be told (`status`, `plan`).
 """
 
 import argparse
-import copy
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hydra import compose
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig
 
-from degradation import config_dir, guard, hydra_errors, names, schema
+from degradation import compose, config_dir, guard, hydra_errors, names, schema
 from degradation.places import CONF, TOP
 from degradation.schema import Invalid
 from degradation.spec import Settings
 
 log = logging.getLogger("degradation")
-
-MAX_POINTS = 10_000  # of one command
 
 
 class SweepsFolder(SearchPathPlugin):
@@ -88,122 +80,67 @@ def _no_such_option(message: str) -> NoReturn:
     raise Invalid(f"{schema.bare(message)}; settings are given as key=value{order}, see --help")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for."""
+
+    settings: list[Settings]
+    """Of each point, in order, each one once."""
+    overrides: dict[str, list[str]]
+    """Of each point by name: the words that make it this one."""
+    launcher: str
+    """Hydra's name for what runs the points: basic, joblib, submitit_slurm, …"""
+
+
 def settings(line: Line) -> list[Settings]:
     """The settings of each point that `line` asks for, in order, each one once.
 
     Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
     """
-    with hydra_errors.for_people(), _hydra(line.config_dir):
+    return asked(line).settings
+
+
+def asked(line: Line) -> Asked:
+    """All that `line` asks for. Raises schema.Invalid as `settings` does."""
+    with prepared(line):
         names.check(line.overrides)
-        compose_one = Composer()
-        points = _expand(compose_one, line.overrides, line.multirun)
-        found = [read(compose_one(overrides)) for overrides in points]
+        compose_one = compose.Composer()
+        overrides, launcher = compose.expand(compose_one, line.overrides, line.multirun)
+        found = [schema.read(Settings, compose_one(each)) for each in overrides]
     different = {s.point.name: s for s in found}
     if twice := len(found) - len(different):
         log.info("%d of %d points are asked for more than once: each is trained once",
                  twice, len(found))  # fmt: skip
-    return list(different.values())
+    words = {s.point.name: each for s, each in zip(found, overrides, strict=True)}
+    return Asked(list(different.values()), words, launcher)
 
 
 def check_question(line: Line) -> None:
     """Refuse what answering would act on, where `line` only asks. Raises schema.Invalid."""
     if not line.completes:
-        with hydra_errors.for_people(), _hydra(line.config_dir):
-            Composer().hydra(line.overrides)
+        with prepared(line):
+            compose.Composer().hydra(line.overrides)
 
 
 @contextmanager
-def _hydra(own_folder: str | None) -> Iterator[None]:
-    """Hydra set up as its own command line does it, `--config-dir` included."""
-    config_dir.check(own_folder, CONF)
-    search_path = create_config_search_path(str(CONF))
-    if own_folder is not None:
-        own = f"file://{Path(own_folder).resolve()}"
-        search_path.prepend("command-line", own, anchor=SearchPathQuery(provider="schema"))
-    Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
+def prepared(line: Line) -> Iterator[Hydra]:
+    """Hydra set up as its own command line does it, `--config-dir` included.
 
-
-class Composer:
-    """Composes points; those that choose the same files share one composition.
-
-    A composition takes a tenth of a second, and most points of a study differ in plain values.
+    What it raises inside is raised as schema.Invalid.
     """
-
-    def __init__(self) -> None:
-        self.parser = names.parser()
-        self.composed: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
-        self.leaves = {path for path in schema.paths(Settings) if not (CONF / path).is_dir()}
-
-    def __call__(self, overrides: list[str]) -> DictConfig:
-        """Our part of what Hydra composes."""
-        values, files = self._sorted(overrides)
-        config = copy.deepcopy(self._compose(files)[0])
-        for override in values:
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=False)
-        return config
-
-    def hydra(self, overrides: list[str]) -> DictConfig:
-        """Hydra's own part, which no plain value of ours changes."""
-        return self._compose(self._sorted(overrides)[1])[1]
-
-    def _sorted(self, overrides: list[str]) -> tuple[list[Override], tuple[str, ...]]:
-        """Those that set one plain value, and all others, which are left to Hydra."""
-        parsed = self.parser.parse_overrides(overrides)
-        values = [o for o in parsed if self._is_value(o)]
-        return values, tuple(str(o.input_line) for o in parsed if o not in values)
-
-    def _is_value(self, override: Override) -> bool:
-        plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-        return plain and override.key_or_group in self.leaves
-
-    def _compose(self, files: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
-        """Both parts, once Hydra's is found to be harmless. Raises schema.Invalid."""
-        if files not in self.composed:
-            config = compose("config", list(files), return_hydra_config=True)
-            hydra = config.hydra
-            guard.check(hydra, [o.lstrip("+~").partition("=")[0] for o in files])
-            with read_write(config), open_dict(config):
-                del config["hydra"]
-            guard.check_repeats(OmegaConf.to_container(config, resolve=False))
-            self.composed[files] = config, hydra
-        return self.composed[files]
+    with hydra_errors.for_people():
+        config_dir.check(line.config_dir, CONF)
+        search_path = create_config_search_path(str(CONF))
+        if line.config_dir is not None:
+            own = f"file://{Path(line.config_dir).resolve()}"
+            search_path.prepend("command-line", own, anchor=SearchPathQuery(provider="schema"))
+        hydra = Hydra.create_main_hydra2(task_name="degradation", config_search_path=search_path)
+        try:
+            yield hydra
+        finally:
+            GlobalHydra.instance().clear()
 
 
 def read(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises schema.Invalid."""
-    container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    return schema.read(Settings, container)
-
-
-def _expand(compose_one: Composer, overrides: list[str], multirun: bool) -> list[list[str]]:
-    """The overrides of each point, as Hydra's sweeper would split them."""
-    parser = names.parser()
-    base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
-    hydra = compose_one.hydra(base)
-    if not multirun and hydra.mode != RunMode.MULTIRUN:
-        return [overrides]
-    params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    names.check(params)
-    parsed = parser.parse_overrides([*params, *overrides])
-    axes = {o.key_or_group: _length(o) for o in parsed}
-    if (size := math.prod(axes.values())) > MAX_POINTS:
-        longest = max(axes, key=lambda key: axes[key])
-        raise Invalid(f"{size:,} points: must be at most {MAX_POINTS:,}; shorten {longest}=…")
-    return [list(o) for batch in BasicSweeper.split_arguments(parsed, None) for o in batch]
-
-
-def _length(override: Override) -> int:
-    """How many values a sweep has along `override`; without making them."""
-    if not override.is_sweep_override():
-        return 1
-    value = override.value()
-    if isinstance(value, RangeSweep):
-        start, stop, step = (float(n or 0) for n in (value.start, value.stop, value.step))
-        if not step or not math.isfinite(start + stop + step):
-            raise Invalid(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
-        return max(0, math.ceil((stop - start) / step))
-    return sum(1 for _ in override.sweep_string_iterator())
+    return schema.read(Settings, compose.to_container(config))

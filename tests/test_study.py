@@ -1,10 +1,17 @@
 """Command lines: what they ask for, and what is refused before anything trains."""
 
+import importlib.util
+import re
+import time
+from collections import Counter, defaultdict
+from itertools import takewhile
 from pathlib import Path
 
+import hydra
 import pytest
 
-from degradation import schema
+from degradation import compose, names, schema, study
+from degradation.doctor import LAUNCHERS
 from degradation.places import CONF, TOP
 from degradation.study import Line, settings
 
@@ -39,13 +46,60 @@ def test_a_study_by_name_needs_no_flag_and_takes_other_axes() -> None:
     assert len(points("+sweeps=seeds")) == 20
 
 
-@pytest.mark.parametrize("path", sorted((TOP / "sweeps").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_study_composes_and_opens_with_its_command(path: Path) -> None:
-    command = f"python -m degradation.run +sweeps={path.stem}"
-    assert path.read_text().splitlines()[1] == f"# {command}"
-    asked = settings(Line.read(command.split()[3:]))
-    assert asked
-    assert {s.study for s in asked} == {path.stem}
+STUDIES = [path.stem for path in sorted((TOP / "sweeps").glob("*.yaml"))]
+
+
+def head(name: str) -> str:
+    """The comment that a study opens with, in one line."""
+    lines = (TOP / f"sweeps/{name}.yaml").read_text().splitlines()
+    return " ".join(line[2:] for line in takewhile(lambda line: line.startswith("# "), lines))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_opens_with_its_command_and_its_promise(name: str) -> None:
+    opening = head(name)
+    assert opening.startswith(f"@package _global_ python -m degradation.run +sweeps={name} ")
+    assert all(f" {word}: " in opening for word in ("Expect", "Points", "Time", "Device"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_composes_to_the_points_that_it_promises(name: str) -> None:
+    asked = settings(Line.read([f"+sweeps={name}"]))
+    assert {s.study for s in asked} == {name}
+    promised = head(name).partition(" Points: ")[2].partition(" iterations")[0]
+    counts = re.findall(r"(\d+) of ([\d,]+)", promised)
+    assert Counter(s.recipe.iterations for s in asked) == {
+        int(iterations.replace(",", "")): int(count) for count, iterations in counts
+    }
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_point_has_its_other_arm_or_the_study_says_why_not(name: str) -> None:
+    arms = defaultdict(set)
+    for one in settings(Line.read([f"+sweeps={name}"])):
+        arms[one.point.pair].add(one.point.arm)
+    alone = [pair for pair, there in arms.items() if there != {"plain", "residual"}]
+    assert bool(alone) == (" Other arm: " in head(name)), alone
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["+sweeps=seeds", "data=cifar10", "depth=20,32,44,56,110"], 50),
+        (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
+        (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
+        (["+sweeps=longer", "data=digits", "recipe.iterations=1200", "recipe.drops=[600,900]"], 4),
+    ],
+)
+def test_variants_that_the_studies_name(arguments: list[str], count: int) -> None:
+    """The command line has the last word on axes, data and recipe."""
+    asked = settings(Line.read(arguments))
+    assert len(asked) == count
+    for argument in arguments[1:]:
+        assert argument in head(arguments[0].removeprefix("+sweeps="))
+    if "data=cifar10" in arguments:
+        assert {s.recipe.iterations for s in asked} == {64_000}
+        assert {s.depth for s in asked} == {20, 32, 44, 56, 110}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +109,11 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
     choice = f"{path.parent.name}={path.stem}"
     head = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert choice in head
+    extra = names.EXTRAS.get({"slurm": "submitit_slurm"}.get(path.stem, path.stem))
+    if extra and importlib.util.find_spec(f"hydra_plugins.{LAUNCHERS[extra]}") is None:
+        with pytest.raises(schema.Invalid, match=rf"pip install 'degradation\[{extra}\]'"):
+            settings(Line.read([choice]))
+        return
     assert settings(Line.read([choice, "machine.wandb=disabled"]))
 
 
@@ -111,6 +170,34 @@ def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:
     (tmp_path / "recipe/mine.yaml").write_text(own)
     line = Line.read(["--config-dir", str(tmp_path), "data=digits", "recipe=mine"])
     assert settings(line)[0].recipe.lr == 0.25
+
+
+def test_points_that_share_a_composition_are_what_hydra_composes(tmp_path: Path) -> None:
+    """Whether the files refer to what a point sets or not, however they say it."""
+    (tmp_path / "recipe").mkdir()
+    own = (CONF / "recipe/digits.yaml").read_text()
+    own = own.replace("eval_every: 25", "eval_every: ${recipe.iterations}")
+    own = own.replace("warmup_window: 10", "warmup_window: ${.batch}")
+    (tmp_path / "recipe/mine.yaml").write_text(own)
+    line = ["--config-dir", str(tmp_path), "-m", "data=digits", "recipe=mine", "data.root=a,b",
+            "recipe.iterations=400,500", "recipe.batch=64,128", "recipe.lr=0.1,0.2",
+            "study=x,'${data.root}'", "recipe.drops=[1,2],[]"]  # fmt: skip
+    asked = Line.read(line)
+    with study.prepared(asked):
+        quick = compose.Composer()
+        overrides, _ = compose.expand(quick, asked.overrides, multirun=True)
+        composed = [compose.to_container(hydra.compose("config", each)) for each in overrides]
+        assert [quick(each) for each in overrides] == composed
+    assert len(composed) == 64
+    assert {c["recipe"]["eval_every"] for c in composed} == {400, 500}
+    assert {c["study"] for c in composed} == {"x", "a", "b"}
+
+
+def test_five_thousand_points_are_enumerated_in_seconds() -> None:
+    began = time.process_time()
+    axes = ["model=plain,residual", "depth=20,32,44,56,110", "seed=range(500)"]
+    assert len(settings(Line.read(["-m", *axes]))) == 5000
+    assert time.process_time() - began < 8  # 1.6 s on an idle core; 24 s before
 
 
 def test_questions_are_left_to_hydra() -> None:

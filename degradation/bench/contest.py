@@ -69,10 +69,10 @@ class Result:
     """Bytes: on a GPU the most it held, on a CPU the tensors an iteration needs."""
 
 
-def synthetic(count: int = 10_000) -> Pictures:
+def synthetic(count: int = 10_000, side: int = 32, channels: int = 3) -> Pictures:
     """Pictures of noise: speed doesn't depend on what is on them."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    pictures = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
     split = Split(pictures, rng.integers(0, 10, count, dtype=np.int64))
     return Pictures(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
 
@@ -199,13 +199,13 @@ def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> N
     assert abs(float(losses[0] - losses[1])) < SAME, f"other losses: {losses}"
 
 
-def tensors_of(point: Point) -> float:
+def tensors_of(point: Point, side: int = 32, channels: int = 3) -> float:
     """Bytes an iteration needs: parameters, gradients, momenta, what forward keeps for backward.
 
     Counted on two pictures, for which forward keeps a fraction of what it does for a batch.
     """
     few = replace(point, numerics=ENGINES["eager"])
-    state = fresh(few, synthetic(4), torch.device("cpu"))
+    state = fresh(few, synthetic(4, side, channels), torch.device("cpu"))
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -215,7 +215,9 @@ def tensors_of(point: Point) -> float:
 
     own = {p.untyped_storage().data_ptr() for p in state.network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = state.network(torch.zeros(2, 3, 32, 32).to(memory_format=torch.channels_last))
+        logits = state.network(
+            torch.zeros(2, channels, side, side).to(memory_format=torch.channels_last)
+        )
     del logits
     activations = sum(size for place, size in kept.items() if place not in own)
     parameters = sum(p.nbytes for p in state.network.parameters())

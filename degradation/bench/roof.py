@@ -23,6 +23,9 @@ class Work:
     outputs: float
     """Elements of all convolutions' outputs."""
     parameters: int
+    normalised: int
+    """Channels of all batch normalisations."""
+    convolutions: int
 
     @property
     def training(self) -> float:
@@ -34,15 +37,24 @@ class Work:
         return self.outputs * PASSES[arm][compiled] * bytes_each
 
 
-def work(depth: int, side: int = 32, channels: int = 3, width: int = 16, classes: int = 10) -> Work:
+def work(
+    depth: int,
+    side: int = 32,
+    channels: int = 3,
+    width: int = 16,
+    classes: int = 10,
+    shortcut: str = "identity",
+) -> Work:
     """Of the CIFAR-10 network of `depth` layers on pictures of `side` pixels."""
-    operations, outputs, parameters = 0.0, 0.0, 0
+    operations, outputs, parameters, normalised, tensors = 0.0, 0.0, 0, 0, 0
 
-    def convolve(inputs: int, filters: int, pixels: int) -> None:
-        nonlocal operations, outputs, parameters
-        operations += 2 * 9 * inputs * filters * pixels
+    def convolve(inputs: int, filters: int, pixels: int, kernel: int = 9) -> None:
+        nonlocal operations, outputs, parameters, normalised, tensors
+        operations += 2 * kernel * inputs * filters * pixels
         outputs += filters * pixels
-        parameters += 9 * inputs * filters + 2 * filters
+        parameters += kernel * inputs * filters + 2 * filters
+        normalised += filters
+        tensors += 1
 
     convolve(channels, width, side**2)
     inputs = width
@@ -51,9 +63,11 @@ def work(depth: int, side: int = 32, channels: int = 3, width: int = 16, classes
         for _ in range(blocks_per_stage(depth)):
             convolve(inputs, filters, pixels)
             convolve(filters, filters, pixels)
+            if shortcut == "projection_all" or (shortcut == "projection" and inputs != filters):
+                convolve(inputs, filters, pixels, kernel=1)
             inputs = filters
     operations += 2 * inputs * classes
-    return Work(operations, outputs, parameters + inputs * classes + classes)
+    return Work(operations, outputs, parameters + inputs * classes + classes, normalised, tensors)
 
 
 @dataclass(frozen=True)

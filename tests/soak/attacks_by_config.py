@@ -19,7 +19,7 @@ from .targets import PLACES, TARGETS
 @functools.cache
 def _hydra() -> dict[str, Any]:
     """The `hydra` part as it is composed for an ordinary command."""
-    with study._hydra(None):
+    with study.prepared(study.Line([], multirun=False, config_dir=None, asks=False)):
         composed = compose("config", [], return_hydra_config=True).hydra
         part: dict[str, Any] = OmegaConf.to_container(composed, resolve=False)  # type: ignore[assignment]
     guard.check(OmegaConf.create(part))

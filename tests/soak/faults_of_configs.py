@@ -188,7 +188,7 @@ FAULTS: list[Fault] = [
             "C3",
             f"{' '.join(words)}, not installed",
             functools.partial(_uninstalled, words),
-            ("hydra/launcher=joblib", "not installed", "pip install hydra-joblib-launcher"),
+            ("cluster=joblib", "not installed", "pip install 'degradation[joblib]'"),
             touches=False,
         )
         for words in (
