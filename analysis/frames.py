@@ -71,7 +71,7 @@ class Folder:
     studies: tuple[Study, ...]
     """One a protocol that is no variant (see variants.py), data sets in alphabetical order; first
     the protocol that `conf/` composes for the data, then the largest."""
-    runs: pd.DataFrame
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
     """A line a run, variants included: what it varies and how it went (`variants.described`)."""
 
     @property

@@ -4,7 +4,8 @@
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's
-as Markdown, CSV and LaTeX. It draws what exists and says what trains the rest.
+as Markdown, CSV and LaTeX. For each study of why nets degrade (why.py) its figure and verdict. It
+draws what exists and says what trains the rest.
 """
 
 import argparse
@@ -21,7 +22,10 @@ import matplotlib
 import pandas as pd
 import responses
 import tables
+import why
+from finding import Finding
 from frames import Study
+from judgement import Rule
 from looks import LOOKS, Look
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -79,17 +83,20 @@ def main() -> int:
     parser.add_argument("--style", choices=sorted(LOOKS), default="paper")
     asked = parser.parse_args()
     try:
-        studies = frames.studies(asked.runs)
+        folder = frames.read(asked.runs)
     except store.Foreign as error:
         print(error, file=sys.stderr)
         return 2
-    if not studies:
+    if folder.empty:
         print(f"{Path(asked.runs).resolve()} holds no run with a row yet; for example\n"
               "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
         return 1
     asked.out.mkdir(parents=True, exist_ok=True)
-    for study in studies:
-        draw(study, asked.runs, asked.out, LOOKS[asked.style])
+    look = LOOKS[asked.style]
+    for study in folder.studies:
+        draw(study, asked.runs, asked.out, look)
+    for finding in why.findings(folder.runs, Rule()):
+        draw_finding(finding, asked.out, look)
     print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
     return 0
 
@@ -111,6 +118,14 @@ def draw(study: Study, folder: str, out: Path, look: Look) -> None:
     print(tables.markdown(table))
     for line in remarks(study, folder):
         print(line)
+
+
+def draw_finding(finding: Finding, out: Path, look: Look) -> None:
+    """The figure of a study of why, the rows it shows, and what the verdict says of them."""
+    stem, suffix = f"{finding.study}-{finding.name}", "" if look.name == "paper" else f"-{look.name}"
+    finding.rows.to_csv(out / f"{stem}.csv", index=False)
+    save(finding.draw(look), out, f"{stem}{suffix}")
+    print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{why.text(finding)}\n")
 
 
 def save(figure: Figure, out: Path, stem: str) -> None:

@@ -127,7 +127,7 @@ def described(
 ) -> pd.DataFrame:
     """A line a run: the columns of `store.describe`, what it varies, and how it went.
 
-    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look; train_error and
+    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look, variant, start; train_error and
     test_error of the last row of a finished run, else NaN; first_train and first_test of its first
     row; below_90, below_80, below_20: the first row below so much training error, else NaN.
     """
@@ -163,6 +163,7 @@ def _varied(protocol: Protocol) -> dict[str, object]:
         "cure": protocol.cure,
         "cure_of": protocol.cure_of,
         "look": protocol.looks,
+        "variant": protocol.variant,
         "start": start(point),
     }
 

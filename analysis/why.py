@@ -1,6 +1,9 @@
 """Why it degrades: every finding that a folder's runs allow, data set by data set."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from textwrap import fill
+from typing import Any
 
 import constructed
 import cures
@@ -35,8 +38,12 @@ def findings(runs: pd.DataFrame, rule: Rule) -> list[Finding]:
 
 def text(finding: Finding) -> str:
     """The finding for people."""
-    from textwrap import fill
-
     lines = [fill(f"{line.word:<14}{line.text}", 100, initial_indent="  ",
                   subsequent_indent=" " * 16) for line in finding.lines]  # fmt: skip
     return "\n".join([f"{finding.study}: {finding.question}", *lines])
+
+
+def plain(finding: Finding) -> dict[str, Any]:
+    """The finding as what JSON can say."""
+    said = {key: getattr(finding, key) for key in ("study", "name", "question", "rule")}
+    return said | {"lines": [dataclasses.asdict(line) for line in finding.lines]}
