@@ -1,8 +1,9 @@
 """The constructed solution: does SGD keep it, from how far away, and is it found from scratch?
 
 "There exists a solution by construction to the deeper model: the added layers are identity mapping,
-and the other layers are copied from the learned shallower model" (Sec. 1). A grown net starts there,
-its added layers `grown_noise` away (grow.py). The rule, of final training errors paired by seed:
+and the other layers are copied from the learned shallower model" (Sec. 1). A grown net starts
+there, its added layers `grown_noise` away (grow.py). The rule, of final training errors paired by
+seed:
 
     kept        grown − shallow: the interval lies below the margin, 0.5 points
     lost        it lies above it
@@ -18,7 +19,7 @@ import figures
 import inference
 import judgement
 import pandas as pd
-from finding import Finding, Line, shown, study_names, why_open
+from finding import Finding, Line, lost, shown, study_names, why_open
 from judgement import Rule, Step
 from looks import Look
 from matplotlib.axes import Axes
@@ -78,10 +79,10 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
             noises.items(), judged, found, scratch, sides, strict=True
         ):
             beats = {judgement.BELOW: "beats", judgement.ABOVE: "does not beat"}
-            diverged = int((runs["state"] == "diverged").sum())
-            yield Line(word, f"{arm}, noise {noise:g}: grown − shallow {shown(j.train)} points"
-                       f"{why_open(j)}; {beats.get(side, 'undecided against')} the one from scratch "
-                       f"({shown(against)})" + (f"; diverged: {diverged}" if diverged else ""))  # fmt: skip
+            text = (f"{arm}, noise {noise:g}: grown − shallow {shown(j.train)} points{why_open(j)}; "
+                    f"{beats.get(side, 'undecided against')} the one from scratch "
+                    f"({shown(against)}){lost(runs)}")  # fmt: skip
+            yield Line(word, text)
 
 
 def _how_far(arm: str, noises: list[float], found: list[str]) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """What cures a plain net? One change at a time, and how much of the gap between depths it closes.
 
-The nets are the deepest and the shallowest plain ones that the cures and their base share. The rule,
-of final training errors paired by seed:
+The nets are the deepest and the shallowest plain ones that the cures and their base share. The
+rule, of final training errors paired by seed:
 
     gap         deep − shallow under the cure
     change      the deep net's error under the cure − without it
@@ -22,18 +22,18 @@ import figures
 import inference
 import judgement
 import pandas as pd
-from finding import Finding, Line, shown, study_names
+from finding import Finding, Line, shown, step, study_names
 from inference import Effect
 from judgement import Judgement, Rule
 from looks import Look
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from strength import step
 
 QUESTION = "What cures a plain net?"
 RULE = """\
-final training error, paired by seed. gap: deep − shallow; change: deep with the cure − without. cures:
-gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no help: change above."""
+final training error, paired by seed. gap: deep − shallow; change: deep with the cure − without.
+cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no help: change
+above."""
 BASE, RESIDUAL = "none", "residual"
 CURES, HELPS, NO_HELP = "cures", "helps", "no help"
 

@@ -1,9 +1,9 @@
 """What one study of why nets degrade found: a question, the verdict's lines, the numbers, a figure.
 
 The rules stand in the modules that make findings (`gradients`, `constructed`, `strength`, `cures`,
-`late`), fixed before any of the runs was looked at. An answer needs what `judgement.py` asks of one:
-three seeds, and an interval beyond its bound with a p below 0.05 after Holm over the answers that
-are given together.
+`begins`, `late`), fixed before any of the runs was looked at. An answer needs what `judgement.py`
+asks of one: three seeds, and an interval beyond its bound with a p below 0.05 after Holm over the
+answers that are given together.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import judgement
 import pandas as pd
 from inference import Effect
-from judgement import Judgement
+from judgement import Judgement, Step
 from looks import Look
 from matplotlib.figure import Figure
+from pairs import END
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,25 @@ def shown(effect: Effect, digits: int = 2) -> str:
     return f"{effect.mean:+.{digits}f} [{low}, {high}] n={effect.n}"
 
 
+def step(shallow: pd.DataFrame, deep: pd.DataFrame, first: int, second: int, arm: str = "") -> Step:
+    """Final errors of two networks' runs, deep − shallow, paired by seed."""
+    both = shallow.drop_duplicates("seed").merge(deep.drop_duplicates("seed"), on="seed")
+    train, test = (both[f"{e}_error_y"] - both[f"{e}_error_x"] for e in ("train", "test"))
+    used = train.notna() & test.notna()
+    seeds = len({*shallow["seed"], *deep["seed"]})
+    before, after = (int((runs["state"] == "diverged").sum()) for runs in (shallow, deep))
+    return Step(
+        arm, first, second, END, train[used].to_numpy(float), test[used].to_numpy(float),
+        seeds - int(used.sum()), (before, after),
+    )  # fmt: skip
+
+
 def why_open(judged: Judgement) -> str:
     """What an undecided step lacks, in brackets."""
     return f" ({judged.why})" if judged.train_is == judgement.UNKNOWN else ""
 
 
-def wide(figure: Figure, height: float) -> None:
-    """Set the height of a figure whose rows are names."""
-    figure.set_figheight(height)
+def lost(runs: pd.DataFrame) -> str:
+    """How many runs diverged, where some did: `; diverged: 2`."""
+    count = int((runs["state"] == "diverged").sum())
+    return f"; diverged: {count}" if count else ""

@@ -76,7 +76,9 @@ def _lines(own: pd.DataFrame) -> Iterator[Line]:
         said = [f"{count} {w}" for w, count in counts.items() if count]
         if said:
             worst = max(counts, key=lambda w: counts[w])
-            yield Line(worst, f"{network}, {iterations} iterations: {', '.join(said)}, of {len(runs)}")
+            yield Line(
+                worst, f"{network}, {iterations} iterations: {', '.join(said)}, of {len(runs)}"
+            )
         else:
             fine.append(f"{network} ({len(runs)})")
     if fine:

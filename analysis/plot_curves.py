@@ -122,7 +122,10 @@ def draw(study: Study, folder: str, out: Path, look: Look) -> None:
 
 def draw_finding(finding: Finding, out: Path, look: Look) -> None:
     """The figure of a study of why, the rows it shows, and what the verdict says of them."""
-    stem, suffix = f"{finding.study}-{finding.name}", "" if look.name == "paper" else f"-{look.name}"
+    stem, suffix = (
+        f"{finding.study}-{finding.name}",
+        "" if look.name == "paper" else f"-{look.name}",
+    )
     finding.rows.to_csv(out / f"{stem}.csv", index=False)
     save(finding.draw(look), out, f"{stem}{suffix}")
     print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{why.text(finding)}\n")

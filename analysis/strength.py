@@ -17,11 +17,10 @@ import figures
 import judgement
 import numpy as np
 import pandas as pd
-from finding import Finding, Line, shown, study_names, why_open
-from judgement import Rule, Step
+from finding import Finding, Line, lost, shown, step, study_names, why_open
+from judgement import Rule
 from looks import Look
 from matplotlib.figure import Figure
-from pairs import END
 
 QUESTION = "At which strength of the shortcut does degradation vanish, by depth?"
 RULE = """\
@@ -51,8 +50,8 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["base", "alpha", "alpha_learned", "depth", "seed", "run", "state",
                "train_error", "test_error"]  # fmt: skip
     own = own.loc[kept, columns]
-    own["strength"] = [f"{'learned from ' if learned else ''}{alpha:g}"
-                       for alpha, learned in zip(own["alpha"], own["alpha_learned"], strict=True)]  # fmt: skip
+    starts = zip(own["alpha"], own["alpha_learned"], strict=True)
+    own["strength"] = [f"{'learned from ' if learned else ''}{a:g}" for a, learned in starts]
     return own.sort_values(["alpha_learned", "alpha", "depth", "seed"], ignore_index=True)
 
 
@@ -63,11 +62,10 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         found = judged(own, int(depths[0]), int(depth), rule)
         words = {name: word for name, (word, _) in found.items()}
         yield threshold(int(depths[0]), int(depth), sorted(fixed["alpha"].unique()), words)
-        for name, (word, step) in found.items():
+        for name, (word, of) in found.items():
             runs = own[(own["strength"] == name) & own["depth"].isin((depths[0], depth))]
-            diverged = int((runs["state"] == "diverged").sum())
-            yield Line(word, f"alpha {name}, {depths[0]}→{depth}: {shown(step.train)} points"
-                       f"{why_open(step)}" + (f"; diverged: {diverged}" if diverged else ""))  # fmt: skip
+            points = f"{shown(of.train)} points{why_open(of)}{lost(runs)}"
+            yield Line(word, f"alpha {name}, {depths[0]}→{depth}: {points}")
 
 
 def judged(
@@ -75,29 +73,14 @@ def judged(
 ) -> dict[str, tuple[str, judgement.Judgement]]:
     """By strength, its word and what it rests on."""
     names = list(dict.fromkeys(own["strength"]))
-    steps = [_step(own[own["strength"] == name], shallow, deep) for name in names]
+    nets = [own[own["strength"] == name] for name in names]
+    steps = [step(of[of["depth"] == shallow], of[of["depth"] == deep], shallow, deep)
+             for of in nets]  # fmt: skip
     words = {judgement.UP: DEGRADES, judgement.NOT_UP: VANISHED}
     return {
         name: (words.get(j.train_is, judgement.UNDECIDED), j)
         for name, j in zip(names, judgement.together(steps, rule), strict=True)
     }
-
-
-def _step(own: pd.DataFrame, shallow: int, deep: int) -> Step:
-    return step(own[own["depth"] == shallow], own[own["depth"] == deep], shallow, deep)
-
-
-def step(shallow: pd.DataFrame, deep: pd.DataFrame, first: int, second: int) -> Step:
-    """Final errors of two networks' runs, deep − shallow, paired by seed."""
-    both = shallow.drop_duplicates("seed").merge(deep.drop_duplicates("seed"), on="seed")
-    train, test = (both[f"{e}_error_y"] - both[f"{e}_error_x"] for e in ("train", "test"))
-    used = train.notna() & test.notna()
-    seeds = len({*shallow["seed"], *deep["seed"]})
-    diverged = tuple(int((runs["state"] == "diverged").sum()) for runs in (shallow, deep))
-    return Step(
-        "residual", first, second, END, train[used].to_numpy(float), test[used].to_numpy(float),
-        seeds - int(used.sum()), diverged,  # type: ignore[arg-type]
-    )  # fmt: skip
 
 
 def threshold(shallow: int, deep: int, alphas: list[float], words: dict[str, str]) -> Line:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from textwrap import fill
 from typing import Any
 
+import begins
 import constructed
 import cures
 import gradients
@@ -20,6 +21,7 @@ STUDIES: Mapping[str, Find] = {
     "constructed": constructed.findings,
     "alpha": strength.findings,
     "cures": cures.findings,
+    "onset": begins.findings,
     "late": late.findings,
 }
 

@@ -48,7 +48,7 @@ class Rule:
     """Points of training error that are as good as none (half of what the paper calls a rise)."""
     seeds: int = 3
     """The fewest that decide."""
-    most: int = 6
+    most: int = 5
     """After which an open question stays open."""
     level: float = 0.05
     least_spread: float = 0.1

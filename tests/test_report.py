@@ -132,8 +132,8 @@ def written(folder: Path) -> Page:
 
 
 def text_of(folder: Path) -> str:
-    studies = frames.studies(folder)
-    return report.page(str(folder), studies, run_list.last_rows(str(folder), studies))
+    content = frames.read(folder)
+    return report.page(str(folder), content, run_list.last_rows(str(folder), content.studies))
 
 
 def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

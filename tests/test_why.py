@@ -3,26 +3,23 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import constructed
 import cures
 import frames
-import gradients
 import late
-import numpy as np
-import pandas as pd
 import pytest
 import settings
 import strength
 import variants
 import verdict
 import why
+from conftest import small
 from finding import Finding
 from judgement import Rule
 from looks import LOOKS
-from conftest import small
 from test_figures import add
 
 from degradation import storage, store
@@ -39,7 +36,11 @@ def rows_to(point, train: float, start: float = 88.0) -> list[dict[str, float]]:
     every = min(point.recipe.eval_every, whole)
     moments = [*range(every, whole, every), whole]
     return [
-        {"iteration": i, "train_error": start + (train - start) * i / whole, "test_error": train + 1}
+        {
+            "iteration": i,
+            "train_error": start + (train - start) * i / whole,
+            "test_error": train + 1,
+        }
         for i in moments
     ]
 
@@ -47,7 +48,9 @@ def rows_to(point, train: float, start: float = 88.0) -> list[dict[str, float]]:
 def runner(folder: Path) -> Callable[..., Run]:
     """What adds a run that ends at a training error, to which its seed adds up to 0.2 points."""
 
-    def make(arm: str, depth: int, seed: int, train: float, outcome: str = "done", **changes) -> Run:
+    def make(
+        arm: str, depth: int, seed: int, train: float, outcome: str = "done", **changes
+    ) -> Run:
         shortcut = "none" if arm == "plain" else "identity"
         changes.setdefault("recipe__batch", 128)
         point = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
@@ -294,3 +297,50 @@ def test_every_figure_is_drawn(style: str, whole) -> None:
 def test_heat_map_says_n_in_each_cell(whole) -> None:
     figure = whole["alpha"].draw(LOOKS["paper"])
     assert [t.get_text() for t in figure.axes[0].texts].count("40.1\nn=3") == 1
+
+
+def test_degradation_begins_between_two_depths(run, tmp_path: Path) -> None:
+    for seed in SEEDS:
+        for depth, error in ((8, 5.0), (14, 5.1), (20, 9.0), (26, 30.0)):
+            run("plain", depth, seed, error)
+            run("residual", depth, seed, 5.0)
+    finding = found(tmp_path / "runs")["onset"]
+    texts = [f"{line.word}: {line.text}" for line in finding.lines]
+    assert "begins: plain, 12 iterations: degradation begins between 14 and 20 layers" in texts
+    (none,) = (t for t in texts if t.startswith("none: residual"))
+    assert "up to 26 layers" in none
+    finding.draw(LOOKS["modern"]).canvas.draw()
+
+
+def test_two_depths_have_no_onset(whole) -> None:
+    assert "onset" not in whole
+
+
+def command(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, str(TOP / "analysis" / name), *arguments],
+                          capture_output=True, text=True)  # fmt: skip
+
+
+def test_the_commands_draw_and_say_what_was_found(everything: Path, tmp_path: Path) -> None:
+    done = command("plot_curves.py", str(everything), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for name in ("gradients", "layers", "constructed", "alpha", "cures", "late"):
+        for kind in ("png", "svg", "pdf", "csv"):
+            assert (tmp_path / f"digits-{name}.{kind}").stat().st_size
+    assert "kept          plain: SGD keeps it up to noise 0; lost at 1" in done.stdout
+    said = command("verdict.py", str(everything), "--json")
+    content = json.loads(said.stdout)
+    assert {f["name"] for f in content["why"]} >= {"gradients", "alpha", "cures"}
+    assert content["in_no_study"] == []
+    assert [s["study"] for s in content["studies"]][0] == "digits"
+
+
+def test_the_page_has_a_section_a_finding(everything: Path, tmp_path: Path) -> None:
+    done = command("report.py", str(everything), "--out", str(tmp_path / "page.html"))
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "page.html").read_text()
+    for name in ("gradients", "layers", "constructed", "alpha", "cures", "late"):
+        assert f'id="why-digits-{name}"' in text
+    assert text.count('src="data:image/svg+xml;base64,') == 6
+    command("report.py", str(everything), "--out", str(tmp_path / "again.html"))
+    assert (tmp_path / "again.html").read_text() == text
