@@ -79,10 +79,9 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
             noises.items(), judged, found, scratch, sides, strict=True
         ):
             beats = {judgement.BELOW: "beats", judgement.ABOVE: "does not beat"}
-            text = (f"{arm}, noise {noise:g}: grown − shallow {shown(j.train)} points{why_open(j)}; "
-                    f"{beats.get(side, 'undecided against')} the one from scratch "
-                    f"({shown(against)}){lost(runs)}")  # fmt: skip
-            yield Line(word, text)
+            text = f"{arm}, noise {noise:g}: grown − shallow {shown(j.train)} points{why_open(j)}"
+            beside = f"{beats.get(side, 'undecided against')} the one from scratch"
+            yield Line(word, f"{text}; {beside} ({shown(against)}){lost(runs)}")
 
 
 def _how_far(arm: str, noises: list[float], found: list[str]) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 The paper: "We argue that this optimization difficulty is unlikely to be caused by vanishing
 gradients. These plain networks are trained with BN, which ensures forward propagated signals to
 have non-zero variances. We also verify that the backward propagated gradients exhibit healthy norms
-with BN" (Sec. 4.1); it shows no numbers. The rule, with `layers.jsonl` (layerwise.py) as its source:
+with BN" (Sec. 4.1); it shows no numbers. The rule, on what `layers.jsonl` holds (layerwise.py):
 
     ratio       the first 3×3 layer's gradient norm over the last one's, at one moment
     vanishing   the interval of the mean log10(ratio) over seeds lies below −1: less than a tenth
@@ -44,7 +44,8 @@ VANISHING, EXPLODING, HEALTHY = "vanishing", "exploding", "healthy"
 RULE = """\
 first layer's gradient norm / last layer's, mean log10 over seeds [95 % t interval]: vanishing below
 -1, exploding above +1, healthy within (a factor of 10); signals: last response / first, likewise.
-"""NETWORK = ["norm", "arm", "depth"]
+"""
+NETWORK = ["norm", "arm", "depth"]
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
@@ -142,8 +143,8 @@ def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
                    f"gradients”, plain nets with BN, {moment}")  # fmt: skip
         yield Line(_claim(plain, {VANISHING, EXPLODING}),
                    f"the paper's “healthy norms with BN”, plain nets, {moment}")  # fmt: skip
-        yield Line(_claim(forward, {VANISHING}),
-                   f"the paper's “non-zero variances” of signals with BN, plain nets, {moment}")  # fmt: skip
+        said = f"the paper's “non-zero variances” of signals with BN, plain nets, {moment}"
+        yield Line(_claim(forward, {VANISHING}), said)
     for (norm, arm, depth), line in gradients.items():
         yield Line(line.word, f"gradients of {network(norm, arm, depth)}, {moment}: first layer "
                    f"{line.text} of the last")  # fmt: skip

@@ -47,7 +47,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["network", "arm", "depth", "iterations", "seed", "run", "word",
                *(f"below_{error}" for error in BELOW)]  # fmt: skip
     order = ["iterations", "arm", "depth", "network", "seed"]
-    return own[columns + ["state"]].sort_values(order, ignore_index=True)
+    return own[[*columns, "state"]].sort_values(order, ignore_index=True)
 
 
 def label(run: dict[Hashable, Any]) -> str:
@@ -87,7 +87,7 @@ def _lines(own: pd.DataFrame) -> Iterator[Line]:
 
 def figure(own: pd.DataFrame, look: Look) -> Figure:
     """The first row below 90 | 80 | 20 %, a line a network, as a share of its iterations."""
-    groups = {key: of for key, of in own.groupby(["iterations", "network"], sort=False)}
+    groups = dict(iter(own.groupby(["iterations", "network"], sort=False)))
     with figures.panels(look, len(BELOW)) as (drawn, axes):
         drawn.set_figheight(0.9 + 0.21 * len(groups))
         drawn.set_figwidth(0.75 * drawn.get_figwidth() + 2)

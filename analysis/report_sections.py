@@ -148,8 +148,9 @@ def claim(checked: Checked) -> Html:
     ]
     more = [folded(f"{len(evidence) - EVIDENCE} more steps", *evidence[EVIDENCE:])]
     source = element("small", f" ({checked.claim.source})")
-    return element("li", badge(checked.status), element("div", checked.claim.text, source, *evidence[:EVIDENCE],
-                                        *(more if evidence[EVIDENCE:] else [])))  # fmt: skip
+    shown = [*evidence[:EVIDENCE], *(more if evidence[EVIDENCE:] else [])]
+    said = element("div", checked.claim.text, source, *shown)
+    return element("li", badge(checked.status), said)
 
 
 def both(step: Judgement | Gap) -> str:

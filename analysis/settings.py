@@ -1,4 +1,4 @@
-"""What `conf/` says: the default settings of a point's data and arm, and the cures of `conf/cure`."""
+"""What `conf/` says: the default settings of a point's data and arm, and the cures there are."""
 
 import dataclasses
 import json

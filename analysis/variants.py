@@ -127,9 +127,10 @@ def described(
 ) -> pd.DataFrame:
     """A line a run: the columns of `store.describe`, what it varies, and how it went.
 
-    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look, variant, start; train_error and
-    test_error of the last row of a finished run, else NaN; first_train and first_test of its first
-    row; below_90, below_80, below_20: the first row below so much training error, else NaN.
+    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look, variant, start;
+    train_error and test_error of the last row of a finished run, else NaN; first_train and
+    first_test of its first row; below_90, below_80, below_20: the first row below so much training
+    error, else NaN.
     """
     if runs.empty:
         return runs

@@ -6,8 +6,8 @@
 For each study (runs that share data, recipe and numerics), each arm, each step in depth, at the end
 and before the first learning-rate drop: degradation, overfitting, benefit, no difference, or
 undecided, with effect, interval and rule (`judgement.py` has the rules); the gap between the arms;
-the paper's claims (`claims.py`); what was left out; what each study of why found (`why.py`). It needs no GPU, no network and no torch, and
-reads a study that still trains.
+the paper's claims (`claims.py`); what was left out; what each study of why found (`why.py`). It
+needs no GPU, no network and no torch, and reads a study that still trains.
 
 Exit status: 0; 1 there is no run with a row, or, with --strict, not every claim that was tested is
 reproduced in each study that tested it, or none was tested (`seen once` is not reproduced); 2 a run

@@ -1,12 +1,13 @@
-"""The depth at which degradation begins, by arm and training length: bisection over depths and seeds.
+"""The depth at which degradation begins, by arm and length: bisection over depths and seeds.
 
     python -m degradation.onset data=digits recipe=digits_short
     python -m degradation.onset data=digits recipe=digits --lengths 100,200,400 --to 110
 
-Settings are those of `degradation.run`; model, depth and seed are what is searched. A depth degrades
-where its final training error lies above that of `--from` layers, paired by seed, by more than the
-margin. Seeds come one by one until a t interval says so or says not, `--seeds` at least and `--most`
-at most; as each new seed is another look at the data, the level is divided by the number of looks.
+Settings are those of `degradation.run`; model, depth and seed are what is searched. A depth
+degrades where its final training error lies above that of `--from` layers, paired by seed, by more
+than the margin. Seeds come one by one until a t interval says so or says not, `--seeds` at least
+and `--most` at most; as each new seed is another look at the data, the level is divided by the
+number of looks.
 What stays open counts as not degrading, and is marked.
 
 The search takes for granted that a net degrades more, the deeper it is. It trains as
@@ -233,7 +234,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table(arm: str, iterations: int, reference: int, onset: Onset) -> Iterator[str]:
-    yield f"{arm}, {iterations} iterations: degradation beside {reference} layers begins {onset.text}"
+    name = f"{arm}, {iterations} iterations"
+    yield f"{name}: degradation beside {reference} layers begins {onset.text}"
     for a in sorted(onset.asked, key=lambda a: a.depth):
         interval = f"{a.mean:+8.2f} [{a.low:+.2f}, {a.high:+.2f}]" if a.n > 1 else "       –"
         diverged = f", {a.diverged} without an error" if a.diverged else ""
