@@ -12,6 +12,7 @@ Answers of one arm and length are given together. Depths between those tried are
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import figures
 import judgement
@@ -44,7 +45,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     judged = judge(ended[enough], rule)
     rows = pd.DataFrame([_row(key, j) for key, steps in judged.items() for j in steps])
     yield Finding("onset", str(table["data"].iloc[0]), QUESTION, RULE, tuple(_lines(judged)), rows,
-                  lambda look: figure(rows, look))  # fmt: skip
+                  partial(figure, rows))  # fmt: skip
 
 
 Key = tuple[int, str, str]

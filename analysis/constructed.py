@@ -14,6 +14,7 @@ solution is there and is held, not that the same budget finds it.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import figures
 import inference
@@ -43,7 +44,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     names = study_names(table, [f"{base}-{a}-{b}" for (base, a, b), _ in groups])
     for name, (_, own) in zip(names.values(), groups, strict=True):
         yield Finding("constructed", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
-                      lambda look, own=own: figure(own, look))  # fmt: skip
+                      partial(figure, own))  # fmt: skip
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,21 +129,20 @@ def figure(own: pd.DataFrame, look: Look) -> Figure:
 
 def _arm(axis: Axes, own: pd.DataFrame, colour: str) -> None:
     ends = own.drop_duplicates("seed")
-    places = [("shallow", ends["shallow_train"], None)]
-    places += [(f"{noise:g}", of["end_train"], of["first_train"])
+    places = [("shallow", {"end": ends["shallow_train"]})]
+    places += [(f"{noise:g}", {"first row": of["first_train"], "end": of["end_train"]})
                for noise, of in own.groupby("grown_noise")]  # fmt: skip
-    places.append(("from\nscratch", ends["scratch_train"], None))
-    for place, (_, end, first) in enumerate(places):
-        fresh = {"first": first} if first is not None else {}
-        for aside, (kind, values) in enumerate({**fresh, "end": end}.items()):
-            x = place + (0.16 * (2 * aside - 1) if fresh else 0)
-            marker = {"first": "none", "end": colour}[kind]
-            label = {"first": "first row", "end": "end"}[kind] if place == 1 else None
+    places.append(("from\nscratch", {"end": ends["scratch_train"]}))
+    for place, (_, moments) in enumerate(places):
+        for aside, (kind, values) in enumerate(moments.items()):
+            x = place + (0.16 * (2 * aside - 1) if len(moments) > 1 else 0)
+            marker = colour if kind == "end" else "none"
+            label = kind if place == 1 else None
             axis.plot([x] * len(values), values, "o", color=colour, markerfacecolor=marker,
                       markersize=4, alpha=0.7, label=label)  # fmt: skip
             if values.notna().any():
                 axis.plot([x - 0.13, x + 0.13], [values.mean()] * 2, color=colour, linewidth=1.8)
     if ends["shallow_train"].notna().any():
         axis.axhline(ends["shallow_train"].mean(), color="0.5", linewidth=0.7, linestyle=":")
-    axis.set_xticks(range(len(places)), [name for name, *_ in places])
+    axis.set_xticks(range(len(places)), [name for name, _ in places])
     axis.set_xlabel("noise of the added layers")

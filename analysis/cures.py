@@ -17,6 +17,7 @@ better one may be there; and a shallow net that a cure makes worse closes some o
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import figures
 import inference
@@ -47,7 +48,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     for (_, own), name in zip(found, study_names(table, [b for b, _ in found]).values(),
                               strict=True) if found else ():  # fmt: skip
         yield Finding("cures", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
-                      lambda look, own=own: figure(own, look, rule))  # fmt: skip
+                      partial(figure, own, rule))  # fmt: skip
 
 
 def rows(table: pd.DataFrame, base: str) -> pd.DataFrame:
@@ -68,7 +69,7 @@ def rows(table: pd.DataFrame, base: str) -> pd.DataFrame:
 def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, Judgement, Effect]]:
     """By cure: its word, its gap, the change of the deep net's error."""
     shallow, deep = int(own["depth"].min()), int(own["depth"].max())
-    nets = {name: (of[of["depth"] == shallow], of[of["depth"] == deep])
+    nets = {str(name): (of[of["depth"] == shallow], of[of["depth"] == deep])
             for name, of in own.groupby("cure")}  # fmt: skip
     tried = [name for name in nets if name not in (BASE, RESIDUAL)]
     names = [BASE, *tried, *([RESIDUAL] if RESIDUAL in nets else [])]
@@ -110,7 +111,7 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         yield Line(word or "base", text + diverged)
 
 
-def figure(own: pd.DataFrame, look: Look, rule: Rule) -> Figure:
+def figure(own: pd.DataFrame, rule: Rule, look: Look) -> Figure:
     """The gap by cure, mean and interval | the two nets' errors; the residual net's gap beside."""
     found = judged(own, rule)
     names = sorted(found, key=lambda n: (found[n][1].train.mean, n))

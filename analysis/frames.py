@@ -77,7 +77,7 @@ class Folder:
     @property
     def empty(self) -> bool:
         """Whether no run has a row."""
-        return not self.studies and (self.runs.empty or self.runs["first_train"].isna().all())
+        return not self.studies and (self.runs.empty or bool(self.runs["first_train"].isna().all()))
 
 
 def studies(folder: str | Path) -> list[Study]:

@@ -19,10 +19,10 @@ norm of a factor 10 does to SGD it doesn't say.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-import figures
 import inference
 import judgement
 import matplotlib
@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from finding import Finding, Line, study_names
 from judgement import Rule
+from looks import Line as Line2D
 from looks import Look
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -46,6 +47,8 @@ first layer's gradient norm / last layer's, mean log10 over seeds [95 % t interv
 -1, exploding above +1, healthy within (a factor of 10); signals: last response / first, likewise.
 """
 NETWORK = ["norm", "arm", "depth"]
+Network = tuple[bool, str, int]
+Draw = Callable[[pd.DataFrame, Look], Figure]
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
@@ -84,11 +87,13 @@ def looks(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numbers, float)) if len(table) else table
 
 
-def _finding(name, study, seen, moment, rule, draw):  # type: ignore[no-untyped-def]
+def _finding(
+    name: str, study: str, seen: pd.DataFrame, moment: str, rule: Rule, draw: Draw
+) -> Finding:
     ends = ratios(seen)
     lines = tuple(_lines(ends, moment, rule))
     return Finding(name, study, f"{QUESTION} {moment.capitalize()}", RULE, lines, seen,
-                   lambda look: draw(seen, look))  # fmt: skip
+                   partial(draw, seen))  # fmt: skip
 
 
 def ratios(seen: pd.DataFrame) -> pd.DataFrame:
@@ -96,7 +101,8 @@ def ratios(seen: pd.DataFrame) -> pd.DataFrame:
     last = seen[seen["iteration"] == seen.groupby("run")["iteration"].transform("max")]
     lines = []
     for (run, norm, arm, depth), own in last.groupby(["run", *NETWORK]):
-        first, final = own.loc[own["layer"].idxmin()], own.loc[own["layer"].idxmax()]
+        ordered = own.sort_values("layer")
+        first, final = ordered.iloc[0], ordered.iloc[-1]
         lines.append({
             "run": run, "norm": norm, "arm": arm, "depth": depth,
             "gradient": _decades(first["gradient_norm"], final["gradient_norm"]),
@@ -111,9 +117,12 @@ def _decades(one: float, other: float) -> float:
     return math.log10(max(one, LEAST) / max(other, LEAST))
 
 
-def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[tuple[bool, str, int], Line]:
+def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
     """By network, its word and the numbers behind it."""
-    groups = {key: own[column] for key, own in ratios.groupby(NETWORK)}
+    groups: dict[Network, pd.Series[float]] = {
+        (bool(norm), str(arm), int(str(depth))): own[column]
+        for (norm, arm, depth), own in ratios.groupby(NETWORK)
+    }
     effects = [inference.effect(own, rule.level, rule.least_spread) for own in groups.values()]
     low = judgement.sides(effects, -BOUND, rule)
     high = judgement.sides(effects, BOUND, rule)
@@ -130,8 +139,8 @@ def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[tuple[bool, str
         if effect.n > 1:
             factor += f" [{10**effect.low:.2g}, {10**effect.high:.2g}]"
         factor += f" n={effect.n}" + (f", not a number in {lost} more" if lost else "")
-        found[key] = Line(word, factor)  # type: ignore[index]
-    return found  # type: ignore[return-value]
+        found[key] = Line(word, factor)
+    return found
 
 
 def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
@@ -214,7 +223,7 @@ def along(seen: pd.DataFrame, look: Look) -> Figure:
     return figure
 
 
-def _layers(axis: Axes, own: pd.DataFrame, column: str, line: figures.Line) -> None:
+def _layers(axis: Axes, own: pd.DataFrame, column: str, line: Line2D) -> None:
     """The seeds' geometric mean by layer, and their range, on a log axis."""
     values = own.pivot_table(index="layer", columns="seed", values=column).clip(lower=LEAST)
     if values.empty:

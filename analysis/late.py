@@ -12,6 +12,7 @@ Rows are `eval_every` iterations apart, and so is what is known of the moment.
 """
 
 from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any
 
 import figures
@@ -36,7 +37,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     own = rows(table)
     if own["word"].isin(WORDS).any():
         yield Finding("late", str(table["data"].iloc[0]), QUESTION, RULE, tuple(_lines(own)), own,
-                      lambda look: figure(own, look))  # fmt: skip
+                      partial(figure, own))  # fmt: skip
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ Answers at one depth are given together. A learned alpha is shown beside, by whe
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import figures
 import judgement
@@ -27,6 +28,7 @@ RULE = """\
 final training error, each depth − the shallowest at the same alpha, paired by seed: degrades where
 the interval lies above +0.5 points, vanished where below."""
 DEGRADES, VANISHED = "degrades", "vanished"
+BRIGHT = 50  # percent, from which the heat map is too bright for white letters
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
@@ -38,7 +40,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     for base, name in study_names(table, [str(base) for base in bases]).items():
         of_base = own[own["base"] == base]
         yield Finding("alpha", name, QUESTION, RULE, tuple(_lines(of_base, rule)), of_base,
-                      lambda look, of_base=of_base: figure(of_base, look))  # fmt: skip
+                      partial(figure, of_base))  # fmt: skip
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,19 +105,20 @@ def figure(own: pd.DataFrame, look: Look) -> Figure:
     """The mean final training error, depth × alpha, with n in each cell."""
     depths = sorted(own["depth"].unique())
     names = list(dict.fromkeys(own["strength"]))
-    cells = own.groupby(["strength", "depth"])["train_error"].agg(["mean", "count", "size"])
-    grid = np.array([[cells["mean"].get((name, d), np.nan) for name in names] for d in depths])
+    cells = {key: of["train_error"] for key, of in own.groupby(["strength", "depth"])}
+    none = pd.Series(dtype=float)
+    grid = np.array([[cells.get((name, d), none).mean() for name in names] for d in depths])
     with figures.panels(look, 1) as (drawn, (axis,)):
         drawn.set_figwidth(1.2 + 0.75 * len(names) + 0.8)
         drawn.set_figheight(1.3 + 0.62 * len(depths))
         image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=90, aspect="auto", origin="lower")
-        for (name, depth), cell in cells.iterrows():  # type: ignore[misc]
-            lost = int(cell["size"] - cell["count"])
-            text = f"{cell['mean']:.1f}" if cell["count"] else "–"
-            text += f"\nn={int(cell['count'])}" + (f", {lost} not" if lost else "")
-            dark = not cell["count"] or cell["mean"] < 50
+        for (name, depth), errors in cells.items():
+            text = f"{errors.mean():.1f}" if errors.count() else "–"
+            without = int(errors.isna().sum())  # diverged, or unfinished
+            text += f"\nn={errors.count()}" + (f", {without} not" if without else "")
+            colour = "black" if errors.mean() >= BRIGHT else "white"
             axis.text(names.index(name), depths.index(depth), text, ha="center", va="center",
-                      fontsize="x-small", color="white" if dark else "black")  # fmt: skip
+                      fontsize="x-small", color=colour)  # fmt: skip
         axis.set_xticks(range(len(names)), names)
         axis.set_yticks(range(len(depths)), [str(d) for d in depths])
         axis.grid(False)

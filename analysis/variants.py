@@ -111,8 +111,7 @@ def _one_cure_away(protocol: Protocol, others: Mapping[str, Protocol]) -> dict[s
 
 def _one_setting(base: Protocol, other: Protocol) -> str:
     """`recipe.lr: 0.05 → 0.2`, where that is all; else nothing."""
-    sides = [_held(protocol.point) for protocol in (base, other)]
-    lines = spec.difference(*sides)
+    lines = spec.difference(_held(base.point), _held(other.point))
     return lines[0] if len(lines) == 1 else ""
 
 
@@ -145,10 +144,10 @@ def described(
             values = ends[f"{error}_error"] if len(ends) else pd.Series(dtype=float)
             table[column] = table["run"].map(values)
     table.loc[table["state"] != "done", ["train_error", "test_error"]] = float("nan")
-    for error in BELOW:
-        under = rows[rows["train_error"] < error] if len(rows) else rows
+    for percent in BELOW:
+        under = rows[rows["train_error"] < percent] if len(rows) else rows
         first = under.groupby("run")["iteration"].min() if len(under) else pd.Series(dtype=float)
-        table[f"below_{error}"] = table["run"].map(first).astype(float)
+        table[f"below_{percent}"] = table["run"].map(first).astype(float)
     return table.reset_index(drop=True)
 
 

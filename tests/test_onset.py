@@ -16,7 +16,8 @@ from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
 TINY = ["data=digits", "recipe.iterations=2", "recipe.drops=[1]", "model.width=2",
-        "machine.wandb=disabled", "machine.progress=none", "machine.device=cpu", "machine.pack=4"]  # fmt: skip
+        "machine.wandb=disabled", "machine.progress=none", "machine.device=cpu",
+        "machine.pack=4"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
