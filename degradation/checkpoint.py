@@ -19,7 +19,8 @@ from degradation import storage
 
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
-_DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
+_DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64,
+           "F16": torch.float16, "BF16": torch.bfloat16}  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _FILE = re.compile(r"iteration-(\d{8,})-([0-9a-f]{64})\.safetensors")
 
@@ -49,12 +50,25 @@ def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
 
 def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `encode` was given. Raises Damaged for anything that isn't such a file."""
+    tensors, meta = _parsed(content)
+    try:
+        return tensors, {k: json.loads(v) for k, v in meta.items()}
+    except ValueError as error:
+        raise Damaged(f"not a checkpoint ({error})") from error
+
+
+def tensors(content: bytes) -> dict[str, Tensor]:
+    """The tensors of any safetensors file. Raises Damaged."""
+    return _parsed(content)[0]
+
+
+def _parsed(content: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         length = int.from_bytes(content[:8], "little")
         if length > min(MAX_HEADER, len(content)):
             raise Damaged("its header is longer than the file")
         header = json.loads(content[8 : 8 + length])
-        meta = {k: json.loads(v) for k, v in header.pop("__metadata__").items()}
+        meta = dict(header.pop("__metadata__", {}))
         body = memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
         tensors = {name: _tensor(body, entry) for name, entry in header.items()}
         places = sorted(tuple(entry["data_offsets"]) for entry in header.values())

@@ -15,7 +15,7 @@ LEVELS = [
     {"spec", "storage", "paper", "provenance"},
     {"layers", "optim", "machine", "pool", "step", "data.order", "data.pictures", "bench.roof"},
     {"network", "data.download", "data.digits", "store", "checkpoint", "bench.probes"},
-    {"data.cifar10", "data.batches", "layerwise", "state"},
+    {"data.cifar10", "data.batches", "layerwise", "state", "weights"},
     {"data", "engine", "grow", "recorder", "mirror", "bench.practice"},
     {"train", "launch", "study"},
     {"worker", "status", "probe", "onset", "bench.contest", "bench.hour"},
