@@ -14,7 +14,8 @@ with BN" (Sec. 4.1); it shows no numbers. The rule, on what `layers.jsonl` holds
 "not vanishing" is reproduced where no plain net with batch normalisation is vanishing and none is
 undecided; "healthy norms" where each is healthy; one that is not contradicts it. The signals' rule
 is the same, with the last layer's response over the first one's. One look is at one batch; what a
-norm of a factor 10 does to SGD it doesn't say.
+norm of a factor 10 does to SGD it doesn't say. Gradients that are small in every layer alike have a
+healthy ratio: the norms stand beside it.
 """
 
 import json
@@ -72,7 +73,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
 
 
 def looks(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a run, moment and layer: the run's columns, iteration, layer, and the four numbers."""
+    """A line a run, moment and layer: the run's columns, iteration, layer, its numbers."""
     lines = []
     columns = ["run", "protocol", "start", "state", *NETWORK, "seed"]
     for run in table.to_dict("records"):
@@ -84,7 +85,10 @@ def looks(table: pd.DataFrame) -> pd.DataFrame:
                   for iteration, layers in moments.items() for layer in layers]  # fmt: skip
     table = pd.DataFrame(lines)
     numbers = ["input_std", "response_std", "weight_norm", "gradient_norm"]
-    return table.astype(dict.fromkeys(numbers, float)) if len(table) else table
+    if table.empty:
+        return table
+    table = table.astype(dict.fromkeys(numbers, float))
+    return table.assign(gradient_to_weight=table["gradient_norm"] / table["weight_norm"])
 
 
 def _finding(
@@ -107,6 +111,7 @@ def ratios(seen: pd.DataFrame) -> pd.DataFrame:
             "run": run, "norm": norm, "arm": arm, "depth": depth,
             "gradient": _decades(first["gradient_norm"], final["gradient_norm"]),
             "signal": _decades(final["response_std"], first["response_std"]),
+            "first": first["gradient_norm"], "last": final["gradient_norm"],
         })  # fmt: skip
     return pd.DataFrame(lines)
 
@@ -154,9 +159,11 @@ def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
                    f"the paper's “healthy norms with BN”, plain nets, {moment}")  # fmt: skip
         said = f"the paper's “non-zero variances” of signals with BN, plain nets, {moment}"
         yield Line(_claim(forward, {VANISHING}), said)
+    norms = ratios.groupby(NETWORK)[["first", "last"]].median()
     for (norm, arm, depth), line in gradients.items():
         yield Line(line.word, f"gradients of {network(norm, arm, depth)}, {moment}: first layer "
-                   f"{line.text} of the last")  # fmt: skip
+                   f"{line.text} of the last (norms {norms['first'][norm, arm, depth]:.2g} and "
+                   f"{norms['last'][norm, arm, depth]:.2g}, medians)")  # fmt: skip
     for (norm, arm, depth), line in signals.items():
         yield Line(line.word, f"signals of {network(norm, arm, depth)}, {moment}: last response "
                    f"{line.text} of the first")  # fmt: skip
@@ -177,20 +184,22 @@ def at_start(seen: pd.DataFrame, look: Look) -> Figure:
     norms = sorted(seen["norm"].unique(), reverse=True)
     width, height = look.panel
     with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(width * len(norms), 1.8 * height), layout="constrained")
-        axes = figure.subplots(2, len(norms), squeeze=False, sharex=True)
+        figure = Figure(figsize=(width * len(norms), 2.3 * height), layout="constrained")
+        axes = figure.subplots(3, len(norms), squeeze=False, sharex=True)
         for column, norm in enumerate(norms):
-            upper, lower = axes[:, column]
+            upper, middle, lower = axes[:, column]
             for (arm, depth), own in seen[seen["norm"] == norm].groupby(["arm", "depth"]):
                 line = {**LINES[str(arm)], "color": look.colour(int(depth)), "linewidth": 1.3}
                 n = own["seed"].nunique()
                 _layers(upper, own, "gradient_norm", line | {"label": f"{arm}-{depth} (n={n})"})
+                _layers(middle, own, "gradient_to_weight", line)
                 _layers(lower, own, "response_std", line)
                 _layers(lower, own, "input_std", line | {"linewidth": 0.6, "alpha": 0.6})
             upper.set_title("with batch normalisation" if norm else "without")
             lower.set_xlabel("layer")
         axes[0][0].set_ylabel("gradient norm")
-        axes[1][0].set_ylabel("std: response (strong), input (thin)")
+        axes[1][0].set_ylabel("gradient / weight norm")
+        axes[2][0].set_ylabel("std: response (strong), input (thin)")
         axes[0][0].legend()
         note = "before the first step; mean of seeds (geometric), shaded: their range"
         figure.supxlabel(note, fontsize="small", x=0.99, ha="right")
@@ -204,19 +213,21 @@ def along(seen: pd.DataFrame, look: Look) -> Figure:
     moments = sorted(int(i) for i in seen["iteration"].unique())
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(moments)))
     with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(0.8 * width * len(networks), 1.7 * height), layout="constrained")
-        axes = figure.subplots(2, len(networks), squeeze=False, sharey="row", sharex="col")
-        for (arm, depth), (upper, lower) in zip(networks, axes.T, strict=True):
+        figure = Figure(figsize=(0.8 * width * len(networks), 2.3 * height), layout="constrained")
+        axes = figure.subplots(3, len(networks), squeeze=False, sharey="row", sharex="col")
+        for (arm, depth), (upper, middle, lower) in zip(networks, axes.T, strict=True):
             own = seen[(seen["arm"] == arm) & (seen["depth"] == depth)]
             for iteration, colour in zip(moments, colours, strict=True):
                 then = own[own["iteration"] == iteration]
                 line = {"color": colour, "linewidth": 1.2, "label": f"{iteration}"}
                 _layers(upper, then, "gradient_norm", line)
+                _layers(middle, then, "gradient_to_weight", line)
                 _layers(lower, then, "response_std", line)
             upper.set_title(f"{arm}-{depth} (n={own['seed'].nunique()})")
             lower.set_xlabel("layer")
         axes[0][0].set_ylabel("gradient norm")
-        axes[1][0].set_ylabel("response std")
+        axes[1][0].set_ylabel("gradient / weight norm")
+        axes[2][0].set_ylabel("response std")
         axes[0][-1].legend(title="iteration", loc="best")
         note = "on one batch, the same each time; geometric mean of seeds, shaded: their range"
         figure.supxlabel(note, fontsize="small", x=0.99, ha="right")
