@@ -46,7 +46,7 @@ VANISHING, EXPLODING, HEALTHY = "vanishing", "exploding", "healthy"
 RULE = """\
 first layer's gradient norm / last layer's, mean log10 over seeds [95 % t interval]: vanishing below
 -1, exploding above +1, healthy within (a factor of 10); signals: last response / first, likewise.
-"""
+Each with p < 0.05 after Holm over the networks of a moment."""
 NETWORK = ["norm", "arm", "depth"]
 Network = tuple[bool, str, int]
 Draw = Callable[[pd.DataFrame, Look], Figure]
