@@ -92,7 +92,9 @@ class Onset:
 
     @property
     def text(self) -> str:
-        return f"{self.shallow} to {self.deep}" if self.deep else f"beyond {self.shallow}"
+        between = f"{self.shallow} to {self.deep}" if self.deep else f"beyond {self.shallow}"
+        unsure = [str(a.depth) for a in self.asked if a.word == OPEN]
+        return between + (f" (open: {', '.join(sorted(unsure, key=int))})" if unsure else "")
 
 
 def answer(depth: int, differences: Sequence[float], diverged: int, rule: Rule) -> Answer:
