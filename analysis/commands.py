@@ -5,19 +5,17 @@ differs from what `conf/` composes for that data and arm; `tests/test_report.py`
 meets the same run folders. It goes on with what is unfinished and repeats nothing.
 """
 
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import figures
 import pandas as pd
+import settings
 from frames import Study
 
 from degradation import spec, store
-from degradation.places import CONF
 
 UNFINISHED = ("failed", "partial")  # a diverged run is a result
 LISTED = 6  # seeds or runs that a line names one by one
@@ -71,33 +69,8 @@ def command(study: Study, arm: str, points: Iterable[tuple[int, int]], folder: s
     machine = [f"machine.runs={path}" for path in _unless_runs(folder)]
     words = [f"data={study.data}", f"model={arm}", f"depth={_sweep(depths)}",
              *([] if seeds == [0] else [f"seed={_sweep(seeds)}"]),
-             *overrides(_point(study, arm)), *machine]  # fmt: skip
+             *settings.overrides(_point(study, arm)), *machine]  # fmt: skip
     return " ".join(["python -m degradation.run -m", *map(shlex.quote, words)])
-
-
-def overrides(point: spec.Point) -> list[str]:
-    """The settings in which a point differs from the default ones of its data and arm."""
-    files = {"model": point.arm, "data": point.data.name, "recipe": point.data.name,
-             "numerics": "reference"}  # fmt: skip
-    given = spec.identity(point)
-    return [
-        f"{group}.{key}={_written(value)}"
-        for group, name in files.items()
-        for key, value in given[group].items()
-        if value != _composed(group, name).get(key)
-    ]
-
-
-def _composed(group: str, name: str) -> dict[str, Any]:
-    """What a file below conf/ says."""
-    from omegaconf import OmegaConf  # only where something is missing
-
-    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
-    return dict(values)
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
 
 
 def _sweep(numbers: Sequence[int]) -> str:

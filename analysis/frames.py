@@ -4,13 +4,15 @@ A *protocol* is all that a study holds fixed (data, recipe, numerics, width): ru
 are never drawn or averaged together. Errors are in percent everywhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
+import variants
+from variants import Protocol
 
 from degradation import store
 from degradation.places import PAPER
@@ -26,7 +28,7 @@ class Study:
     """The rows of one protocol."""
 
     name: str
-    """`<data>`, or `<data>-<protocol>` for all but the protocol with the most rows."""
+    """`<data>`, or `<data>-<protocol>` for all but the first (see Folder)."""
     data: str
     rows: pd.DataFrame
     """As `store.curves` gives them; the paper's arms alone."""
@@ -62,26 +64,52 @@ class Study:
         return own.sort_values(["seed", "iteration"], kind="stable")
 
 
+@dataclass(frozen=True)
+class Folder:
+    """All that a folder's runs say."""
+
+    studies: tuple[Study, ...]
+    """One a protocol that is no variant (see variants.py), data sets in alphabetical order; first
+    the protocol that `conf/` composes for the data, then the largest."""
+    runs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """A line a run, variants included: what it varies and how it went (`variants.described`)."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no run has a row."""
+        return not self.studies and (self.runs.empty or bool(self.runs["first_train"].isna().all()))
+
+
 def studies(folder: str | Path) -> list[Study]:
-    """One study a protocol below `folder`, data sets in alphabetical order, the largest first."""
+    """The studies below `folder`."""
+    return list(read(folder).studies)
+
+
+def read(folder: str | Path) -> Folder:
+    """The studies below `folder`, and its runs. Raises store.Foreign."""
     runs, rows = store.load(folder)
+    known = variants.protocols(runs, rows)
+    table = variants.described(runs, rows, known)
     if rows.empty:
-        return []
-    rows = rows[rows["shortcut"].isin(SHORTCUTS)]
+        return Folder((), table)
+    ours = {key for key, protocol in known.items() if not protocol.variant}
+    rows = rows[rows["shortcut"].isin(SHORTCUTS) & rows["protocol"].isin(ours)]
     idle = runs[~runs["run"].isin(rows["run"]) & runs["shortcut"].isin(SHORTCUTS)]
-    return [
+    return Folder(tuple(
         Study(str(data) if first else f"{data}-{protocol}", str(data), own,
               idle[idle["protocol"] == protocol])
         for data, of_data in rows.groupby("data")
-        for first, protocol, own in _by_size(of_data)
-    ]  # fmt: skip
+        for first, protocol, own in _ordered(of_data, known)
+    ), table)  # fmt: skip
 
 
-def _by_size(rows: pd.DataFrame) -> Iterator[tuple[bool, str, pd.DataFrame]]:
-    sizes = rows["protocol"].value_counts(sort=False).sort_index(kind="stable")
-    ordered = sizes.sort_values(ascending=False, kind="stable").index
-    for protocol in ordered:
-        yield protocol == ordered[0], str(protocol), rows[rows["protocol"] == protocol]
+def _ordered(
+    rows: pd.DataFrame, known: Mapping[str, Protocol]
+) -> Iterator[tuple[bool, str, pd.DataFrame]]:
+    sizes = rows["protocol"].value_counts(sort=False)
+    keys = sorted(sizes.index, key=lambda key: (not known[key].default, -sizes[key], key))
+    for protocol in keys:
+        yield protocol == keys[0], str(protocol), rows[rows["protocol"] == protocol]
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:

@@ -45,6 +45,7 @@ from inference import Effect, Floats
 DEGRADATION, OVERFITTING, BENEFIT = "degradation", "overfitting", "benefit"
 NO_DIFFERENCE, UNDECIDED = "no difference", "undecided"
 UP, NOT_UP, DOWN, EQUAL, UNKNOWN = "up", "not up", "down", "equal", "unknown"
+ABOVE, BELOW = "above", "below"
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,15 @@ def _effects(differences: Sequence[Floats], rule: Rule) -> list[Effect]:
 
 def _train(effects: Sequence[Effect], rule: Rule) -> list[str]:
     """up, not up or unknown, for each step."""
-    apart = _sure([inference.p_against(e, rule.margin) for e in effects], effects, rule)
-    return [_side(e.mean, rule.margin, UP, NOT_UP) if sure else UNKNOWN
+    words = {ABOVE: UP, BELOW: NOT_UP, UNKNOWN: UNKNOWN}
+    return [words[side] for side in sides(effects, rule.margin, rule)]
+
+
+def sides(effects: Sequence[Effect], bound: float, rule: Rule) -> list[str]:
+    """above, below or unknown, for each effect: on which side of `bound` its interval lies, where
+    its p is below the level after Holm over all of them."""
+    apart = _sure([inference.p_against(e, bound) for e in effects], effects, rule)
+    return [_side(e.mean, bound, ABOVE, BELOW) if sure else UNKNOWN
             for e, sure in zip(effects, apart, strict=True)]  # fmt: skip
 
 

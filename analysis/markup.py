@@ -13,7 +13,7 @@ _PICTURES = {c: 0x2400 + c for c in range(32) if chr(c) not in "\t\n"}  # ␀ to
 _UNSEEN = [0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _SHOWN = _PICTURES | dict.fromkeys([*_UNSEEN, *range(0xD800, 0xE000)], 0xFFFD)
 _IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
-_VOID = {"br", "input"}
+_VOID = {"br", "img", "input"}
 
 
 class Html(str):

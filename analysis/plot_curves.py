@@ -5,7 +5,8 @@
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's
-as Markdown, CSV and LaTeX. It draws what exists and says what trains the rest.
+as Markdown, CSV and LaTeX. For each study of why nets degrade (why.py) its figure and verdict. It
+draws what exists and says what trains the rest.
 """
 
 import argparse
@@ -24,7 +25,10 @@ import output
 import pandas as pd
 import responses
 import tables
+import why
+from finding import Finding
 from frames import Study
+from judgement import Rule
 from looks import LOOKS, Look
 from markup import shown
 from matplotlib.figure import Figure
@@ -87,14 +91,17 @@ def main() -> int:
     try:
         if asked.wandb:
             asked.runs = str(_fetched(asked.wandb))
-        studies = frames.studies(asked.runs)
-        if not studies:
+        folder = frames.read(asked.runs)
+        if folder.empty:
             where = shown(str(Path(asked.runs).resolve()))
             print(f"{where} holds no run with a row yet; for example\n"
                   "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
             return 1
-        for study in studies:
-            draw(study, asked.runs, asked.out, LOOKS[asked.style])
+        look = LOOKS[asked.style]
+        for study in folder.studies:
+            draw(study, asked.runs, asked.out, look)
+        for finding in why.findings(folder.runs, Rule()):
+            draw_finding(finding, asked.out, look)
     except store.Foreign as error:
         print(shown(str(error)), file=sys.stderr)
         return 2
@@ -130,6 +137,15 @@ def draw(study: Study, folder: str, out: Path, look: Look) -> None:
     print(tables.markdown(table))
     for line in remarks(study, folder):
         print(shown(line))
+
+
+def draw_finding(finding: Finding, out: Path, look: Look) -> None:
+    """The figure of a study of why, the rows it shows, and what the verdict says of them."""
+    stem = f"{finding.study}-{finding.name}"
+    suffix = "" if look.name == "paper" else f"-{look.name}"
+    output.write(out / f"{stem}.csv", tables.csv(finding.rows).encode())
+    save(finding.draw(look), out, f"{stem}{suffix}")
+    print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{shown(why.text(finding))}\n")
 
 
 def save(figure: Figure, out: Path, stem: str) -> None:

@@ -13,6 +13,7 @@ Exit status: 0; 1 there is no run; 2 a run can't be read; 5 the disk refused.
 import argparse
 import base64
 import hashlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +25,18 @@ import curve_charts
 import depth_charts
 import frames
 import markup
+import matplotlib
 import output
 import report_sections as sections
 import response_chart
 import run_list
 import verdict
+import why
 from charts import Sheet, packed
-from frames import Study
+from finding import Finding
+from frames import Folder, Study
 from judgement import Rule
+from looks import MODERN
 from markup import Html
 
 from degradation import store
@@ -49,14 +54,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("figures/report.html"), help="the page")
     asked = parser.parse_args()
     try:
-        studies = frames.studies(asked.runs)
-        runs = run_list.last_rows(asked.runs, studies)
+        folder = frames.read(asked.runs)
+        runs = run_list.last_rows(asked.runs, folder.studies)
         if not runs:
             print(f"{Path(asked.runs).resolve()} holds no run yet; for example\n"
                   "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
             return 1
-        content = page(asked.runs, studies, runs).encode()
-        output.write(asked.out, content)
+        output.write(asked.out, content := page(asked.runs, folder, runs).encode())
     except store.Foreign as error:
         print(markup.shown(str(error)), file=sys.stderr)
         return 2
@@ -67,10 +71,11 @@ def main() -> int:
     return 0
 
 
-def page(folder: str, studies: Sequence[Study], runs: sections.Runs) -> str:
+def page(folder: str, content: Folder, runs: sections.Runs) -> str:
     """The page of the runs in `folder`."""
-    listed = run_list.plain(runs)
+    listed, studies = run_list.plain(runs), content.studies
     written = [written_study(study, folder) for study in studies]
+    found = why.findings(content.runs, Rule())
     data = {"runs": listed, "folder": folder, "studies": [charts for _, charts in written]}
     style = (PARTS / "page.css").read_text()
     scripts = [(PARTS / name).read_text() for name in SCRIPTS]
@@ -80,11 +85,21 @@ def page(folder: str, studies: Sequence[Study], runs: sections.Runs) -> str:
         style=style,
         states=sections.states(runs),
         newest=sections.newest(listed["newest"]),
-        contents=sections.contents(studies),
-        studies=markup.joined(section for section, _ in written) or sections.no_study(),
+        contents=sections.contents(studies, found),
+        studies=markup.joined([*(section for section, _ in written), *map(why_section, found)])
+        or sections.no_study(),
         data=markup.script_json(data),
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
+
+
+def why_section(finding: Finding) -> Html:
+    """A study of why: its figure as a picture, as `plot_curves.py` draws it."""
+    drawing = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": f"{finding.study}-{finding.name}"}):
+        finding.draw(MODERN).savefig(drawing, format="svg", metadata={"Date": None})
+    encoded = base64.b64encode(drawing.getvalue()).decode()
+    return sections.finding(finding, f"data:image/svg+xml;base64,{encoded}")
 
 
 def written_study(study: Study, folder: str) -> tuple[Html, dict[str, Any]]:

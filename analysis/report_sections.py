@@ -13,6 +13,7 @@ import tables
 from charts import Chart
 from claims import Checked
 from commands import Lack
+from finding import Finding
 from frames import Study
 from inference import Effect
 from judgement import Gap, Judgement
@@ -23,6 +24,7 @@ from degradation import store
 
 LISTED = 50  # lines of what was left out
 EVIDENCE = 3  # steps that a claim shows at once
+ANSWERS = 6  # of a study of why that are shown at once
 ROWS = 12  # of a table that is shown at once
 Runs = Sequence[Mapping[Hashable, Any]]
 
@@ -43,9 +45,11 @@ def newest(finished: str | None) -> Html:
     return markup.escaped(f"; newest result {finished}" if finished else "; no result yet")
 
 
-def contents(studies: Sequence[Study]) -> Html:
+def contents(studies: Sequence[Study], found: Sequence[Finding]) -> Html:
     """Links to the parts of the page."""
-    links = [(f"#study-{study.name}", study.name) for study in studies] + [("#runs", "runs")]
+    links = [(f"#study-{study.name}", study.name) for study in studies]
+    links += [(f"#why-{f.study}-{f.name}", f"{f.study}: {f.name}") for f in found]
+    links.append(("#runs", "runs"))
     return markup.joined(element("a", name, href=target) for target, name in links)
 
 
@@ -67,6 +71,28 @@ def study(study: Study, verdict: Verdict, drawn: Sequence[Chart], lacking: Seque
         left_out(verdict.left_out), missing(lacking), *others,
         class_="study", id=f"study-{study.name}", data_study=study.name,
     )  # fmt: skip
+
+
+def finding(finding: Finding, picture: str) -> Html:
+    """A study of why: its question, the answers at once, the figure, the numbers folded.
+
+    `picture`: the figure as a data address.
+    """
+    title = f"{finding.study}: {finding.question}"
+    lines = [element("li", badge(line.word), element("div", line.text)) for line in finding.lines]
+    first, others = lines[:ANSWERS], lines[ANSWERS:]
+    listed = element("ul", *others, class_="claims")
+    more = [folded(f"{len(others)} more answers", listed)] if others else []
+    return element(
+        "section", element("h2", title), element("ul", *first, class_="claims"), *more,
+        element("img", src=picture, alt=title, class_="picture"),
+        folded("The rule", element("pre", finding.rule)),
+        class_="why", id=f"why-{finding.study}-{finding.name}",
+    )  # fmt: skip
+
+
+def badge(word: str) -> Html:
+    return element("span", word, class_=f"badge {word.replace(' ', '-')}")
 
 
 def facts(study: Study) -> Html:
@@ -116,15 +142,15 @@ def claimed(verdict: Verdict) -> Html:
 
 
 def claim(checked: Checked) -> Html:
-    badge = element("span", checked.status, class_=f"badge {checked.status.replace(' ', '-')}")
     evidence = [
         element("span", f"{step.shallow}→{step.deep}: {both(step)}", class_="evidence")
         for step in checked.steps
     ]
     more = [folded(f"{len(evidence) - EVIDENCE} more steps", *evidence[EVIDENCE:])]
     source = element("small", f" ({checked.claim.source})")
-    return element("li", badge, element("div", checked.claim.text, source, *evidence[:EVIDENCE],
-                                        *(more if evidence[EVIDENCE:] else [])))  # fmt: skip
+    shown = [*evidence[:EVIDENCE], *(more if evidence[EVIDENCE:] else [])]
+    said = element("div", checked.claim.text, source, *shown)
+    return element("li", badge(checked.status), said)
 
 
 def both(step: Judgement | Gap) -> str:

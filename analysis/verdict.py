@@ -6,8 +6,8 @@
 For each study (runs that share data, recipe and numerics), each arm, each step in depth, at the end
 and before the first learning-rate drop: degradation, overfitting, benefit, no difference, or
 undecided, with effect, interval and rule (`judgement.py` has the rules); the gap between the arms;
-the paper's claims (`claims.py`); what was left out. It needs no GPU, no network and no torch, and
-reads a study that still trains.
+the paper's claims (`claims.py`); what was left out; what each study of why found (`why.py`). It
+needs no GPU, no network and no torch, and reads a study that still trains.
 
 Exit status: 0; 1 there is no run with a row, or, with --strict, not every claim that was tested is
 reproduced in each study that tested it, or none was tested (`seen once` is not reproduced); 2 a run
@@ -31,8 +31,9 @@ import judgement
 import pairs
 import pandas as pd
 import paper_rows
+import why
 from claims import Checked
-from frames import Study
+from frames import Folder, Study
 from inference import Effect
 from judgement import Gap, Judgement, Rule
 from markup import shown
@@ -70,12 +71,14 @@ def of(study: Study, rule: Rule) -> Verdict:
     )  # fmt: skip
 
 
-def in_no_study(folder: str | Path, studies: Sequence[Study]) -> list[str]:
-    """The runs below `folder` that no study holds: with another shortcut than the paper's two arms,
-    or without a row, as all of their protocol."""
-    known = [runs for study in studies for runs in (study.rows, study.idle) if len(runs)]
+def in_no_study(runs: str | Path, folder: Folder) -> list[str]:
+    """The runs below `runs` that neither a study nor a study of why holds: with another shortcut
+    than the paper's two arms, or without a row, as all of their protocol."""
+    known = [runs for study in folder.studies for runs in (study.rows, study.idle) if len(runs)]
+    if len(folder.runs):
+        known.append(folder.runs[folder.runs["variant"] & folder.runs["first_train"].notna()])
     held = {run for runs in known for run in runs["run"].unique()}
-    return [run.name for run in store.runs_in(folder) if run.name not in held]
+    return [run.name for run in store.runs_in(runs) if run.name not in held]
 
 
 def reproduced(verdicts: Sequence[Verdict]) -> bool:
@@ -205,22 +208,25 @@ def main() -> int:
     asked = _parser().parse_args()
     try:
         rule = Rule(margin=asked.margin)
-        studies = paper_rows.studies() if asked.paper else frames.studies(asked.runs)
+        folder = Folder(tuple(paper_rows.studies())) if asked.paper else frames.read(asked.runs)
     except ValueError as error:  # a bad margin, or store.Foreign
         print(shown(str(error)), file=sys.stderr)
         return 2
-    if not studies:
+    if folder.empty:
         print(f"{Path(asked.runs).resolve()} holds no run with a row yet; for example\n"
               "  python -m degradation.run +sweeps=seeds", file=sys.stderr)  # fmt: skip
         return 1
-    verdicts = [of(study, rule) for study in studies]
-    others = [] if asked.paper else in_no_study(asked.runs, studies)
+    verdicts = [of(study, rule) for study in folder.studies]
+    found = why.findings(folder.runs, rule)
+    others = [] if asked.paper else in_no_study(asked.runs, folder)
     if asked.json:
-        content = {"studies": [plain(v) for v in verdicts], "in_no_study": others}
+        content = {"studies": [plain(v) for v in verdicts], "why": [*map(why.plain, found)],
+                   "in_no_study": others}  # fmt: skip
         print(json.dumps(content, indent=1, allow_nan=False))
     else:
         notes = [paper_rows.NOTE] if asked.paper else []
-        print(shown("\n\n".join([str(rule), *notes, *map(text, verdicts), *_others(others)])))
+        parts = [str(rule), *notes, *map(text, verdicts), *map(why.text, found), *_others(others)]
+        print(shown("\n\n".join(parts)))
     return 1 if asked.strict and not reproduced(verdicts) else 0
 
 

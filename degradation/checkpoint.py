@@ -9,6 +9,8 @@ the header, JSON: dtype, shape and place of each tensor; the tensors' bytes, wit
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from degradation.schema import bare
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
 _DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
+_HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _FILE = re.compile(r"iteration-(\d{8,})-([0-9a-f]{64})\.safetensors")
 
@@ -50,18 +53,27 @@ def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
 
 def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `encode` was given. Raises Damaged for anything that isn't such a file."""
-    try:
-        length = int.from_bytes(content[:8], "little")
-        if length > min(MAX_HEADER, len(content)):
-            raise Damaged("its header is longer than the file")
-        header = json.loads(content[8 : 8 + length])
+    with _damaged():
+        header, body = _split(content)
         meta = {k: json.loads(v) for k, v in header.pop("__metadata__").items()}
-        body = memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
-        tensors = {name: _tensor(body, entry) for name, entry in header.items()}
-        places = sorted(tuple(entry["data_offsets"]) for entry in header.values())
-        if [0, *(stop for _, stop in places)] != [*(start for start, _ in places), len(body)]:
-            raise Damaged("its tensors overlap or leave gaps")
-        return tensors, meta
+        return _tensors(header, body, _DTYPES), meta
+
+
+def tensors(content: bytes) -> dict[str, Tensor]:
+    """The tensors of any safetensors file, also in half precision. Raises Damaged."""
+    with _damaged():
+        header, body = _split(content)
+        header.pop("__metadata__", None)
+        return _tensors(header, body, _DTYPES | _HALVES)
+
+
+@contextmanager
+def _damaged() -> Iterator[None]:
+    """Whatever goes wrong in reading hostile bytes is Damaged."""
+    try:
+        yield
+    except Damaged:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise Damaged(f"not a checkpoint ({error})") from error
 
@@ -77,8 +89,27 @@ def check_meta(meta: dict[str, Any]) -> None:
         raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")
 
 
-def _tensor(body: memoryview, entry: dict[str, Any]) -> Tensor:
-    dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
+    """The header and the tensors' bytes."""
+    length = int.from_bytes(content[:8], "little")
+    if length > min(MAX_HEADER, len(content)):
+        raise Damaged("its header is longer than the file")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    return header, memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
+
+
+def _tensors(
+    header: dict[str, Any], body: memoryview, dtypes: dict[str, torch.dtype]
+) -> dict[str, Tensor]:
+    found = {name: _tensor(body, entry, dtypes) for name, entry in header.items()}
+    places = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+    if [0, *(stop for _, stop in places)] != [*(start for start, _ in places), len(body)]:
+        raise Damaged("its tensors overlap or leave gaps")
+    return found
+
+
+def _tensor(body: memoryview, entry: dict[str, Any], dtypes: dict[str, torch.dtype]) -> Tensor:
+    dtype, shape, (start, stop) = dtypes[entry["dtype"]], entry["shape"], entry["data_offsets"]
     count = 1
     for side in shape:
         if not isinstance(side, int) or side < 0:

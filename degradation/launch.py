@@ -152,6 +152,13 @@ def train_together(points: Sequence[Settings]) -> None:
         train_point(settings)
 
 
+def leave_mirror(runs: Sequence[Run]) -> None:
+    """Give W&B's mirror of `runs` a moment, and say what it lacks then."""
+    if behind := feed.leave(runs):
+        log.warning("W&B lacks rows of %d points; `python -m degradation.mirror %s` sends them",
+                    len(behind), runs[0].folder.parent)  # fmt: skip
+
+
 def shares_a_gpu(machine: spec.Machine) -> bool:
     """Whether points are to share a device: asked for by number, or there is a GPU."""
     if machine.pack == "auto":

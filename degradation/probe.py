@@ -1,23 +1,28 @@
 """Layer responses of trained networks, as in Figure 7 (Sec. 4.2, "Analysis of Layer Responses").
 
     python -m degradation.probe [runs/ | runs/NAME …]
+    python -m degradation.probe --weights FILE.safetensors data=cifar10 model=residual depth=56
 
-For each finished run: the standard deviation of each 3×3 layer's output after batch normalisation,
-before the nonlinearity and the addition, over the test pictures in eval mode, in layer order. It
-goes to `responses.csv` in the run's folder (layer, name, response_std), for
-`analysis/plot_curves.py`.
+For each finished run, or for weights from elsewhere (weights.py; the words are those of
+`degradation.run`, and the pictures are prepared as ours are: less their mean): the standard
+deviation of each 3×3 layer's output after batch normalisation, before the nonlinearity and the
+addition, over the test pictures in eval mode, in layer order. It goes to `responses.csv` in the
+run's folder (layer, name, response_std), for `analysis/plot_curves.py`; that of a weights file to
+FILE.responses.csv and the screen.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from degradation import checkpoint, data, schema, screen, storage
+from degradation import checkpoint, data, schema, screen, storage, study, weights
 from degradation.data.batches import Exam
+from degradation.schema import Invalid
+from degradation.spec import Point
 from degradation.state import fresh
 from degradation.step import forward
 from degradation.store import Foreign, Run, runs_in
@@ -80,11 +85,55 @@ def probe(run: Run) -> dict[str, float]:
     return responses(state.network, exam, point.numerics.precision)
 
 
+def table(found: dict[str, float]) -> str:
+    """The responses as CSV."""
+    lines = [f"{i},{name},{std!r}" for i, (name, std) in enumerate(found.items(), 1)]
+    return "\n".join(["layer,name,response_std", *lines, ""])
+
+
+def probe_file(arguments: Sequence[str]) -> int:
+    """Probe the weights in a file: its path, then what the network is; 2 where it isn't."""
+    try:
+        if not arguments:
+            raise Invalid("--weights: needs FILE.safetensors, then data=…, model=…, depth=…")
+        path = Path(arguments[0])
+        asked = study.settings(study.Line.read(arguments[1:]))
+        if len(asked) != 1:
+            raise Invalid(f"--weights {path}: names {len(asked)} networks; give one model, depth")
+        found = of_weights(asked[0].point, weights.read(path))
+        out = path.with_suffix(".responses.csv")
+        storage.write_atomically(out, table(found).encode())
+    except (ValueError, storage.Failed) as error:
+        return _refused(error)
+    print(table(found), end="")
+    print(out, file=sys.stderr)
+    return 0
+
+
+def _refused(error: Exception) -> int:
+    print(schema.shown(str(error)), file=sys.stderr)
+    return 5 if isinstance(error, storage.Failed) else 2
+
+
+def of_weights(point: Point, tensors: dict[str, Tensor]) -> dict[str, float]:
+    """The responses of a network with given weights. Raises Invalid where they don't fit."""
+    pictures = data.load(point.data)
+    net = fresh(point, pictures, torch.device("cpu")).network
+    weights.fit(net, tensors)
+    exam = Exam(pictures.test, pictures, torch.device("cpu"))
+    found = responses(net, exam, point.numerics.precision)
+    if not found:
+        raise Invalid("model.norm=false: a response is what batch normalisation gives")
+    return found
+
+
 def main(arguments: list[str]) -> int:
-    """Probe the named runs, or all finished ones of a folder; 2 where one can't be read, 5 where
-    the disk refuses."""
+    """Probe the named runs, all finished ones of a folder, or a weights file; 2 where one can't be
+    read, 5 where the disk refuses."""
     screen.show_messages()
     torch.set_num_threads(1)
+    if arguments[:1] == ["--weights"]:
+        return probe_file(arguments[1:])
     runs: list[Run] = []
     try:
         for folder in map(Path, arguments or ["runs"]):
@@ -95,13 +144,9 @@ def main(arguments: list[str]) -> int:
                               "python -m degradation.probe [runs/ | runs/NAME …]")  # fmt: skip
             runs += found
         for run in tqdm(runs, desc="probe", unit="run", disable=None):
-            spreads = probe(run).items()
-            lines = [f"{i},{name},{std!r}" for i, (name, std) in enumerate(spreads, 1)]
-            text = "\n".join(["layer,name,response_std", *lines])
-            storage.write_atomically(run.responses, text.encode() + b"\n")
+            storage.write_atomically(run.responses, table(probe(run)).encode())
     except (ValueError, storage.Failed) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
-        return 5 if isinstance(error, storage.Failed) else 2
+        return _refused(error)
     print(f"{len(runs)} runs: responses.csv in each; figure 7: python analysis/plot_curves.py")
     return 0
 

@@ -88,7 +88,7 @@ def study_of(line: study.Line) -> int:
         launch.stopping.check()
         return report(asked.settings)
     finally:
-        mirrored(asked.settings)
+        launch.leave_mirror([Run.of(s.point, s.machine.runs) for s in asked.settings])
 
 
 def pending(asked: list[Settings]) -> list[Settings]:
@@ -145,14 +145,6 @@ def report(asked: list[Settings]) -> int:
                    "trains them")  # fmt: skip
     screen.say(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
-
-
-def mirrored(asked: list[Settings]) -> None:
-    """Give W&B's mirror a moment, and say what it lacks then."""
-    runs = asked[0].machine.runs
-    if behind := launch.feed.leave([Run.of(s.point, runs) for s in asked]):
-        log.warning("W&B lacks rows of %d points; `python -m degradation.mirror %s` sends them",
-                    len(behind), runs)  # fmt: skip
 
 
 if __name__ == "__main__":

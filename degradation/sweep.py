@@ -90,7 +90,7 @@ def point(config: DictConfig) -> None:
     with requeued():
         launch.train_point(settings)
     if not in_a_pool:
-        launch.feed.leave([Run.of(settings.point, settings.machine.runs)])
+        launch.leave_mirror([Run.of(settings.point, settings.machine.runs)])
 
 
 def fit(config: DictConfig, machine: Machine) -> None:

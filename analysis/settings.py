@@ -1,0 +1,55 @@
+"""What `conf/` says: the default settings of a point's data and arm, and the cures there are."""
+
+import dataclasses
+import json
+from functools import cache
+from typing import Any
+
+from degradation import spec
+from degradation.places import CONF
+
+
+def overrides(point: spec.Point) -> list[str]:
+    """The settings in which a point differs from the default ones of its data and arm."""
+    files = {"model": point.arm, "data": point.data.name, "recipe": point.data.name,
+             "numerics": "reference"}  # fmt: skip
+    given = spec.identity(point)
+    return [
+        f"{group}.{key}={_written(value)}"
+        for group, name in files.items()
+        for key, value in given[group].items()
+        if value != content(group, name).get(key)
+    ]
+
+
+def cures() -> dict[str, dict[str, Any]]:
+    """By the name of its file, what each cure changes; not `none`, which changes nothing."""
+    names = sorted(path.stem for path in (CONF / "cure").glob("*.yaml"))
+    changes = {name: content("cure", name) for name in names}
+    return {name: change for name, change in changes.items() if change}
+
+
+def changed(point: spec.Point, change: dict[str, Any]) -> spec.Point | None:
+    """The point with a cure's settings; None where they don't go together with its own."""
+    try:
+        groups = {
+            name: dataclasses.replace(getattr(point, name), **values)
+            for name, values in change.items()
+        }
+        return dataclasses.replace(point, **groups)
+    except ValueError:
+        return None
+
+
+@cache
+def content(group: str, name: str) -> dict[str, Any]:
+    """What a file below conf/ says; an empty mapping where there is none."""
+    from omegaconf import OmegaConf  # a tenth of a second that few commands need
+
+    path = CONF / group / f"{name}.yaml"
+    found: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else {}
+    return dict(found or {})
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value).replace(" ", "")
