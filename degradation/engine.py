@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from degradation import optim
 from degradation.data.batches import Stream, send
@@ -51,6 +52,10 @@ class Engine:
         self.loaded_for: int | None = None
         """The end of the warm-up that the loaded rates assume."""
         self.recorded: dict[tuple[object, ...], Work] = {}
+        self.gradients: dict[tuple[object, ...], list[Tensor]] = {}
+        """What each kind of launch leaves its last gradients in."""
+        self.newest: list[Tensor] = []
+        """Those of the last launch."""
         self.sums: dict[str, Tensor] = {}
         self.launched: deque[torch.cuda.Event] = deque()
         if point.numerics.compiled:
@@ -64,10 +69,17 @@ class Engine:
         self._load()
         left = min(limit, self.loaded.stop - self.state.iteration)
         count = self.unroll if left >= self.unroll else 1
-        self._do(("train", count, self.state.warmup_end is None), lambda: self._iterate(count))
+        kind = ("train", count, self.state.warmup_end is None)
+        self._do(kind, lambda: self._iterate(kind, count))
+        self.newest = self.gradients[kind]
         self.state.iteration += count
         self._keep_pace()
         return count
+
+    def note_gradient(self) -> None:
+        """Keep the norm of the last minibatch's gradient, where this process has trained on one."""
+        if self.newest:
+            self.state.gradient_norm.copy_(get_total_norm(self.newest))
 
     def ready(self) -> bool:
         """Whether `advance` would return without waiting for the device."""
@@ -109,7 +121,7 @@ class Engine:
         send(np.array(self.loaded, dtype=np.int64), self.numbers[:count])
         self.cursor.zero_()
 
-    def _iterate(self, count: int) -> None:
+    def _iterate(self, kind: tuple[object, ...], count: int) -> None:
         """`count` iterations, on the device alone."""
         state = self.state
         for _ in range(count):
@@ -124,6 +136,8 @@ class Engine:
             if state.warmup_end is None:
                 state.window.add(number, loss, logits, labels)
             self.cursor += 1
+        parameters = state.network.parameters()
+        self.gradients[kind] = [p.grad for p in parameters if p.grad is not None]
 
     def _do(self, key: tuple[object, ...], work: Work) -> None:
         if self.record is None:

@@ -11,8 +11,8 @@ from degradation import paper, schema, spec
 from degradation.store import Run
 
 COLUMNS = (
-    "iteration", "epoch", "lr", "train_loss", "train_error", "test_loss", "test_error",
-    "validation_loss", "validation_error", "train_error_clean",
+    "iteration", "epoch", "lr", "train_loss", "train_error", "gradient_norm", "test_loss",
+    "test_error", "validation_loss", "validation_error", "train_error_clean",
 )  # fmt: skip
 """Of curves.jsonl, in the order in which a row has them; errors in percent."""
 TIMING = ("seconds", "evaluation_seconds", "pictures_per_second", "peak_memory_bytes")

@@ -30,6 +30,7 @@ PANELS = (
     Panel("Overfitting: test and training error", "lines", "iteration",
           ("test_error", "train_error"), "network"),
     Panel("Learning rate", "lines", "iteration", ("lr",), "network", log_y=True),
+    Panel("Gradient norm", "lines", "iteration", ("gradient_norm",), "network", log_y=True),
     Panel("Throughput: pictures a second", "lines", "iteration", ("pictures_per_second",),
           "network"),
 )  # fmt: skip

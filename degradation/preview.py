@@ -61,7 +61,7 @@ def _panel(axes: Any, panel: Panel, frame: "pd.DataFrame") -> None:
         axes.set_yscale("log")
     if panel.arm and not frame.empty:
         frame = frame[frame["arm"] == panel.arm]
-    if frame.empty:
+    if frame.empty or not {*panel.y} <= {*frame}:  # runs of an older version lack columns
         return
     for color, (group, own) in enumerate(frame.groupby(panel.by)):
         if panel.kind == "points":

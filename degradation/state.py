@@ -26,6 +26,8 @@ class State:
     """Since the last row."""
     window: Meters
     """Since the last look at the warm-up's condition."""
+    gradient_norm: Tensor
+    """Of the last minibatch before the newest row, over all parameters; float32, 0-dimensional."""
     iteration: int = 0
     warmup_end: int | None = None
     rows: int = 0
@@ -58,6 +60,7 @@ class State:
             **optim.moments(self.network, self.optimizer),
             **self.row.tensors("row"),
             **self.window.tensors("window"),
+            "gradient_norm": self.gradient_norm,
         }
 
     def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> bytes:
@@ -99,5 +102,5 @@ def fresh(point: Point, pictures: Pictures, device: torch.device) -> State:
     warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
     return State(
         net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
-        warmup_end=warmup_end,
+        torch.zeros((), device=device), warmup_end=warmup_end,
     )  # fmt: skip

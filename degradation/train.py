@@ -90,12 +90,15 @@ def write_row(session: Session, saver: "Saver") -> None:
     """Measure, write, and start the next row's sums."""
     state, point = session.state, session.point
     began = time.monotonic()
+    session.engine.note_gradient()
+    gradient = float(state.gradient_norm)
     row: dict[str, Any] = {
         "iteration": state.iteration,
         "epoch": round(state.iteration * point.recipe.batch / session.stream.length, 4),
         "lr": optim.learning_rate(point.recipe, state.iteration - 1, state.warmup_end),
         "train_loss": round(state.row.mean_loss, 6),
         "train_error": round(state.row.error, 4),
+        "gradient_norm": float(f"{gradient:.6g}") if math.isfinite(gradient) else None,
     }
     for name, exam in session.exams.items():
         if name == "train" and not point.recipe.clean_at(state.iteration):

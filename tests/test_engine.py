@@ -174,7 +174,8 @@ def _compiled(point: spec.Point, backend: object, monkeypatch):
     )
     net = network.build(point.model, point.depth, 1, 10, 0, "fan_in")
     cpu = torch.device("cpu")
-    state = State(net, None, Meters.new(cpu), Meters.new(cpu))  # type: ignore[arg-type]
+    meters = Meters.new(cpu)
+    state = State(net, None, meters, meters, torch.zeros(()))  # type: ignore[arg-type]
     engine.compile_blocks(state)
     monkeypatch.undo()
     return state

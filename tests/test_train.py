@@ -1,11 +1,14 @@
 """The loop: rows, warm-up, resume to the bit, stops, and networks that diverge."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn import functional
 
 from degradation import checkpoint, schema, signals, spec, storage, train
 from degradation.pool import finish
@@ -41,6 +44,23 @@ def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
     assert all(0 <= r[k] <= 100 for r in rows for k in ("train_error", "test_error"))
     seen = rows[1]["train_error"] / 100 * 16  # one minibatch: a whole number of errors
     assert seen == pytest.approx(round(seen), abs=1e-3)
+
+
+def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> None:
+    """Counted here by hand: four iterations, then the fifth one's gradient."""
+    run = Run.of(small(recipe__drops=[5]), machine.runs)
+    run.create(small(recipe__drops=[5]))
+    session = prepare(run, machine, Stop())
+    state, stream = session.state, session.stream
+    session.engine.advance(4)
+    for _ in range(3):
+        session.engine.advance(1)
+    x, labels = stream.batch(4)
+    loss = functional.cross_entropy(state.network(x), labels)
+    parameters = list(state.network.parameters())
+    squares = [float(g.double().pow(2).sum()) for g in torch.autograd.grad(loss, parameters)]
+    rows = trained(small(recipe__drops=[5]), machine).rows()
+    assert rows[1]["gradient_norm"] == pytest.approx(math.sqrt(sum(squares)), rel=1e-4)
 
 
 def test_held_out_pictures_are_tested_apart(small, machine) -> None:
