@@ -1,114 +1,26 @@
-"""cluster=slurm on a real SLURM: a controller and two nodes, all of them on this machine.
+"""cluster=slurm on a real SLURM (slurm_here.py); it skips where there can be none."""
 
-It needs root, `slurm-wlm` and `munge` (apt-get install slurm-wlm munge), and skips without.
-"""
-
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slurm_here import SLURM, absent, ask, cluster, wait_until
 
 from degradation.store import Run, runs_in
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
-MISSING = [p for p in PROGRAMS if shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin") is None]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"no SLURM here: {', '.join(MISSING)} missing"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="a SLURM of our own needs root"),
-]
-CONFIGURATION = """
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
-SlurmUser=root
-SlurmdUser=root
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool-%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd-%n.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd-%n.log
-SlurmctldPort={ports[0]}
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-ReturnToService=2
-SlurmdParameters=config_overrides
-MpiDefault=none
-SchedulerType=sched/backfill
-JobAcctGatherType=jobacct_gather/none
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMemory=4000
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=4000
-PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
-"""
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
 STUDY = ["-m", "data=digits", "depth=8", "recipe.batch=32", "model.width=4", "recipe.drops=[20]",
          "machine.device=cpu", "machine.wandb=disabled"]  # fmt: skip
-SLURM = ["cluster=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1",
-         "hydra.launcher.mem_gb=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a cluster that is up; it ends with the module."""
-    folder = tmp_path_factory.mktemp("slurm")
-    (folder / "munge").mkdir()
-    (folder / "state").mkdir()
-    key = folder / "munge" / "key"
-    key.write_bytes(os.urandom(1024))
-    key.chmod(0o600)
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        sockets = (a, b, c)
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
-    configuration = CONFIGURATION.format(folder=folder, host=socket.gethostname(), ports=ports)
-    (folder / "slurm.conf").write_text(configuration)
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "WANDB"))}
-    environment = kept | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
-    munge = [f"--{name}={folder}/munge/{name.partition('-')[0]}"
-             for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")]  # fmt: skip
-    daemons = [["munged", "--force", "--foreground", *munge], ["slurmctld", "-D"],
-               *(["slurmd", "-D", "-N", n] for n in ("n1", "n2"))]  # fmt: skip
-    running = []
-    try:
-        for daemon in daemons:
-            running.append(subprocess.Popen(
-                daemon, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            ))  # fmt: skip
-            time.sleep(0.5)
-        wait_until(lambda: ask(environment, "sinfo", "-h", "-o", "%T") == "idle", 30)
+    with cluster(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
-    finally:
-        ask(environment, "scancel", "--user=root")
-        with suppress(AssertionError):  # else a job's steps would outlive the nodes
-            wait_until(lambda: ask(environment, "squeue", "-h") == "", 40)
-        for process in reversed(running):
-            process.terminate()
-        for process in running:
-            process.wait(20)
-
-
-def ask(environment: dict[str, str], *words: str) -> str:
-    return subprocess.run(words, env=environment, capture_output=True, text=True).stdout.strip()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
 
 
 def start(folder: Path, environment: dict[str, str], *words: str) -> "subprocess.Popen[str]":
