@@ -2,7 +2,9 @@
 
 import json
 import shlex
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,7 +139,8 @@ def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkey
         (entry,) = entries.only(entries.of_folder(str(tmp_path)), ["state=partial"])
         storage.write_json(entry.run.done_json, {"outcome": "done"})
 
-    monkeypatch.setattr("time.sleep", finish)
+    # Not time.sleep itself, which threads of other tests call.
+    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=finish, strftime=time.strftime))
     words = ["--watch", "--every", "7", "--only", "seed=2", f"machine.runs={tmp_path}"]
     assert status.main(words) == 0
     assert looks == [7]
