@@ -97,8 +97,16 @@ def ask(environment: dict[str, str], *words: str) -> str:
     return subprocess.run(words, env=environment, capture_output=True, text=True).stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
+def log(environment: dict[str, str]) -> str:
+    """The controller's last words."""
+    folder = Path(environment["SLURM_CONF"]).parent
+    return "\n".join((folder / "slurmctld.log").read_text().splitlines()[-20:])
+
+
+def wait_until(
+    condition: Callable[[], object], seconds: float = 90, explain: Callable[[], str] = str
+) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited too long"
+        assert time.monotonic() < end, f"waited too long\n{explain()}"
         time.sleep(0.1)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_here import SLURM, absent, ask, cluster, wait_until
+from slurm_here import SLURM, absent, ask, cluster, log, wait_until
 
 from degradation.store import Run, runs_in
 
@@ -65,8 +65,13 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
     wait_until(lambda: ask(slurm, "squeue", "-h", "-o", "%T") == "PENDING")
     saved = max(int(p.name[10:18]) for p in run.checkpoints.iterdir())
     assert saved >= run.rows()[-1]["iteration"] >= 75
-    ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
-    _, err = process.communicate(timeout=240)
+
+    def started() -> bool:
+        ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
+        return ask(slurm, "squeue", "-h", "-o", "%T") != "PENDING"
+
+    wait_until(started, 200, lambda: ask(slurm, "scontrol", "show", "job") + log(slurm))
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     starts = run.starts.read_text().splitlines()
     assert len(starts) == 2
