@@ -24,7 +24,7 @@ from degradation.data.batches import Stream, send
 from degradation.schema import Invalid
 from degradation.spec import Point
 from degradation.state import State
-from degradation.step import examine, training_step
+from degradation.step import Count, examine, gradients, training_step
 
 log = logging.getLogger("degradation")
 
@@ -95,6 +95,8 @@ class Engine:
         Between two batches it calls `look`, which may raise.
         """
         network, precision = self.state.network, self.point.numerics.precision
+        if self.stream.ranks.size > 1:  # they stop together or not at all: between iterations
+            look = nothing
         if self.record is None:
             sums = examine(network, _looking(exam, look), precision)
         else:
@@ -103,7 +105,7 @@ class Engine:
                 name, torch.zeros(2, dtype=torch.float64, device=self.stream.device)
             )
             self._do(("exam", name), lambda: sums.copy_(examine(network, exam, precision)))
-        loss, errors = sums.tolist()
+        loss, errors = self.stream.ranks.total(sums).tolist()
         return loss, int(errors)
 
     def _load(self) -> None:
@@ -121,23 +123,23 @@ class Engine:
         send(np.array(self.loaded, dtype=np.int64), self.numbers[:count])
         self.cursor.zero_()
 
-    def _iterate(self, kind: tuple[object, ...], count: int) -> None:
-        """`count` iterations, on the device alone."""
-        state = self.state
-        for _ in range(count):
+    def _iterate(self, kind: tuple[object, ...], iterations: int) -> None:
+        """So many iterations, on the device alone."""
+        state, ranks = self.state, self.stream.ranks
+        for _ in range(iterations):
             x, labels = self.stream.take(self.cursor)
             number = self.numbers.index_select(0, self.cursor)[0]
             rate = self.rates.index_select(0, self.cursor)[0]
             optim.set_learning_rate(state.optimizer, rate)
             loss, logits = training_step(
-                state.network, state.optimizer, x, labels, self.point.numerics.precision
+                state.network, state.optimizer, x, labels, self.point.numerics.precision, ranks
             )
-            state.row.add(number, loss, logits, labels)
+            count = Count.of(loss, logits, labels, ranks)
+            state.row.add(number, count)
             if state.warmup_end is None:
-                state.window.add(number, loss, logits, labels)
+                state.window.add(number, count)
             self.cursor += 1
-        parameters = state.network.parameters()
-        self.gradients[kind] = [p.grad for p in parameters if p.grad is not None]
+        self.gradients[kind] = gradients(state.network)
 
     def _do(self, key: tuple[object, ...], work: Work) -> None:
         if self.record is None:
@@ -159,6 +161,10 @@ class Engine:
         self.launched.append(event)
         if len(self.launched) > LEAD:
             self.launched.popleft().synchronize()
+
+
+def nothing() -> None:
+    """To be called where nothing is to be done."""
 
 
 def _looking(

@@ -134,6 +134,14 @@ def _in_a_pool() -> bool:
     return multiprocessing.current_process().name != "MainProcess"
 
 
+def assist(settings: Settings) -> int:
+    """Train as one of several processes of a point that another of them writes down (peers.py);
+    the exit status."""
+    run = Run.of(settings.point, settings.machine.runs)
+    process = _started([run], settings.machine)
+    return process.wait()
+
+
 def train_together(points: Sequence[Settings]) -> None:
     """Train points of one machine in one process, as many at once as share the device (`pool`).
 
@@ -171,11 +179,7 @@ def _train(points: Sequence[Settings]) -> None:
     if not ready:
         return
     runs, machine = [run for run, _ in ready], points[0].machine
-    # A session of its own: the terminal's Ctrl-C reaches it once, through us.
-    process = subprocess.Popen(
-        command(runs, machine), env=environment(machine.threads), start_new_session=True
-    )
-    stopping.watch(process)
+    process = _started(runs, machine)
     for run, settings in ready:
         feed.begin(run, settings)
     while process.returncode is None:
@@ -186,6 +190,16 @@ def _train(points: Sequence[Settings]) -> None:
     for run in runs:
         feed.end(run)
         _note_end(run, process.returncode, alone=len(runs) == 1)
+
+
+def _started(runs: Sequence[Run], machine: spec.Machine) -> "subprocess.Popen[bytes]":
+    """The process that trains, to which signals are passed on."""
+    # A session of its own: the terminal's Ctrl-C reaches it once, through us.
+    process = subprocess.Popen(
+        command(runs, machine), env=environment(machine.threads), start_new_session=True
+    )
+    stopping.watch(process)
+    return process
 
 
 def _ready(settings: Settings) -> Run | None:

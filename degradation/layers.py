@@ -11,7 +11,8 @@ class BatchNorm(nn.BatchNorm2d):
     """Batch normalisation that doesn't count its batches, of `ghost` pictures at a time if given.
 
     The count would be a kernel a layer and an iteration, for a number that the iteration tells: it
-    is filled in where the state is saved.
+    is filled in where the state is saved. The running averages move once a batch, by the mean of
+    its groups' statistics: so they come out the same where several processes have a group each.
     """
 
     def __init__(self, planes: int, ghost: int | None = None) -> None:
@@ -19,14 +20,19 @@ class BatchNorm(nn.BatchNorm2d):
         self.ghost = ghost
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.ghost is not None and len(x) > self.ghost:
-            return torch.cat([self._normalise(part) for part in torch.split(x, self.ghost)])
-        return self._normalise(x)
+        momentum = cast(float, self.momentum)
+        if not self.training or self.ghost is None or len(x) <= self.ghost:
+            return self._normalise(x, momentum)
+        parts = torch.split(x, self.ghost)
+        # Of each group momentum / groups remains, after what the groups behind it leave of it.
+        share = momentum / len(parts)
+        momenta = [share / (1 - share * after) for after in reversed(range(len(parts)))]
+        return torch.cat([self._normalise(p, m) for p, m in zip(parts, momenta, strict=True)])
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalise(self, x: Tensor, momentum: float) -> Tensor:
         return functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training, cast(float, self.momentum), self.eps,
+            self.training, momentum, self.eps,
         )  # fmt: skip
 
 

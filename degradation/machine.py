@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from degradation import peers
 from degradation.schema import Invalid
 from degradation.spec import Machine, Numerics
 
@@ -19,7 +20,8 @@ def device(name: str) -> torch.device:
     """The torch device for auto, cpu, cuda or cuda:N. Raises Invalid, naming what there is."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        name = "cuda" if found else "cpu"
+        own = f"cuda:{peers.local_rank() % found}" if found > 1 else "cuda"
+        name = (own if peers.expected()[1] > 1 else "cuda") if found else "cpu"
     wanted = torch.device(name)
     if wanted.type == "cuda" and (wanted.index or 0) >= found:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(found))])
@@ -41,10 +43,10 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     return chosen
 
 
-ARITHMETIC = 2  # raised when a change to our own layers or step changes bits
+ARITHMETIC = 3  # raised when a change to our own layers or step changes bits
 
 
-def fingerprint(chosen: torch.device) -> dict[str, Any]:
+def fingerprint(chosen: torch.device, processes: int = 1) -> dict[str, Any]:
     """Everything beside the point that decides bits, as JSON values."""
     marks: dict[str, Any] = {
         "arithmetic": ARITHMETIC,
@@ -56,6 +58,8 @@ def fingerprint(chosen: torch.device) -> dict[str, Any]:
         "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "limits": {k: v for k in _LIMITS if (v := os.environ.get(k)) is not None},
     }
+    if processes > 1:
+        marks["processes"] = processes
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
         marks |= {

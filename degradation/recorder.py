@@ -118,6 +118,18 @@ class Recorder:
                      errors, rate, tqdm.format_interval(left))  # fmt: skip
 
 
+class Unrecorded:
+    """In a process that leaves the writing to another one."""
+
+    def start(self, iteration: int) -> None: ...
+
+    def tick(self, iterations: int) -> None: ...
+
+    def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def peak_memory() -> int:
     """The most bytes held so far: on the GPU where one is in use, else by this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -25,6 +25,7 @@ from degradation import (
     entries,
     gpus,
     launch,
+    peers,
     plan,
     schema,
     screen,
@@ -35,6 +36,7 @@ from degradation import (
 )  # fmt: skip
 from degradation.data import DataError
 from degradation.places import CONF
+from degradation.schema import Invalid
 from degradation.spec import Settings
 from degradation.store import Foreign, Run
 
@@ -79,6 +81,11 @@ def study_of(line: study.Line) -> int:
         main()
         return 0
     asked = study.asked(line)
+    rank, size = peers.expected()
+    if size > 1:
+        check_together(line, asked, size)
+    if rank:  # the first of them prepares, reports and writes
+        return 0 if not pending(asked.settings) else launch.assist(asked.settings[0])
     for runs in {s.machine.runs for s in asked.settings}:
         storage.check_folder(Path(runs).expanduser())
     try:
@@ -89,6 +96,17 @@ def study_of(line: study.Line) -> int:
         return report(asked.settings)
     finally:
         launch.leave_mirror([Run.of(s.point, s.machine.runs) for s in asked.settings])
+
+
+def check_together(line: study.Line, asked: study.Asked, size: int) -> None:
+    """Refuse what several processes of torchrun's can't train together. Raises Invalid."""
+    if line.multirun or len(asked.settings) > 1 or asked.launcher != "basic":
+        raise Invalid(
+            f"torchrun's {size} processes train one point, and this asks for {len(asked.settings)} "
+            f"by {asked.launcher}; say torchrun once a point,\nor python -m degradation.run with "
+            f"cluster=slurm hydra.launcher.tasks_per_node={size}"
+        )
+    peers.check(asked.settings[0].point, size)
 
 
 def pending(asked: list[Settings]) -> list[Settings]:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from degradation.ranks import ALONE, Ranks
+
 FINE = -1  # `diverged` of meters that have seen no loss that isn't a number
 
 
@@ -33,13 +35,12 @@ class Meters:
         whole = torch.int64
         return cls(zero(torch.float64), zero(whole), zero(whole), zero(whole) + FINE)
 
-    def add(self, iteration: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one minibatch: its mean loss, its logits, and the number of its iteration."""
-        loss = loss.detach()
-        self.loss += loss.double() * len(labels)
-        self.errors += (logits.argmax(1) != labels).sum()
-        self.seen += len(labels)
-        first = (self.diverged == FINE) & ~loss.isfinite()
+    def add(self, iteration: Tensor, count: "Count") -> None:
+        """Count one minibatch, that of iteration number `iteration`."""
+        self.loss += count.loss
+        self.errors += count.errors
+        self.seen += count.seen
+        first = (self.diverged == FINE) & ~count.loss.isfinite()
         self.diverged.copy_(torch.where(first, iteration, self.diverged))
 
     def reset(self) -> None:
@@ -59,6 +60,26 @@ class Meters:
         return 100 * int(self.errors) / int(self.seen)
 
 
+@dataclass
+class Count:
+    """What one minibatch adds to the meters, over all processes that have a share of it."""
+
+    loss: Tensor
+    """Sum over its pictures, float64."""
+    errors: Tensor
+    seen: int
+
+    @classmethod
+    def of(cls, loss: Tensor, logits: Tensor, labels: Tensor, ranks: Ranks = ALONE) -> Self:
+        """From the mean loss and the logits of this process's share."""
+        summed = loss.detach().double() * len(labels)
+        errors = (logits.argmax(1) != labels).sum()
+        if ranks.size > 1:
+            summed, both = ranks.total(torch.stack([summed, errors.double()])).unbind()
+            errors = both.long()
+        return cls(summed, errors, len(labels) * ranks.size)
+
+
 def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
     """Logits in float32, whatever the precision inside."""
     if precision == "fp32":
@@ -70,29 +91,45 @@ def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
 
 
 def training_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, labels: Tensor, precision: str
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    labels: Tensor,
+    precision: str,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor]:
-    """Move the parameters by one minibatch; its mean loss and its logits, before the move."""
+    """Move the parameters by one minibatch; the mean loss and the logits, before the move, of this
+    process's share of it."""
     logits = forward(network, x, precision)
     loss = functional.cross_entropy(logits, labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if ranks.size > 1:
+        ranks.average([*gradients(network), *running_averages(network)])
     optimizer.step()
     return loss, logits
+
+
+def gradients(network: nn.Module) -> list[Tensor]:
+    """Of the last minibatch, in the parameters' order."""
+    return [p.grad for p in network.parameters() if p.grad is not None]
+
+
+def running_averages(network: nn.Module) -> list[Tensor]:
+    """Those of batch normalisation, all float32."""
+    return [b for b in network.buffers() if b.is_floating_point()]
 
 
 @torch.no_grad()
 def examine(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str) -> Tensor:
     """Sum of the losses and number of errors in eval mode: float64, shape (2,), on the device."""
-    sums = None
+    sums = torch.zeros(2, dtype=torch.float64, device=next(network.parameters()).device)
     network.eval()
     try:
         for x, labels in batches:
             logits = forward(network, x, precision)
             loss = functional.cross_entropy(logits, labels, reduction="sum").double()
-            found = torch.stack([loss, (logits.argmax(1) != labels).sum().double()])
-            sums = found if sums is None else sums + found
+            sums += torch.stack([loss, (logits.argmax(1) != labels).sum().double()])
     finally:
         network.train()
-    assert sums is not None
     return sums

@@ -18,9 +18,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from degradation import command, compose, gpus, launch, study
+from degradation import command, compose, gpus, launch, peers, study
 from degradation.requeue import requeued
-from degradation.schema import Invalid
 from degradation.spec import Machine, Settings
 from degradation.store import Run
 
@@ -80,12 +79,17 @@ def point(config: DictConfig) -> None:
     W&B's mirror is given its moment here where nobody waits for it elsewhere.
     """
     settings = study.read(config)
+    peers.meet_by_slurm()
     in_a_pool = multiprocessing.current_process().name != "MainProcess"
     count = gpus.shared_out(settings.machine) if in_a_pool else 0
     if count:
         with gpus.claimed(count) as number:
             machine = dataclasses.replace(settings.machine, device=f"cuda:{number}")
             launch.train_point(dataclasses.replace(settings, machine=machine))
+        return
+    if peers.expected()[0] > 0:
+        with requeued():
+            launch.assist(settings)
         return
     with requeued():
         launch.train_point(settings)
@@ -101,10 +105,6 @@ def fit(config: DictConfig, machine: Machine) -> None:
             options.n_jobs = count if options.n_jobs == -1 else min(count, options.n_jobs)
         if name == "ray":
             fit_ray(options.ray)
-    for key in ("nodes", "tasks_per_node"):
-        if options.get(key, 1) not in (1, None):
-            raise Invalid(f"hydra.launcher.{key}={options[key]}: must be 1: a point is one process "
-                          "on one device, so far")  # fmt: skip
 
 
 def fit_ray(options: DictConfig) -> None:

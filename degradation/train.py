@@ -20,7 +20,7 @@ from degradation import checkpoint, layerwise, optim
 from degradation.data.batches import Exam, Stream
 from degradation.engine import Engine
 from degradation.pool import Turns
-from degradation.recorder import Recorder
+from degradation.recorder import Recorder, Unrecorded
 from degradation.signals import Stopped
 from degradation.spec import Point
 from degradation.state import State
@@ -40,7 +40,7 @@ class Session:
     engine: Engine
     exams: dict[str, Exam]
     """By the prefix of their columns: test, perhaps validation, train for the clean error."""
-    recorder: Recorder
+    recorder: Recorder | Unrecorded
     fingerprint: dict[str, Any]
     stop: Callable[[], bool]
     """Whether to save and leave."""
@@ -121,7 +121,8 @@ def look_at_layers(session: Session) -> None:
     Nothing of the state is touched. What a resumed process measures again is there twice, equal.
     """
     every, state = session.layers_every, session.state
-    if every and state.rows % every == 0 and not int(state.row.seen):
+    due = every and state.rows % every == 0 and session.stream.ranks.writes
+    if due and not int(state.row.seen):
         x, labels = session.stream.batch(0)
         layers = layerwise.measure(state.network, x, labels, session.point.numerics.precision)
         layerwise.note(session.run, state.iteration, layers)
@@ -146,6 +147,8 @@ class Saver:
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
         session, began = self.session, time.monotonic()
+        if not session.stream.ranks.writes:
+            return
         if session.state.diverged_at is not None or not session.state.finite:
             return
         content = session.state.to_bytes(session.point, session.fingerprint)
@@ -158,6 +161,6 @@ class Saver:
             self.save()
 
     def stop_if_asked(self) -> None:
-        if self.session.stop():
+        if self.session.stream.ranks.any(self.session.stop()):
             self.save()
             raise Stopped

@@ -6,17 +6,21 @@ A folder holds its point (`point.json`). Exit status: 0 the point has its result
 diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data missing or damaged, 5
 the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
 saved. Of several points, the first that isn't 0.
+
+Of several processes that train one point (peers.py), one does all this, and the others help it.
 """
 
 import faulthandler
 import json
 import logging
+import os
+import signal
 import sys
 import time
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -25,8 +29,10 @@ from degradation import (
     grow,
     machine,
     network,
+    peers,
     pool,
     provenance,
+    ranks,
     schema,
     screen,
     spec,
@@ -37,7 +43,7 @@ from degradation.data import DataError
 from degradation.data.batches import Exam, Stream
 from degradation.engine import Engine, record_for
 from degradation.pool import Turns
-from degradation.recorder import Recorder, mark_inexact
+from degradation.recorder import Recorder, Unrecorded, mark_inexact
 from degradation.schema import bare
 from degradation.signals import Stop, Stopped, end_with_parent
 from degradation.state import State, fresh
@@ -47,6 +53,7 @@ from degradation.train import Session, train
 log = logging.getLogger("degradation")
 
 FAILED, REFUSED, DATA, STORAGE, BUSY = 1, 2, 3, 5, 75
+ARRIVAL = 120.0  # seconds until a shared folder must show to all what one has made there
 
 
 def main(arguments: list[str]) -> int:
@@ -60,10 +67,43 @@ def main(arguments: list[str]) -> int:
     runs = [Run(Path(folder)) for folder in folders]
     try:
         stop.listen()
+        if peers.expected()[1] > 1:
+            together(runs[0], settings, stop)
         statuses = pool.take_turns((point(r, settings, stop), _share(r, settings)) for r in runs)
     except Stopped:
         return stop.status
     return next(filter(None, statuses), 0)
+
+
+def together(run: Run, settings: spec.Machine, stop: Stop) -> NoReturn:
+    """Train with others, and leave without waiting for what a dead one might still have to say."""
+    ranks.leave_with_parent()
+    work = point if peers.expected()[0] == 0 else help_with
+    status = pool.finish(work(run, settings, stop))
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def help_with(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
+    """Train a share of each batch of a point that another process writes down; the exit status."""
+    until = time.monotonic() + ARRIVAL
+    while not run.point_json.exists():
+        if time.monotonic() > until:
+            print(f"{run.folder} is not there; machine.runs must name a folder that all processes "
+                  "of a point share", file=screen.Unheard(sys.stderr))  # fmt: skip
+            return REFUSED
+        time.sleep(0.1)
+    try:
+        yield from train(prepare(run, settings, stop))
+    except Stopped:  # a signal that came to one of them
+        return stop.status if stop.signal else 128 + signal.SIGTERM
+    except DataError as error:
+        print(schema.shown(f"{run.name}: {error}"), file=screen.Unheard(sys.stderr))
+        return DATA
+    except (ranks.Lost, ValueError) as error:  # rank 0 says why
+        log.debug("%s: %s", run.name, error)
+        return FAILED
+    return 0
 
 
 def _share(run: Run, settings: spec.Machine) -> float:
@@ -152,10 +192,12 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     storage.Failed where the disk has no room for the checkpoints.
     """
     point = run.point()
+    peers.check(point, peers.expected()[1])
     device = machine.apply(settings, point.numerics)
-    fingerprint = machine.fingerprint(device)
     pictures = sources.load(point.data)
-    stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
+    all_of_us = ranks.join(device)
+    fingerprint = machine.fingerprint(device, all_of_us.size)
+    stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device, all_of_us)
     state = fresh(point, pictures, device)
     if point.recipe.grown_from is not None:
         exam = Exam(pictures.train, pictures, device, size=point.recipe.batch)
@@ -165,15 +207,19 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
         "stream": stream.digest(),
         "pictures": pictures.digest,
     }
-    storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
+    if all_of_us.writes:
+        storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     engine = Engine(point, state, stream, record_for(point.numerics.graph, device))
-    resume(run, point, state, fingerprint, settings.resume)
-    recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
-    note_start(run, state, fingerprint, digests)
+    resume(run, point, state, fingerprint, settings.resume, all_of_us)
+    recorder: Recorder | Unrecorded = Unrecorded()
+    if all_of_us.writes:
+        recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
+        note_start(run, state, fingerprint, digests)
     exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
     return Session(
         point, run, state, stream, engine,
-        {name: Exam(split, pictures, device) for name, split in exams.items() if len(split)},
+        {name: Exam(split, pictures, device, ranks=all_of_us)
+         for name, split in exams.items() if len(split)},
         recorder, fingerprint, stop, settings.layers_every,
     )  # fmt: skip
 
@@ -183,13 +229,19 @@ class Mismatch(ValueError):
 
 
 def resume(
-    run: Run, point: spec.Point, state: State, fingerprint: dict[str, Any], how: str
+    run: Run,
+    point: spec.Point,
+    state: State,
+    fingerprint: dict[str, Any],
+    how: str,
+    all_of_us: ranks.Ranks = ranks.ALONE,
 ) -> None:
-    """Go on from the newest checkpoint, where there is one.
+    """Go on from the newest checkpoint, where there is one; rank 0 reads it for all.
 
     Raises checkpoint.Damaged, or Mismatch where the fingerprint differs and `how` isn't inexact.
     """
-    content = checkpoint.newest(run.checkpoints)
+    content = checkpoint.newest(run.checkpoints) if all_of_us.writes else None
+    content = all_of_us.told(content)
     if content is None:
         return
     try:
@@ -205,12 +257,14 @@ def resume(
                     + "\n  ".join(lines)
                     + "\ngo on where it began, or say machine.resume=inexact, which marks the run"
                 )
-            mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
+            if all_of_us.writes:
+                mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
         state.load(tensors, meta)
     except checkpoint.Damaged as error:
         raise checkpoint.Damaged(f"{run.checkpoints}: {error}; remove {run.folder} to train the "
                                  "point anew") from error  # fmt: skip
-    log.info("%s goes on at iteration %d", run.name, state.iteration)
+    if all_of_us.writes:
+        log.info("%s goes on at iteration %d", run.name, state.iteration)
 
 
 def note_start(
@@ -263,6 +317,8 @@ def _remedy(error: Exception, run: Run) -> str:
         return (f"\nout of memory: depth {point.depth} at recipe.batch={point.recipe.batch}; use a "
                 "larger device, machine.pack=1 if points shared it, or a smaller batch (another "
                 "point)")  # fmt: skip
+    if isinstance(error, ranks.Lost):
+        return ": what it said is above; the same command goes on from the last checkpoint"
     return f"\nthe traceback is in {run.log}"
 
 

@@ -25,13 +25,21 @@ def test_batch_normalisation_is_torchs_but_for_the_count(training: bool) -> None
     assert int(ours.num_batches_tracked) == 0
 
 
-def test_ghosts_are_normalised_apart_and_move_the_averages_one_by_one() -> None:
+@pytest.mark.parametrize("groups", [2, 3])
+def test_ghosts_are_normalised_apart_and_move_the_averages_once(groups: int) -> None:
+    """By the mean of what each group alone would move them by: it is what several processes with a
+    group each and averaged averages come to."""
     torch.manual_seed(0)
-    ghosts, whole = BatchNorm(3, ghost=2), BatchNorm(3)
-    x = torch.randn(4, 3, 5, 5)
-    assert torch.equal(ghosts(x), torch.cat([whole(x[:2]), whole(x[2:])]))
-    assert torch.equal(ghosts.running_var, whole.running_var)
-    assert torch.equal(ghosts.eval()(x), whole.eval()(x))
+    ghosts, alone = BatchNorm(3, ghost=2), [BatchNorm(3) for _ in range(groups)]
+    for x in torch.randn(2, 2 * groups, 3, 5, 5):
+        parts = torch.split(x, 2)
+        apart = [layer(part) for layer, part in zip(alone, parts, strict=True)]
+        assert torch.equal(ghosts(x), torch.cat(apart))
+        for name in ("running_mean", "running_var"):
+            mean = torch.stack([getattr(layer, name) for layer in alone]).mean(0)
+            assert torch.allclose(getattr(ghosts, name), mean, rtol=1e-6)
+            for layer in alone:
+                getattr(layer, name).copy_(mean)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

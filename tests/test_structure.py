@@ -13,7 +13,9 @@ from degradation.places import TOP
 LEVELS = [
     {"schema", "places", "signals", "bench", "bench.clock"},
     {"spec", "storage", "paper", "provenance", "screen", "guard", "config_dir"},
-    {"layers", "optim", "machine", "pool", "step", "names", "remote", "gpus"},
+    {"layers", "optim", "pool", "names", "remote", "gpus", "peers"},
+    {"machine", "ranks"},
+    {"step"},
     {"data.order", "data.pictures", "bench.roof"},
     {"network", "store", "checkpoint", "estimate", "hydra_errors", "compose", "bench.probes"},
     {"data.download", "data.digits"},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from degradation import hydra_errors, launch, schema, storage, study, sweep
+from degradation import hydra_errors, launch, storage, study, sweep
 from degradation.store import Run
 
 AXES = ["-m", "data=digits", "depth=8", "recipe.iterations=4", "recipe.drops=[]", "model.width=4",
@@ -79,12 +79,6 @@ def configuration(launcher: str, **options: object):
     return OmegaConf.create(
         {"hydra": {"launcher": options, "runtime": {"choices": {"hydra/launcher": launcher}}}}
     )
-
-
-@pytest.mark.parametrize("key", ["nodes", "tasks_per_node"])
-def test_a_point_on_several_processes_is_refused(key: str, machine) -> None:
-    with pytest.raises(schema.Invalid, match=f"{key}=2: must be 1"):
-        sweep.fit(configuration("submitit_slurm", **{key: 2}), machine)
 
 
 @pytest.mark.parametrize(

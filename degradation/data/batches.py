@@ -18,12 +18,13 @@ from torch.nn import functional
 
 from degradation.data.order import batch_table, epoch_table
 from degradation.data.pictures import Pictures, Split
+from degradation.ranks import ALONE, Ranks
 from degradation.spec import Data
 
 
 class Stream:
     """The training batches of one seed: pictures (batch, channels, height, width) float32, labels
-    (batch,) int64, on `device`.
+    (batch,) int64, on `device`; of several processes, each has its share of every batch.
 
     What the next iterations see is written to tables on the device (`load`), from which a batch is
     taken by a row number that lies there, too (`take`): nothing waits for the host, and a recorded
@@ -31,10 +32,18 @@ class Stream:
     """
 
     def __init__(
-        self, pictures: Pictures, data: Data, seed: int, batch: int, device: torch.device
+        self,
+        pictures: Pictures,
+        data: Data,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         train = pictures.train
-        self.data, self.seed, self.size, self.length = data, seed, batch, len(train)
+        self.data, self.seed, self.length, self.ranks = data, seed, len(train), ranks
+        self.whole, self.size = batch, batch // ranks.size
+        """Pictures in a batch, and in this process's share."""
         self.white, self.device = pictures.white, device
         self.shape = train.pictures.shape[1:]
         # (n, height + 2 pad, width + 2 pad, channels) bytes; and, beginning at each of its pixels,
@@ -53,24 +62,26 @@ class Stream:
         self.rows = max(8, 2**15 // batch)
         """Iterations for which the tables have room."""
         self.index, self.corner, self.mean, self.side = (
-            torch.zeros((self.rows, batch), dtype=torch.int64, device=device) for _ in range(4)
+            torch.zeros((self.rows, self.size), dtype=torch.int64, device=device) for _ in range(4)
         )
 
     def load(self, first: int, count: int) -> None:
         """Write the tables of `count` iterations, at most `rows`, from iteration `first` on."""
-        data, size = self.data, self.size
-        table = batch_table(self.seed, first * size, count * size, self.length, data.pad, data.flip)
+        data, size, whole = self.data, self.size, self.whole
+        start = first * whole
+        table = batch_table(self.seed, start, count * whole, self.length, data.pad, data.flip)
         height, width, _ = self.shape
         across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
         pixels = (height + 2 * data.pad) * (width + 2 * data.pad)
-        position = np.arange(count * size) % size
+        own = slice(self.ranks.rank * size, (self.ranks.rank + 1) * size)
+        position = np.arange(count * whole) % size
         for column, rows in (
             (table.index, self.index),
             (table.index * pixels + table.top * (width + 2 * data.pad) + table.left, self.corner),
             (table.top * across + table.left + crops * table.flip, self.mean),
             (position + size * table.flip, self.side),
         ):
-            send(column.reshape(count, size), rows[:count])
+            send(column.reshape(count, whole)[:, own], rows[:count])
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """One iteration's batch. It takes the tables' first row: that of an iteration long done,
@@ -92,7 +103,7 @@ class Stream:
 
     def digest(self) -> str:
         """SHA-256 over what fixes the stream beside the pictures: first epoch's table, batch."""
-        sha = hashlib.sha256(f"batch {self.size}".encode())
+        sha = hashlib.sha256(f"batch {self.whole}".encode())
         table = epoch_table(self.seed, 0, self.length, self.data.pad, self.data.flip)
         for column in table.columns:
             sha.update(column.tobytes())
@@ -100,11 +111,18 @@ class Stream:
 
 
 class Exam:
-    """A split as the network is tested on it: every picture once, whole, in order."""
+    """A split as the network is tested on it: every picture once, whole, in order; of several
+    processes, each has every so many batches."""
 
     def __init__(
-        self, split: Split, pictures: Pictures, device: torch.device, size: int | None = None
+        self,
+        split: Split,
+        pictures: Pictures,
+        device: torch.device,
+        size: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.pictures = torch.from_numpy(split.pictures.copy()).to(device)
         self.labels = torch.from_numpy(split.labels).to(device)
         self.mean, self.white = torch.from_numpy(pictures.mean).to(device), pictures.white
@@ -115,7 +133,8 @@ class Exam:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self), self.size):
+        rank, ranks = self.ranks.rank, self.ranks.size
+        for start in range(rank * self.size, len(self), ranks * self.size):
             rows = slice(start, start + self.size)
             x = self.pictures[rows].float() / self.white - self.mean
             yield x.permute(0, 3, 1, 2), self.labels[rows]
