@@ -39,9 +39,11 @@ LEAD = 2  # launches that the host may be ahead of the device
 class Engine:
     """Carries out the iterations and the exams of one state."""
 
-    def __init__(self, point: Point, state: State, stream: Stream, record: Record | None) -> None:
-        """Without `record`, everything is launched each time."""
-        self.point, self.state, self.stream = point, state, stream
+    def __init__(
+        self, point: Point, state: State, stream: Stream, record: Record | None, parts: int = 1
+    ) -> None:
+        """Without `record`, everything is launched each time. `parts`: see step.training_step."""
+        self.point, self.state, self.stream, self.parts = point, state, stream, parts
         self.record = record
         self.unroll = unroll(point.depth) if record else 1
         device = stream.device
@@ -132,8 +134,9 @@ class Engine:
             rate = self.rates.index_select(0, self.cursor)[0]
             optim.set_learning_rate(state.optimizer, rate)
             loss, logits = training_step(
-                state.network, state.optimizer, x, labels, self.point.numerics.precision, ranks
-            )
+                state.network, state.optimizer, x, labels, self.point.numerics.precision, ranks,
+                self.parts,
+            )  # fmt: skip
             count = Count.of(loss, logits, labels, ranks)
             state.row.add(number, count)
             if state.warmup_end is None:

@@ -18,16 +18,19 @@ class BatchNorm(nn.BatchNorm2d):
     def __init__(self, planes: int, ghost: int | None = None) -> None:
         super().__init__(planes)
         self.ghost = ghost
+        self.part, self.of = 0, 1
+        """Which part of a batch comes next, of how many (see step.in_parts)."""
 
     def forward(self, x: Tensor) -> Tensor:
         momentum = cast(float, self.momentum)
-        if not self.training or self.ghost is None or len(x) <= self.ghost:
+        groups = torch.split(x, self.ghost) if self.training and self.ghost else (x,)
+        if len(groups) * self.of == 1:
             return self._normalise(x, momentum)
-        parts = torch.split(x, self.ghost)
         # Of each group momentum / groups remains, after what the groups behind it leave of it.
-        share = momentum / len(parts)
-        momenta = [share / (1 - share * after) for after in reversed(range(len(parts)))]
-        return torch.cat([self._normalise(p, m) for p, m in zip(parts, momenta, strict=True)])
+        share = momentum / (len(groups) * self.of)
+        behind = len(groups) * (self.of - self.part) - 1
+        momenta = [share / (1 - share * (behind - i)) for i in range(len(groups))]
+        return torch.cat([self._normalise(g, m) for g, m in zip(groups, momenta, strict=True)])
 
     def _normalise(self, x: Tensor, momentum: float) -> Tensor:
         return functional.batch_norm(

@@ -46,7 +46,7 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
 ARITHMETIC = 3  # raised when a change to our own layers or step changes bits
 
 
-def fingerprint(chosen: torch.device, processes: int = 1) -> dict[str, Any]:
+def fingerprint(chosen: torch.device, processes: int = 1, parts: int = 1) -> dict[str, Any]:
     """Everything beside the point that decides bits, as JSON values."""
     marks: dict[str, Any] = {
         "arithmetic": ARITHMETIC,
@@ -58,8 +58,9 @@ def fingerprint(chosen: torch.device, processes: int = 1) -> dict[str, Any]:
         "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "limits": {k: v for k in _LIMITS if (v := os.environ.get(k)) is not None},
     }
-    if processes > 1:
-        marks["processes"] = processes
+    for name, count in (("processes", processes), ("parts", parts)):  # of a batch
+        if count > 1:
+            marks[name] = count
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
         marks |= {

@@ -31,21 +31,23 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def check(point: Point, size: int) -> None:
-    """Refuse what several processes would train as another network than one does. Raises Invalid.
+def check(point: Point, size: int, parts: int = 1) -> None:
+    """Refuse what `size` processes, or a batch in `parts`, would train as another network than one
+    process does with the batch as a whole. Raises Invalid.
 
-    Batch normalisation looks at the pictures of one process: only where it is asked to look at
-    that many or fewer at a time (`model.ghost`) does the number of processes change nothing.
+    Batch normalisation looks at the pictures that are there together: only where it is asked to
+    look at that many or fewer at a time (`model.ghost`) do these numbers change nothing.
     """
-    if size == 1:
+    if size * parts == 1:
         return
     batch, ghost = point.recipe.batch, point.model.ghost
-    if batch % size:
-        raise Invalid(f"recipe.batch={batch}: must be a multiple of the {size} processes")
-    own = batch // size
+    how = f"{size} processes" + (f" × machine.accumulate={parts}" if parts > 1 else "")
+    if batch % (size * parts):
+        raise Invalid(f"recipe.batch={batch}: must be a multiple of {size * parts} ({how})")
+    own = batch // (size * parts)
     if point.model.norm and (ghost is None or own % ghost):
         raise Invalid(
-            f"model.ghost={'null' if ghost is None else ghost}: each of {size} processes has {own} "
-            f"of the {batch} pictures, and normalises those; say model.ghost={own} or a divisor of "
-            "it (a point of its own: the result then is the same on any number of processes)"
+            f"model.ghost={'null' if ghost is None else ghost}: {own} of the {batch} pictures are "
+            f"together ({how}), and are normalised together;\nsay model.ghost={own}, or a divisor "
+            "of it: a point of its own, the same on any number of processes"
         )

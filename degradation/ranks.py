@@ -5,8 +5,8 @@
 After each step all of them hold the same state, bit by bit: gradients and running averages are
 averaged, losses and errors summed. So any of them could write it down; rank 0 does. The gradients
 go as one flat tensor whose layout never changes. DistributedDataParallel lays its buckets out anew
-after the first iteration, and a sum over three processes or more rounds by layout: a resumed run
-would part from one that was not interrupted.
+after the first iteration, and a sum over many processes rounds by layout: with four of them (gloo,
+torch 2.13) a resumed run parted from one that was not interrupted.
 """
 
 import os

@@ -106,7 +106,7 @@ def check_together(line: study.Line, asked: study.Asked, size: int) -> None:
             f"by {asked.launcher}; say torchrun once a point,\nor python -m degradation.run with "
             f"cluster=slurm hydra.launcher.tasks_per_node={size}"
         )
-    peers.check(asked.settings[0].point, size)
+    peers.check(asked.settings[0].point, size, asked.settings[0].machine.accumulate)
 
 
 def pending(asked: list[Settings]) -> list[Settings]:

@@ -164,6 +164,8 @@ class Machine:
     wandb_entity: str | None = text(NAME_SAYS, NAME.fullmatch)
     pack: int | str = free(default="auto")
     """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
+    accumulate: int = number(1, 65_536, default=1)
+    """Parts in which a batch is gone through, one after the other, where it doesn't fit whole."""
     layers_every: int = number(0, 10**6, default=0)
     """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
     tensorboard: bool = free(default=False)

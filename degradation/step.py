@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from degradation.layers import BatchNorm
 from degradation.ranks import ALONE, Ranks
 
 FINE = -1  # `diverged` of meters that have seen no loss that isn't a number
@@ -97,17 +98,46 @@ def training_step(
     labels: Tensor,
     precision: str,
     ranks: Ranks = ALONE,
+    parts: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Move the parameters by one minibatch; the mean loss and the logits, before the move, of this
-    process's share of it."""
-    logits = forward(network, x, precision)
-    loss = functional.cross_entropy(logits, labels)
+    process's share of it. `parts`: how many it is gone through in, one after the other."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    if parts == 1:
+        logits = forward(network, x, precision)
+        loss = functional.cross_entropy(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+    else:
+        loss, logits = in_parts(network, x, labels, precision, parts)
     if ranks.size > 1:
         ranks.average([*gradients(network), *running_averages(network)])
     optimizer.step()
     return loss, logits
+
+
+def in_parts(
+    network: nn.Module, x: Tensor, labels: Tensor, precision: str, parts: int
+) -> tuple[Tensor, Tensor]:
+    """Gather a minibatch's gradients part by part; its mean loss and its logits.
+
+    Each part keeps its own activations alone. Batch normalisation must look at no more than a part
+    at a time (peers.check), and its averages move as if the batch had come whole.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    losses, found = [], []
+    for part, (pictures, answers) in enumerate(
+        zip(x.chunk(parts), labels.chunk(parts), strict=True)
+    ):
+        for norm in norms:
+            norm.part, norm.of = part, parts
+        logits = forward(network, pictures, precision)
+        loss = functional.cross_entropy(logits, answers) / parts
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        found.append(logits.detach())
+    for norm in norms:
+        norm.part, norm.of = 0, 1
+    return torch.stack(losses).sum(), torch.cat(found)
 
 
 def gradients(network: nn.Module) -> list[Tensor]:

@@ -192,11 +192,12 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     storage.Failed where the disk has no room for the checkpoints.
     """
     point = run.point()
-    peers.check(point, peers.expected()[1])
+    parts = settings.accumulate
+    peers.check(point, peers.expected()[1], parts)
     device = machine.apply(settings, point.numerics)
     pictures = sources.load(point.data)
     all_of_us = ranks.join(device)
-    fingerprint = machine.fingerprint(device, all_of_us.size)
+    fingerprint = machine.fingerprint(device, all_of_us.size, parts)
     stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device, all_of_us)
     state = fresh(point, pictures, device)
     if point.recipe.grown_from is not None:
@@ -209,7 +210,7 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     }
     if all_of_us.writes:
         storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
-    engine = Engine(point, state, stream, record_for(point.numerics.graph, device))
+    engine = Engine(point, state, stream, record_for(point.numerics.graph, device), parts)
     resume(run, point, state, fingerprint, settings.resume, all_of_us)
     recorder: Recorder | Unrecorded = Unrecorded()
     if all_of_us.writes:
@@ -315,8 +316,8 @@ def _remedy(error: Exception, run: Run) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         point = run.point()
         return (f"\nout of memory: depth {point.depth} at recipe.batch={point.recipe.batch}; use a "
-                "larger device, machine.pack=1 if points shared it, or a smaller batch (another "
-                "point)")  # fmt: skip
+                "larger device, machine.pack=1 if points shared it, or machine.accumulate=2 (or "
+                "more), which goes through a batch in parts")  # fmt: skip
     if isinstance(error, ranks.Lost):
         return ": what it said is above; the same command goes on from the last checkpoint"
     return f"\nthe traceback is in {run.log}"

@@ -1,5 +1,6 @@
 """cluster=slurm on a real SLURM (slurm_here.py); it skips where there can be none."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -80,6 +81,23 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
     assert status == 0
     [serial] = runs_in(tmp_path / "serial")
     assert run.curves.read_bytes() == serial.curves.read_bytes()
+
+
+def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
+    words = [*STUDY[1:], "model.ghost=8", "recipe.iterations=60", "recipe.eval_every=20",
+             "recipe.drops=[40]"]  # fmt: skip
+    status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
+    assert status == 0, err
+    [run] = runs_in(tmp_path / "runs")
+    assert json.loads(run.starts.read_text())["fingerprint"]["processes"] == 2
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node=2"]  # fmt: skip
+    subprocess.run(
+        [*torchrun, "-m", "degradation.run", *words, "machine.runs=here"], cwd=tmp_path,
+        check=True, timeout=120, env=slurm, capture_output=True,
+    )  # fmt: skip
+    [here] = runs_in(tmp_path / "here")
+    assert run.curves.read_bytes() == here.curves.read_bytes()
 
 
 def test_the_command_may_be_left_and_the_points_go_on(slurm, tmp_path: Path) -> None:

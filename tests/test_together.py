@@ -1,5 +1,6 @@
 """One point on several processes: the same function, the same bytes over a stop, clean ends."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from degradation import data, peers, schema
+from degradation import data, network, peers, schema, step
 from degradation.checkpoint import newest
 from degradation.data.batches import Exam, Stream
+from degradation.pool import finish
 from degradation.ranks import Ranks
+from degradation.signals import Stop
 from degradation.store import Run, runs_in
+from degradation.worker import work
 
 CPU = torch.device("cpu")
 POINT = ("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost=8",
@@ -124,8 +128,9 @@ def _wait(condition, seconds: float = 60):
     [
         (["-m", "seed=0,1"], ["one point", "asks for 2", "tasks_per_node=2"]),
         (["cluster=joblib"], ["by joblib"]),
-        (["recipe.batch=33"], ["recipe.batch=33", "multiple of the 2 processes"]),
+        (["recipe.batch=33"], ["recipe.batch=33", "multiple of 2"]),
         (["model.ghost=null"], ["model.ghost=null", "say model.ghost=16"]),
+        (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost=4"]),
     ],
 )
 def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
@@ -157,6 +162,34 @@ def test_shares_of_an_exam_have_every_picture_once(small) -> None:
     exams = [Exam(pictures.test, pictures, CPU, 7, Ranks(rank, 3)) for rank in range(3)]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(pictures.test.labels).tolist()
+
+
+def test_a_batch_in_parts_is_the_batch(small) -> None:
+    """Loss, logits, gradients, averages: the same but for roundings."""
+    point = small(model__ghost=4)
+    pictures = data.load(point.data)
+    x, labels = Stream(pictures, point.data, 0, 16, CPU).batch(0)
+    found = []
+    for parts in (1, 2, 4):
+        net = network.build(point.model, 8, 1, 10, 0, "fan_in")
+        optimizer = torch.optim.SGD(net.parameters(), 0.0)
+        loss, logits = step.training_step(net, optimizer, x, labels, "fp32", parts=parts)
+        averages = step.running_averages(net)
+        found.append([loss, logits, *step.gradients(net), *averages])
+    for other in found[1:]:
+        for whole, ours in zip(found[0], other, strict=True):
+            assert torch.allclose(whole, ours, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_parts_is_marked_so(small, machine) -> None:
+    point = small(model__ghost=4)
+    machine = dataclasses.replace(machine, accumulate=2)
+    run = Run.of(point, machine.runs)
+    run.create(point)
+    finish(work(run, machine, Stop()))
+    assert json.loads(run.starts.read_text())["fingerprint"]["parts"] == 2
+    with pytest.raises(schema.Invalid, match=r"machine\.accumulate=3"):
+        peers.check(point, 1, 3)
 
 
 def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
