@@ -58,9 +58,8 @@ def fingerprint(chosen: torch.device, processes: int = 1, parts: int = 1) -> dic
         "mkldnn": torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
         "limits": {k: v for k in _LIMITS if (v := os.environ.get(k)) is not None},
     }
-    for name, count in (("processes", processes), ("parts", parts)):  # of a batch
-        if count > 1:
-            marks[name] = count
+    shares = {"processes": processes, "parts": parts}  # of a batch
+    marks |= {name: count for name, count in shares.items() if count > 1}
     if chosen.type == "cuda":
         properties = torch.cuda.get_device_properties(chosen)
         marks |= {

@@ -125,9 +125,8 @@ def in_parts(
     """
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     losses, found = [], []
-    for part, (pictures, answers) in enumerate(
-        zip(x.chunk(parts), labels.chunk(parts), strict=True)
-    ):
+    batches = zip(x.chunk(parts), labels.chunk(parts), strict=True)
+    for part, (pictures, answers) in enumerate(batches):
         for norm in norms:
             norm.part, norm.of = part, parts
         logits = forward(network, pictures, precision)

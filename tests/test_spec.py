@@ -141,7 +141,7 @@ def settings(point: spec.Point, machine: spec.Machine, study: str = "test") -> s
 def test_machine_and_study_are_no_identity(small: Small, machine: spec.Machine) -> None:
     other = dataclasses.replace(
         machine, device="cuda:1", threads=7, runs="elsewhere", progress="bar", resume="inexact",
-        wandb="online", wandb_project="p", wandb_entity="e", pack=3,
+        wandb="online", wandb_project="p", wandb_entity="e", pack=3, accumulate=2,
         layers_every=2, tensorboard=True,
     )  # fmt: skip
     assert {f.name for f in dataclasses.fields(other)} == {
