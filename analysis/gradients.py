@@ -228,7 +228,7 @@ def along(seen: pd.DataFrame, look: Look) -> Figure:
         axes[0][0].set_ylabel("gradient norm")
         axes[1][0].set_ylabel("gradient / weight norm")
         axes[2][0].set_ylabel("response std")
-        axes[0][-1].legend(title="iteration", loc="best")
+        axes[-1][0].legend(title="iteration", loc="upper center", ncols=2)
         note = "on one batch, the same each time; geometric mean of seeds, shaded: their range"
         figure.supxlabel(note, fontsize="small", x=0.99, ha="right")
     return figure

@@ -75,14 +75,10 @@ def _listener(spread: Spread) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor
 
 def probe(run: Run) -> dict[str, float]:
     """The responses of a run's newest state. Raises Foreign where it has none."""
-    point, content = run.point(), checkpoint.newest(run.checkpoints)
+    content = checkpoint.newest(run.checkpoints)
     if content is None:
         raise Foreign(f"{run.folder} has no checkpoint; train the point first")
-    pictures = data.load(point.data)
-    state = fresh(point, pictures, torch.device("cpu"))
-    state.load(*checkpoint.decode(content))
-    exam = Exam(pictures.test, pictures, torch.device("cpu"))
-    return responses(state.network, exam, point.numerics.precision)
+    return of_weights(run.point(), weights.named(checkpoint.decode(content)[0]))
 
 
 def table(found: dict[str, float]) -> str:

@@ -44,6 +44,11 @@ def read(path: Path) -> dict[str, Tensor]:
         tensors = checkpoint.tensors(content)
     except checkpoint.Damaged as error:
         raise checkpoint.Damaged(f"--weights {path}: {error}") from error
+    return named(tensors)
+
+
+def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors under our names; of a checkpoint of ours, the network's alone."""
     of_a_run = {name for name in tensors if name.startswith(_RUNS)}  # beside momenta and counts
     return {ours(name.removeprefix(_RUNS)): tensor for name, tensor in tensors.items()
             if name in of_a_run or not of_a_run}  # fmt: skip
