@@ -1,13 +1,15 @@
 """Dashboards are built and checked as objects, without an account."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from mirror_world import world
+from wandb_stub import KEY
 
 from degradation import dashboard, logged, panels, remote, storage
-from degradation.panels import PANELS, TABLE, VIEWS
+from degradation.panels import PANELS, TABLE, VIEWS, of_view
 from degradation.store import Foreign, Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -75,6 +77,21 @@ def test_saving_needs_a_key_and_says_so(monkeypatch, capsys) -> None:
     assert "no W&B key is configured" in capsys.readouterr().err
     assert dashboard.main(["--save", "project"]) == 2
     assert "must be entity/project" in capsys.readouterr().err
+
+
+def test_saving_sends_every_view_and_the_report(tmp_path: Path) -> None:
+    with world(tmp_path) as w, w.stub:
+        done = w.call([sys.executable, "-m", "degradation.dashboard", "--save", "team/project"])
+    assert done.returncode == 0, done.stderr
+    assert w.stub.unknown == []
+    assert [v["displayName"] for v in w.stub.views] == [*VIEWS, "The degradation problem"]
+    for view, arm in zip(w.stub.views, [*VIEWS.values(), None], strict=True):
+        titles = [panel.title for panel in of_view(arm)]
+        assert (view["entityName"], view["projectName"]) == ("team", "project")
+        assert all(json.dumps(title) in view["spec"] for title in titles)
+    addresses = done.stdout.splitlines()
+    assert len(addresses) == 4 and all("/team/project" in address for address in addresses)
+    assert KEY not in done.stdout + done.stderr + "".join(v["spec"] for v in w.stub.views)
 
 
 def test_figures_and_tables_go_to_a_run_of_their_own(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class Stub:
         self.bytes_seen: list[bytes] = []
         """Bodies of requests, to search for what should not be in them."""
         self.unknown: list[str] = []
+        self.views: list[dict[str, Any]] = []
+        """Saved views and reports, as they came."""
         self.commands: list[dict[str, Any]] = []
         """What a sweep's agent is told to do, one a heartbeat."""
         self.sweep = ""
@@ -132,6 +134,27 @@ class Stub:
             "config": bucket.fields.get("config") or "{}",
             "sweepName": bucket.fields.get("sweep"), "historyLineCount": len(bucket.lines),
             "project": _project(bucket.project)}}}  # fmt: skip
+
+    def on_UpsertView2(self, v: dict[str, Any]) -> dict[str, Any]:
+        """A saved view of a workspace, or a report."""
+        self.views.append(v)
+        number = str(len(self.views))
+        return {"upsertView": {"inserted": True, "view": {
+            "id": number, "name": v["name"], "displayName": v["displayName"], "type": v["type"],
+            "description": v.get("description"), "spec": v["spec"],
+            "project": {"id": "p", "name": v["projectName"], "entityName": v["entityName"]},
+            "updatedAt": "2026-01-01T00:00:00"}}}  # fmt: skip
+
+    on_upsertView = on_UpsertView2
+
+    def on_ProjectInternalId(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"internalId": "p"}}
+
+    def on_GetProjects(self, v: dict[str, Any]) -> dict[str, Any]:
+        node = {**_project("project"), "entityName": ENTITY, "createdAt": "", "isBenchmark": False,
+                "user": None}  # fmt: skip
+        page = {"hasNextPage": False, "endCursor": None}
+        return {"models": {"edges": [{"node": node, "cursor": ""}], "pageInfo": page}}
 
     def on_RunResumeStatus(self, v: dict[str, Any]) -> dict[str, Any]:
         bucket = self.buckets.get(v["name"])
