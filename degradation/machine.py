@@ -33,7 +33,9 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     """Set torch, process-wide, to what `numerics` and `machine` ask for; the device to use."""
     chosen = device(machine.device)
     torch.set_num_threads(machine.threads)
-    torch.use_deterministic_algorithms(numerics.deterministic)
+    # What use_deterministic_algorithms sets, less 1.4 s in which that one imports the compiler:
+    # which is told by its environment, where it is wanted (launch.environment).
+    torch.set_deterministic_debug_mode("error" if numerics.deterministic else "default")
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
     torch.backends.cuda.matmul.allow_tf32 = numerics.precision != "fp32"
