@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from degradation.bench import roof
+from degradation.design import is_bottleneck
 from degradation.spec import Point
 
 TRIED_UP_TO = 56  # layers; deeper ones would take longer to try than the estimate is worth
@@ -38,8 +39,9 @@ def work(point: Point) -> roof.Work:
     """Operations and parameters of a point's network."""
     shape, model = SHAPES[point.data.name], point.model
     return roof.work(
-        point.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut
-    )
+        point.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut,
+        model.design,
+    )  # fmt: skip
 
 
 def training_operations(point: Point, iterations: int) -> float:
@@ -126,7 +128,9 @@ def kind(point: Point) -> str:
         point.recipe, iterations=1, drops=(), lr=1.0, eval_every=1, warmup_min_depth=None
     )
     data = dataclasses.replace(point.data, held_out=0)
-    return dataclasses.replace(point, recipe=recipe, data=data, depth=20, seed=0).hash
+    same = dataclasses.replace(point, recipe=recipe, data=data).protocol
+    block = "bottleneck" if is_bottleneck(point.model.design, point.depth) else "basic"
+    return f"{same} {point.model.shortcut} {block}"
 
 
 def to_try(points: Iterable[Point]) -> list[Point]:
@@ -138,13 +142,15 @@ def to_try(points: Iterable[Point]) -> list[Point]:
     return [
         dataclasses.replace(of_kind[name], depth=depth)
         for name, found in depths.items()
-        for depth in tried_depths(found)
+        for depth in tried_depths(found, of_kind[name].model.design)
     ]
 
 
-def tried_depths(depths: Iterable[int]) -> list[int]:
+def tried_depths(depths: Iterable[int], design: str = "cifar") -> list[int]:
     """Of a kind: one depth alone is tried itself; two give the line for all others."""
     wanted = sorted(depths)
+    if design != "cifar":  # they are few, and none is very deep
+        return sorted({wanted[0], wanted[-1]})
     if len(wanted) == 1 and wanted[0] <= TRIED_UP_TO:
         return wanted
     shallow = [d for d in wanted if d <= TRIED_UP_TO]

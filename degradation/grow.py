@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from degradation import checkpoint
+from degradation.blocks import Block
 from degradation.data.batches import Exam
+from degradation.design import STAGES, blocks_per_stage
 from degradation.layerwise import averages_held
-from degradation.network import STAGES, Block, Network
+from degradation.network import Network
 from degradation.schema import Invalid
-from degradation.spec import Point, blocks_per_stage
+from degradation.spec import Point
 from degradation.store import Run
 
 

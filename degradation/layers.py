@@ -51,6 +51,25 @@ class Conv3x3(nn.Conv2d):
         return super().forward(x)
 
 
+class MaxPool(nn.Module):
+    """The maximum of each 3×3 window, at every second pixel, of maps without negative numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return max_pool_by_slices(x)
+        return functional.max_pool2d(x, 3, 2, padding=1)
+
+
+def max_pool_by_slices(x: Tensor) -> Tensor:
+    """The same of slices, over rows and then over columns: a GPU's own backward adds in any order.
+
+    Zeros stand at the border, which are no larger than what is there.
+    """
+    x = functional.pad(x, (1, 1, 1, 1))
+    x = torch.maximum(torch.maximum(x[:, :, :-2:2], x[:, :, 1:-1:2]), x[:, :, 2::2])
+    return torch.maximum(torch.maximum(x[..., :-2:2], x[..., 1:-1:2]), x[..., 2::2])
+
+
 # The tap of a 3×3 kernel, flattened, by which an output pixel of a 2×2 map sees an input pixel.
 _PIXELS = [(y, x) for y in (0, 1) for x in (0, 1)]
 TAPS_2X2 = torch.tensor([[(1 + y - v) * 3 + 1 + x - u for y, x in _PIXELS] for v, u in _PIXELS])

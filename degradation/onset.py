@@ -31,8 +31,9 @@ from pathlib import Path
 from scipy.special import stdtrit
 
 from degradation import launch, schema, screen, storage, study
+from degradation.design import blocks_per_stage
 from degradation.schema import Invalid
-from degradation.spec import ARMS, Settings, blocks_per_stage
+from degradation.spec import ARMS, Settings
 from degradation.store import Foreign, Run, runs_in
 
 DEGRADES, NOT, OPEN, DIVERGED = "degrades", "does not", "open", "diverged"

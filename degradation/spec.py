@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from degradation import design
 from degradation.schema import Invalid, bare, choice, free, number, place, text
 
 ARMS = ("plain", "residual")
@@ -32,7 +33,9 @@ class Model:
     padding: str = choice("back", "split")
     """Option A's new channels: zeros behind, or half in front and half behind. Not stated."""
     width: int = number(1, 4096)
-    """Filters of the first stage, doubled in each later one (Sec. 4.2: 16)."""
+    """Filters of the first stage, doubled in each later one (16 for CIFAR-10, 64 for ImageNet)."""
+    design: str = choice(*design.DESIGNS, default="cifar")
+    """Which layers there are at a depth (design.py)."""
     alpha: float = number(0, 1, default=1.0)
     """What the shortcut is multiplied by before it is added: 0 computes a plain net, bit by bit."""
     alpha_learned: bool = free(default=False)
@@ -189,9 +192,11 @@ class Point:
     seed: int = number(0, 2**31 - 1)
 
     def __post_init__(self) -> None:
-        blocks_per_stage(self.depth)
+        blocks = design.stages(self.model.design, self.depth)
         grown = self.recipe.grown_from
-        if grown is not None and blocks_per_stage(grown) >= blocks_per_stage(self.depth):
+        if grown is not None and self.model.design != "cifar":
+            raise Invalid(f"recipe.grown_from={grown}: needs model.design=cifar")
+        if grown is not None and design.blocks_per_stage(grown) >= blocks[0]:
             raise Invalid(f"recipe.grown_from={grown}: must be below depth={self.depth}")
 
     @property
@@ -255,15 +260,6 @@ class Settings:
     @cached_property
     def point(self) -> Point:
         return Point(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Point)})
-
-
-def blocks_per_stage(depth: int) -> int:
-    """n of depth = 6n+2: three stages of n blocks of two layers, a first and a last layer."""
-    if depth < 8 or (depth - 2) % 6:
-        below = max(8, depth - (depth - 2) % 6)
-        near = "nearest 8" if depth < 8 else f"nearest {below} and {below + 6}"
-        raise Invalid(f"depth={depth}: must be 6n+2 (8, 14, 20, 32, 44, 56, 110, 1202, …); {near}")
-    return (depth - 2) // 6
 
 
 def plain(value: Any) -> Any:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from degradation import network
-from degradation.network import Identity, Network, build, count_parameters, parameters_digest
+from degradation.bench import roof
+from degradation.blocks import Identity, Projection
+from degradation.layers import MaxPool, max_pool_by_slices
+from degradation.network import Network, build, count_parameters, parameters_digest
 from degradation.spec import Model
 
 PLAIN, A = Model("none", "back", 16), Model("identity", "back", 16)
@@ -30,6 +32,69 @@ def test_parameters_are_the_papers(depth: int, count: int) -> None:
     assert count_parameters(empty(B, depth)) == count + 2_752
 
 
+IMAGENET = [
+    # analysis of Table 1; from 50 layers on with option B, as they are widely known
+    (18, "identity", 11_515_688), (34, "identity", 21_623_848), (18, "none", 11_515_688),
+    (34, "none", 21_623_848), (18, "projection", 11_689_512), (34, "projection", 21_797_672),
+    (50, "projection", 25_557_032), (101, "projection", 44_549_160),
+    (152, "projection", 60_192_808),
+]  # fmt: skip
+
+
+def imagenet(shortcut: str = "identity", width: int = 64) -> Model:
+    return Model(shortcut, "back", width, design="imagenet")
+
+
+@pytest.mark.parametrize(("depth", "shortcut", "count"), IMAGENET)
+def test_parameters_for_imagenet(depth: int, shortcut: str, count: int) -> None:
+    with torch.device("meta"):
+        net = Network(imagenet(shortcut), depth, 3, 1000)
+    assert count_parameters(net) == count
+    layers = [m for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
+              and "shortcut" not in n]  # fmt: skip
+    assert len(layers) == depth
+
+
+@pytest.mark.parametrize(("depth", "billions"), [(18, 1.8), (34, 3.6), (50, 3.8), (101, 7.6),
+                                                 (152, 11.3)])  # fmt: skip
+def test_multiply_adds_of_table_1(depth: int, billions: float) -> None:
+    """With option B from 50 layers on, as Table 1 has it."""
+    shortcut = "projection" if depth >= 50 else "identity"
+    work = roof.work(depth, 224, 3, 64, 1000, shortcut, "imagenet")
+    assert work.operations / 2e9 == pytest.approx(billions, abs=0.08)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "identity", "projection", "projection_all"])
+@pytest.mark.parametrize(("design", "depth"), [("imagenet", 18), ("imagenet", 50),
+                                               ("bottleneck", 20)])  # fmt: skip
+def test_every_parameter_of_other_designs_learns(design: str, depth: int, shortcut: str) -> None:
+    model = Model(shortcut, "back", 2, design=design)
+    net = build(model, depth, 3, 10, 0, "fan_in")
+    net(torch.randn(4, 3, 32, 32)).square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+    assert roof.work(depth, 32, 3, 2, 10, shortcut, design).parameters == count_parameters(net)
+
+
+def test_pairs_for_imagenet_start_equal() -> None:
+    plain, residual = (build(imagenet(s, 2), 50, 3, 10, 1, "fan_in") for s in ("none", "identity"))
+    assert parameters_digest(plain) == parameters_digest(residual)
+    x = torch.randn(2, 3, 64, 64)
+    assert not torch.equal(plain(x), residual(x))
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_pool_of_slices_is_the_pool(side: int) -> None:
+    """Its gradients, too, where no window has its maximum twice."""
+    x = torch.rand(2, 3, side, side)
+    both = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    found = [MaxPool()(both[0]), max_pool_by_slices(both[1])]
+    assert torch.equal(*found)
+    weights = torch.randn_like(found[0])
+    for y in found:
+        (y * weights).sum().backward()
+    assert torch.allclose(both[0].grad, both[1].grad)
+
+
 def test_weighted_layers_are_the_depth() -> None:
     for depth in (8, 20, 56):
         layers = [m for m in empty(A, depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -37,9 +102,9 @@ def test_weighted_layers_are_the_depth() -> None:
 
 
 def test_option_c_projects_at_every_block() -> None:
-    found = [m for m in empty(C, 20).modules() if isinstance(m, network.Projection)]
+    found = [m for m in empty(C, 20).modules() if isinstance(m, Projection)]
     assert len(found) == 9
-    assert sum(isinstance(m, network.Projection) for m in empty(B, 20).modules()) == 2
+    assert sum(isinstance(m, Projection) for m in empty(B, 20).modules()) == 2
 
 
 def test_a_pair_has_equal_names_shapes_and_initial_tensors() -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import small as small_point
 from omegaconf import OmegaConf
 
-from degradation import schema, spec
+from degradation import design, schema, spec
 from degradation.places import CONF
 from degradation.schema import Invalid, number
 
@@ -28,6 +28,7 @@ def composed(data: str, arm: str, depth: int, seed: int = 0) -> spec.Point:
         group: OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
         for group, name in groups.items()
     }
+    mapping["model"] |= OmegaConf.to_container(OmegaConf.load(CONF / "network" / f"{data}.yaml"))
     return schema.read(spec.Point, {**mapping, "depth": depth, "seed": seed})
 
 
@@ -59,7 +60,7 @@ LEAVES = [
     if not any(other.startswith(f"{path}.") for other in schema.paths(spec.Point))
 ]
 NEVER_IDENTITY = {"data.root", "data.download", "numerics.graph"}
-IDENTITY = [path for path in LEAVES if path not in NEVER_IDENTITY]
+IDENTITY = [path for path in LEAVES if path not in {*NEVER_IDENTITY, "model.design"}]
 
 
 def field_at(path: str) -> "dataclasses.Field[Any]":
@@ -117,6 +118,15 @@ def test_every_setting_that_changes_the_result_changes_the_hash(path: str) -> No
     other = changed(point, path)
     assert other != point
     assert other.hash != point.hash
+
+
+def test_another_design_is_another_point_and_another_study() -> None:
+    """It allows few depths, so that not every setting may have another value beside it."""
+    one, other = (small_point(depth=20, model__design=name) for name in ("cifar", "bottleneck"))
+    assert one.hash == small_point(depth=20).hash != other.hash
+    assert one.pair != other.pair and one.protocol != other.protocol
+    with pytest.raises(Invalid, match=r"recipe\.grown_from=8: needs model\.design=cifar"):
+        small_point(depth=20, model__design="bottleneck", recipe__grown_from=8)
 
 
 @pytest.mark.parametrize("path", sorted(NEVER_IDENTITY))
@@ -192,7 +202,7 @@ def test_protocol_is_all_but_shortcut_depth_and_seed(path: str) -> None:
 
 @pytest.mark.parametrize("depth", [8, 14, 20, 26, 32, 44, 50, 56, 110, 1202])
 def test_depths_of_6n_plus_2_are_allowed(depth: int, small: Small) -> None:
-    assert spec.blocks_per_stage(depth) == (depth - 2) // 6
+    assert design.stages("cifar", depth) == ((depth - 2) // 6,) * 3
     assert small(depth=depth).label == f"digits-plain-{depth}-s0"
 
 

@@ -12,9 +12,10 @@ from degradation.places import TOP
 # A module imports from earlier lines alone.
 LEVELS = [
     {"schema", "places", "signals", "bench", "bench.clock"},
+    {"design"},
     {"spec", "storage", "paper", "provenance", "screen", "guard", "config_dir"},
     {"layers", "optim", "pool", "names", "remote", "gpus", "peers"},
-    {"machine", "ranks"},
+    {"machine", "ranks", "blocks"},
     {"step"},
     {"data.order", "data.pictures", "bench.roof"},
     {"network", "store", "checkpoint", "estimate", "hydra_errors", "compose", "bench.probes"},

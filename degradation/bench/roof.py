@@ -8,7 +8,7 @@ normalisation, ReLU and addition in one kernel it is 14 or 15.25.
 
 from dataclasses import dataclass
 
-from degradation.spec import blocks_per_stage
+from degradation.design import units
 
 PASSES = {"plain": (19.0, 14.0), "residual": (22.0, 15.25)}
 """Of each arm: launched kernel by kernel, and with compiled blocks."""
@@ -44,30 +44,61 @@ def work(
     width: int = 16,
     classes: int = 10,
     shortcut: str = "identity",
+    design: str = "cifar",
 ) -> Work:
-    """Of the CIFAR-10 network of `depth` layers on pictures of `side` pixels."""
-    operations, outputs, parameters, normalised, tensors = 0.0, 0.0, 0, 0, 0
-
-    def convolve(inputs: int, filters: int, pixels: int, kernel: int = 9) -> None:
-        nonlocal operations, outputs, parameters, normalised, tensors
-        operations += 2 * kernel * inputs * filters * pixels
-        outputs += filters * pixels
-        parameters += kernel * inputs * filters + 2 * filters
-        normalised += filters
-        tensors += 1
-
-    convolve(channels, width, side**2)
+    """Of the network of `depth` layers on pictures of `side` pixels."""
+    counted = _Counted()
+    if design == "imagenet":
+        counted.convolve(channels, width, (side := _half(side)), 7)
+        side = _half(side)  # the pool
+    else:
+        counted.convolve(channels, width, side, 3)
     inputs = width
-    for stage in range(3):
-        filters, pixels = width * 2**stage, (side // 2**stage) ** 2
-        for _ in range(blocks_per_stage(depth)):
-            convolve(inputs, filters, pixels)
-            convolve(filters, filters, pixels)
-            if shortcut == "projection_all" or (shortcut == "projection" and inputs != filters):
-                convolve(inputs, filters, pixels, kernel=1)
-            inputs = filters
-    operations += 2 * inputs * classes
-    return Work(operations, outputs, parameters + inputs * classes + classes, normalised, tensors)
+    for unit in units(design, depth, width):
+        side = _half(side) if unit.stride == 2 else side
+        if unit.is_bottleneck:
+            counted.convolve(unit.inputs, unit.width, side, 1)
+            counted.convolve(unit.width, unit.width, side, 3)
+            counted.convolve(unit.width, unit.outputs, side, 1)
+        else:
+            counted.convolve(unit.inputs, unit.outputs, side, 3)
+            counted.convolve(unit.outputs, unit.outputs, side, 3)
+        changes = unit.stride == 2 or unit.inputs != unit.outputs
+        if shortcut == "projection_all" or (shortcut == "projection" and changes):
+            counted.convolve(unit.inputs, unit.outputs, side, 1)
+        inputs = unit.outputs
+    return Work(
+        counted.operations + 2 * inputs * classes,
+        counted.outputs,
+        counted.parameters + inputs * classes + classes,
+        counted.normalised,
+        counted.convolutions,
+    )
+
+
+def _half(side: int) -> int:
+    """What a stride of two, or a pool, leaves of a map's side."""
+    return (side + 1) // 2
+
+
+@dataclass
+class _Counted:
+    """Sums over convolutions, each with its batch normalisation."""
+
+    operations: float = 0.0
+    outputs: float = 0.0
+    parameters: int = 0
+    normalised: int = 0
+    convolutions: int = 0
+
+    def convolve(self, inputs: int, filters: int, side: int, kernel: int) -> None:
+        """A square kernel, on an output map of `side` pixels."""
+        weights = kernel**2 * inputs * filters
+        self.operations += 2 * weights * side**2
+        self.outputs += filters * side**2
+        self.parameters += weights + 2 * filters
+        self.normalised += filters
+        self.convolutions += 1
 
 
 @dataclass(frozen=True)
