@@ -85,8 +85,21 @@ def check_meta(meta: dict[str, Any]) -> None:
         value: Any = meta.get(key)
         if (isinstance(value, int) and value < 0) or type(value) is not kind:
             raise Damaged(f"its {key} is {bare(value)}")
+    if not _is_plateau(meta.get("plateau", {})):
+        raise Damaged(f"its plateau is {bare(meta['plateau'])}")
     if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
         raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")
+
+
+def _is_plateau(found: Any) -> bool:
+    """Whether it is what optim.Plateau says of itself, or nothing."""
+    if found == {}:
+        return True
+    if not (isinstance(found, dict) and found.keys() == {"least", "idle", "dropped"}):
+        return False
+    dropped, least = found["dropped"], found["least"]
+    fine = isinstance(dropped, list) and all(type(d) is int for d in dropped)
+    return fine and type(found["idle"]) is int and (least is None or type(least) in (int, float))
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:

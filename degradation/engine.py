@@ -51,8 +51,8 @@ class Engine:
         self.numbers = torch.zeros(stream.rows, dtype=torch.int64, device=device)
         self.rates = torch.zeros(stream.rows, dtype=torch.float32, device=device)
         self.loaded = range(0)
-        self.loaded_for: int | None = None
-        """The end of the warm-up that the loaded rates assume."""
+        self.loaded_for: tuple[int | None, ...] = ()
+        """The end of the warm-up, and the drops by a plateau, that the loaded rates assume."""
         self.recorded: dict[tuple[object, ...], Work] = {}
         self.gradients: dict[tuple[object, ...], list[Tensor]] = {}
         """What each kind of launch leaves its last gradients in."""
@@ -113,14 +113,16 @@ class Engine:
     def _load(self) -> None:
         """Fill the tables from the state's iteration on, where they don't have it."""
         state, recipe = self.state, self.point.recipe
-        if state.iteration in self.loaded and state.warmup_end == self.loaded_for:
+        known = (state.warmup_end, *state.plateau.dropped)
+        if state.iteration in self.loaded and known == self.loaded_for:
             return
         first = state.iteration
         self.loaded = range(first, min(first + self.stream.rows, recipe.iterations))
-        self.loaded_for = state.warmup_end
+        self.loaded_for = known
         count = len(self.loaded)
         self.stream.load(first, count)
-        rates = [optim.learning_rate(recipe, i, state.warmup_end) for i in self.loaded]
+        dropped = state.plateau.dropped
+        rates = [optim.learning_rate(recipe, i, state.warmup_end, dropped) for i in self.loaded]
         send(np.array(rates, dtype=np.float32), self.rates[:count])
         send(np.array(self.loaded, dtype=np.int64), self.numbers[:count])
         self.cursor.zero_()

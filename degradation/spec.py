@@ -105,6 +105,11 @@ class Recipe:
     """Iterations over which that error is averaged, and between two looks at it."""
     eval_every: int = number(1, 10**8)
     """Iterations between two rows."""
+    plateau: int | None = number(1, 10**6, default=None)
+    """Rows without progress behind which the learning rate drops ("divided by 10 when the error
+    plateaus", Sec. 3.4), again and again; null: `drops` say when."""
+    plateau_gain: float = number(0, 100, default=0.1)
+    """Progress: a row's training error is this much below the least so far, in percent points."""
     optimizer: str = choice("sgd", "adamw", default="sgd")
     grown_from: int | None = number(8, 10**6, default=None)
     """Start from this point's finished run of fewer layers, deepened by identities (grow.py)."""
@@ -117,6 +122,9 @@ class Recipe:
                           "recipe.grown_from=DEPTH")  # fmt: skip
         if list(self.drops) != sorted(set(self.drops)):
             raise Invalid(f"recipe.drops={list(self.drops)}: must rise")
+        if self.drops and self.plateau is not None:
+            raise Invalid(f"recipe.drops={list(self.drops)}: must be [] where recipe.plateau="
+                          f"{self.plateau} says when; or give recipe.plateau=null")  # fmt: skip
         if self.drops and self.drops[-1] >= self.iterations:
             raise Invalid(f"recipe.drops={list(self.drops)}: must lie before "
                           f"recipe.iterations={self.iterations}")  # fmt: skip

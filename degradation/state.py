@@ -1,7 +1,7 @@
 """All that training changes, as tensors that stay where they are, and as a checkpoint's bytes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class State:
     iteration: int = 0
     warmup_end: int | None = None
     rows: int = 0
+    plateau: optim.Plateau = field(default_factory=optim.Plateau)
 
     @property
     def diverged_at(self) -> int | None:
@@ -71,6 +72,8 @@ class State:
             "warmup_end": self.warmup_end,
             "rows": self.rows,
         }
+        if point.recipe.plateau is not None:
+            meta["plateau"] = self.plateau.plain()
         return checkpoint.encode(self.tensors(), meta)
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -84,6 +87,7 @@ class State:
             tensor.copy_(tensors[name])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
         self.warmup_end = meta["warmup_end"]
+        self.plateau = optim.Plateau(**meta.get("plateau", {}))
 
 
 def _form(tensor: Tensor) -> str:

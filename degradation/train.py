@@ -95,7 +95,9 @@ def write_row(session: Session, saver: "Saver") -> None:
     row: dict[str, Any] = {
         "iteration": state.iteration,
         "epoch": round(state.iteration * point.recipe.batch / session.stream.length, 4),
-        "lr": optim.learning_rate(point.recipe, state.iteration - 1, state.warmup_end),
+        "lr": optim.learning_rate(
+            point.recipe, state.iteration - 1, state.warmup_end, state.plateau.dropped
+        ),
         "train_loss": round(state.row.mean_loss, 6),
         "train_error": round(state.row.error, 4),
         "gradient_norm": float(f"{gradient:.6g}") if math.isfinite(gradient) else None,
@@ -109,6 +111,7 @@ def write_row(session: Session, saver: "Saver") -> None:
         else:
             row |= {f"{name}_loss": loss, f"{name}_error": error}
     pictures = int(state.row.seen)
+    state.plateau.see(point.recipe, state.iteration, row["train_error"])
     state.row.reset()
     state.rows += 1
     session.recorder.row(row, pictures, time.monotonic() - began)

@@ -41,6 +41,26 @@ def test_a_warm_up_that_has_not_ended_goes_on() -> None:
     assert optim.learning_rate(PAPER, 5_000, warmup_end=None) == 0.01
 
 
+def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
+    recipe = small(recipe__plateau=3, recipe__plateau_gain=1.0, recipe__drops=[]).recipe
+    errors = [90, 80, 79.5, 79.2, 78.9, 78, 77.5, 77.2, 77.1, 90, 91, 92, 93, 94]
+    plateau = optim.Plateau()
+    for row, error in enumerate(errors, 1):
+        plateau.see(recipe, 4 * row, error)
+    # 78.9 is progress beside 80, 78 beside 78.9 is none; what it was before a drop counts no more.
+    assert plateau.dropped == [4 * 10, 4 * 14]
+    rates = [optim.learning_rate(recipe, i, 0, plateau.dropped) for i in (39, 40, 55, 56)]
+    assert rates == [0.05, 0.005, 0.005, 0.0005]
+    idle = optim.Plateau()
+    idle.see(small().recipe, 4, 90.0)
+    assert idle == optim.Plateau()
+
+
+def test_a_plateau_and_drops_are_two_answers(small) -> None:
+    with pytest.raises(schema.Invalid, match=r"recipe\.drops=\[6, 9\]: must be \[\] where"):
+        small(recipe__plateau=3)
+
+
 def test_depths_that_warm_up() -> None:
     assert not optim.warms_up(PAPER, 56)
     assert optim.warms_up(PAPER, 110)

@@ -59,8 +59,9 @@ LEAVES = [
     for path in schema.paths(spec.Point)
     if not any(other.startswith(f"{path}.") for other in schema.paths(spec.Point))
 ]
+ALONE = {"model.design", "recipe.plateau"}  # allow few values of others beside them
 NEVER_IDENTITY = {"data.root", "data.download", "numerics.graph"}
-IDENTITY = [path for path in LEAVES if path not in {*NEVER_IDENTITY, "model.design"}]
+IDENTITY = [path for path in LEAVES if path not in {*NEVER_IDENTITY, *ALONE}]
 
 
 def field_at(path: str) -> "dataclasses.Field[Any]":
@@ -120,11 +121,12 @@ def test_every_setting_that_changes_the_result_changes_the_hash(path: str) -> No
     assert other.hash != point.hash
 
 
-def test_another_design_is_another_point_and_another_study() -> None:
-    """It allows few depths, so that not every setting may have another value beside it."""
+def test_another_design_or_schedule_is_another_point() -> None:
     one, other = (small_point(depth=20, model__design=name) for name in ("cifar", "bottleneck"))
     assert one.hash == small_point(depth=20).hash != other.hash
     assert one.pair != other.pair and one.protocol != other.protocol
+    watched = small_point(depth=20, recipe__drops=[], recipe__plateau=2)
+    assert watched.hash != small_point(depth=20, recipe__drops=[]).hash
     with pytest.raises(Invalid, match=r"recipe\.grown_from=8: needs model\.design=cifar"):
         small_point(depth=20, model__design="bottleneck", recipe__grown_from=8)
 

@@ -1,5 +1,6 @@
 """The loop: rows, warm-up, resume to the bit, stops, and networks that diverge."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -44,6 +45,23 @@ def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
     assert all(0 <= r[k] <= 100 for r in rows for k in ("train_error", "test_error"))
     seen = rows[1]["train_error"] / 100 * 16  # one minibatch: a whole number of errors
     assert seen == pytest.approx(round(seen), abs=1e-3)
+
+
+def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
+    """Stopped at any moment, it drops where the uninterrupted run drops, to the byte."""
+    point = small(recipe__plateau=1, recipe__plateau_gain=30.0, recipe__drops=[],
+                  recipe__eval_every=2)  # fmt: skip
+    whole = trained(point, machine)
+    assert [r["lr"] for r in whole.rows()] == [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005]
+    for looks in range(0, 40, 5):
+        run = Run(tmp_path / f"stopped{looks}" / point.name)
+        run.create(point)
+        session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
+        with contextlib.suppress(signals.Stopped):
+            finish(train.train(session))
+        finish(work(run, machine, Stop()))
+        assert run.curves.read_bytes() == whole.curves.read_bytes()
+        assert checkpoint.newest(run.checkpoints) == checkpoint.newest(whole.checkpoints)
 
 
 def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> None:
