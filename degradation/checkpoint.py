@@ -137,13 +137,19 @@ def _tensor(body: memoryview, entry: dict[str, Any], dtypes: dict[str, torch.dty
 
 
 def save(folder: Path, iteration: int, content: bytes) -> Path:
-    """Write a checkpoint, read it back, and only then remove all but the newest KEEP."""
+    """Write a checkpoint, read it back, and only then remove all but the newest KEEP.
+
+    One of the same iteration goes, too: it was saved while its row was being measured, and nothing
+    in their names would tell which is the newer.
+    """
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"iteration-{iteration:08d}-{digest}.safetensors"
     storage.write_atomically(path, content)
     if not storage.holds(path, content):
         raise Damaged(f"{path}: the disk gave back other bytes than were written")
-    for old in saved(folder)[:-KEEP]:
+    others = [old for old in saved(folder) if old != path]
+    same = [old for old in others if old.name.startswith(f"iteration-{iteration:08d}-")]
+    for old in same or others[: 1 - KEEP]:
         storage.remove(old)
     return path
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from degradation import optim
-from degradation.data.batches import Stream, send
+from degradation.data.batches import send
+from degradation.data.feed import Batches, Exams
 from degradation.schema import Invalid
 from degradation.spec import Point
 from degradation.state import State
@@ -40,7 +41,7 @@ class Engine:
     """Carries out the iterations and the exams of one state."""
 
     def __init__(
-        self, point: Point, state: State, stream: Stream, record: Record | None, parts: int = 1
+        self, point: Point, state: State, stream: Batches, record: Record | None, parts: int = 1
     ) -> None:
         """Without `record`, everything is launched each time. `parts`: see step.training_step."""
         self.point, self.state, self.stream, self.parts = point, state, stream, parts
@@ -89,9 +90,7 @@ class Engine:
             return True
         return bool(self.launched[0].query())  # type: ignore[no-untyped-call]
 
-    def examine(
-        self, name: str, exam: Iterable[tuple[Tensor, Tensor]], look: Work
-    ) -> tuple[float, int]:
+    def examine(self, name: str, exam: Exams, look: Work) -> tuple[float, int]:
         """Sum of the losses and number of errors on an exam, always the same one under a `name`.
 
         Between two batches it calls `look`, which may raise.
@@ -99,7 +98,7 @@ class Engine:
         network, precision = self.state.network, self.point.numerics.precision
         if self.stream.ranks.size > 1:  # they stop together or not at all: between iterations
             look = nothing
-        if self.record is None:
+        if self.record is None or not exam.resident:
             sums = examine(network, _looking(exam, look), precision)
         else:
             look()

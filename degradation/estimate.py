@@ -32,7 +32,11 @@ class Shape:
     test: int
 
 
-SHAPES = {"cifar10": Shape(32, 3, 10, 50_000, 10_000), "digits": Shape(8, 1, 10, 1438, 359)}
+SHAPES = {
+    "cifar10": Shape(32, 3, 10, 50_000, 10_000),
+    "digits": Shape(8, 1, 10, 1438, 359),
+    "imagenet": Shape(224, 3, 1000, 1_281_167, 50_000),
+}
 
 
 def work(point: Point) -> roof.Work:

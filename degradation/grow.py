@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from degradation import checkpoint
 from degradation.blocks import Block
-from degradation.data.batches import Exam
+from degradation.data.feed import Exams
 from degradation.design import STAGES, blocks_per_stage
 from degradation.layerwise import averages_held
 from degradation.network import Network
@@ -37,7 +37,7 @@ def parent(point: Point) -> Point:
     return dataclasses.replace(point, depth=point.recipe.grown_from, recipe=recipe)
 
 
-def grow_from_run(network: Network, point: Point, run: Run, exam: Exam) -> None:
+def grow_from_run(network: Network, point: Point, run: Run, exam: Exams) -> None:
     """Turn the fresh `network` of `point` into its parent's, deepened.
 
     `run` is the point's own: the parent's lies beside it. `exam`: the training pictures. Raises
@@ -58,7 +58,7 @@ def grow_from_run(network: Network, point: Point, run: Run, exam: Exam) -> None:
     grow(network, point, own, exam)
 
 
-def grow(network: Network, point: Point, trained: dict[str, Tensor], exam: Exam) -> None:
+def grow(network: Network, point: Point, trained: dict[str, Tensor], exam: Exams) -> None:
     """Copy the `trained` tensors of a shallower net into `network`; other blocks change nothing.
 
     `exam`: pictures over which a plain net's signals are measured, in batches as training has them.
@@ -94,7 +94,7 @@ def _added(network: Network, point: Point, stage: int) -> Iterator[Block]:
 
 
 @torch.no_grad()
-def _signal(network: Network, exam: Exam, before: str) -> tuple[Tensor, Tensor]:
+def _signal(network: Network, exam: Exams, before: str) -> tuple[Tensor, Tensor]:
     """Mean and variance, plane by plane, of what enters a block.
 
     In training mode, over an exam's batches: any mean and variance make an identity in eval mode,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from degradation import checkpoint, data, schema, screen, storage, study, weights
-from degradation.data.batches import Exam
+from degradation.data.feed import Exams, exam
 from degradation.schema import Invalid
 from degradation.spec import Point
 from degradation.state import fresh
@@ -46,7 +46,7 @@ class Spread:
         return float(max(self.squares / self.count - mean**2, 0.0) ** 0.5)
 
 
-def responses(network: nn.Module, exam: Exam, precision: str = "fp32") -> dict[str, float]:
+def responses(network: nn.Module, pictures: Exams, precision: str = "fp32") -> dict[str, float]:
     """The response of each 3×3 layer by its normalisation's name, in layer order."""
     layers = {
         name: module
@@ -58,7 +58,7 @@ def responses(network: nn.Module, exam: Exam, precision: str = "fp32") -> dict[s
     network.eval()
     try:
         with torch.no_grad():
-            for x, _ in exam:
+            for x, _ in pictures:
                 forward(network, x, precision)
     finally:
         for hook in hooks:
@@ -116,8 +116,8 @@ def of_weights(point: Point, tensors: dict[str, Tensor]) -> dict[str, float]:
     pictures = data.load(point.data)
     net = fresh(point, pictures, torch.device("cpu")).network
     weights.fit(net, tensors)
-    exam = Exam(pictures.test, pictures, torch.device("cpu"))
-    found = responses(net, exam, point.numerics.precision)
+    test = exam(pictures, "test", torch.device("cpu"), "auto")
+    found = responses(net, test, point.numerics.precision)
     if not found:
         raise Invalid("model.norm=false: a response is what batch normalisation gives")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from degradation.places import TOP
 
-PACKAGES = ("torch", "numpy", "hydra-core", "scikit-learn")
+PACKAGES = ("torch", "numpy", "hydra-core", "scikit-learn", "pillow")
 
 
 def commit() -> str:

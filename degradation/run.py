@@ -120,7 +120,7 @@ def pending(asked: list[Settings]) -> list[Settings]:
 
 def prepare(left: Sequence[Settings]) -> None:
     """See that there is data for one point at least, and a place for what they write."""
-    faults = {s.point.data: data.missing(s.point.data) for s in left}
+    faults = {one: data.missing(one) for one in {s.point.data for s in left}}
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
     for runs in {s.machine.runs for s in left}:

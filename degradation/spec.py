@@ -65,7 +65,7 @@ class Model:
 class Data:
     """The pictures and what training does to them."""
 
-    name: str = choice("cifar10", "digits")
+    name: str = choice("cifar10", "digits", "imagenet")
     held_out: int = number(0, 49_000)
     """Training pictures kept for validation (Sec. 4.2: 5,000 of 50,000, or none)."""
     pad: int = number(0, 16)
@@ -76,6 +76,41 @@ class Data:
     """Folder in which the files lie, or will."""
     download: bool = free(identity=False)
     """Fetch what isn't there."""
+    crop: int | None = number(8, 4096, default=None)
+    """Side of the square cut out of each picture, in pixels (Sec. 3.4: 224); null: all are of one
+    size and `pad` is for the crop. This and the fields below: of a folder of pictures alone."""
+    scale: tuple[int, ...] = number(8, 8192, default=())
+    """A training picture's shorter side is drawn from the first to the second, before the crop."""
+    resize: int | None = number(8, 8192, default=None)
+    """A test picture's shorter side, before the crop in its centre."""
+    colour: bool = free(default=False)
+    """Colour noise along the principal components of the training pixels (AlexNet's)."""
+    draft: bool = free(default=False)
+    """Let the decoder halve a large JPEG while the drawn shorter side is still reached: faster,
+    other pixels."""
+    skip: str | None = place(default=None)
+    """A file that lists pictures to leave out, one path a line."""
+
+    def __post_init__(self) -> None:
+        folder = self.name == "imagenet"
+        neutral = {"held_out": 0, "pad": 0} if folder else {
+            "crop": None, "scale": (), "resize": None, "colour": False, "draft": False, "skip": None
+        }  # fmt: skip
+        for name, value in neutral.items():
+            if getattr(self, name) != value:
+                allowed = "null" if value in (None, ()) else str(value).lower()
+                raise Invalid(f"data.{name}={bare(getattr(self, name))}: must be {allowed} for "
+                              f"data={self.name}")  # fmt: skip
+        if folder:
+            self._check_sides()
+
+    def _check_sides(self) -> None:
+        if self.crop is None or self.resize is None or not self.crop <= self.resize:
+            raise Invalid(f"data.crop={self.crop}, data.resize={self.resize}: both must be given, "
+                          "and the crop fit into the resized picture")  # fmt: skip
+        if len(self.scale) != 2 or not self.crop <= self.scale[0] <= self.scale[1]:
+            raise Invalid(f"data.scale={list(self.scale)}: must be two shorter sides that rise, "
+                          f"from data.crop={self.crop} on, for example [256,480]")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -179,10 +214,17 @@ class Machine:
     """Parts in which a batch is gone through, one after the other, where it doesn't fit whole."""
     layers_every: int = number(0, 10**6, default=0)
     """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
+    workers: int | str = free(default="auto")
+    """Processes that decode pictures for a point (imagenet); 0: its own alone; auto: by cores."""
     tensorboard: bool = free(default=False)
     """Keep event files for TensorBoard in each run's folder, too."""
 
     def __post_init__(self) -> None:
+        if self.workers != "auto" and not (
+            isinstance(self.workers, int) and 0 <= self.workers <= 256
+        ):
+            raise Invalid(f"machine.workers={bare(self.workers)}: must be auto, or a number from 0 "
+                          "to 256")  # fmt: skip
         if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):
             raise Invalid(f"machine.pack={bare(self.pack)}: must be auto, or a number from 1 to 64")
 

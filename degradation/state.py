@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from degradation import checkpoint, network, optim
-from degradation.data.pictures import Pictures
+from degradation.data.pictures import Source
 from degradation.network import Network
 from degradation.schema import bare
 from degradation.spec import Point
@@ -94,11 +94,10 @@ def _form(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
 
 
-def fresh(point: Point, pictures: Pictures, device: torch.device) -> State:
+def fresh(point: Point, source: Source, device: torch.device) -> State:
     """The state before the first iteration."""
-    channels = pictures.train.pictures.shape[-1]
     net = network.build(
-        point.model, point.depth, channels, pictures.classes, point.seed, point.recipe.init
+        point.model, point.depth, source.channels, source.classes, point.seed, point.recipe.init
     )
     channels_last = point.numerics.layout == "channels_last"
     layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from degradation import checkpoint, layerwise, optim
-from degradation.data.batches import Exam, Stream
+from degradation.data.feed import Batches, Exams
 from degradation.engine import Engine
 from degradation.pool import Turns
 from degradation.recorder import Recorder, Unrecorded
@@ -36,9 +36,9 @@ class Session:
     point: Point
     run: Run
     state: State
-    stream: Stream
+    stream: Batches
     engine: Engine
-    exams: dict[str, Exam]
+    exams: dict[str, Exams]
     """By the prefix of their columns: test, perhaps validation, train for the clean error."""
     recorder: Recorder | Unrecorded
     fingerprint: dict[str, Any]
@@ -131,7 +131,9 @@ def look_at_layers(session: Session) -> None:
         layerwise.note(session.run, state.iteration, layers)
 
 
-def evaluate(session: Session, name: str, exam: Exam, saver: "Saver") -> tuple[float | None, float]:
+def evaluate(
+    session: Session, name: str, exam: Exams, saver: "Saver"
+) -> tuple[float | None, float]:
     """Mean loss and error in percent, in eval mode; a stop leaves before the row is written."""
     loss, errors = session.engine.examine(name, exam, saver.stop_if_asked)
     mean = loss / len(exam)

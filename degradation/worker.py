@@ -39,8 +39,7 @@ from degradation import (
     storage,
 )
 from degradation import data as sources
-from degradation.data import DataError
-from degradation.data.batches import Exam, Stream
+from degradation.data import DataError, Folder, decode, feed
 from degradation.engine import Engine, record_for
 from degradation.pool import Turns
 from degradation.recorder import Recorder, Unrecorded, mark_inexact
@@ -171,6 +170,7 @@ def work(run: Run, settings: spec.Machine, stop: Stop) -> Turns[None]:
         outcome = yield from train(session)
     finally:
         session.recorder.close()
+        session.stream.close()
     rows = run.rows()
     storage.write_json(
         run.done_json,
@@ -198,10 +198,12 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     pictures = sources.load(point.data)
     all_of_us = ranks.join(device)
     fingerprint = machine.fingerprint(device, all_of_us.size, parts)
-    stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device, all_of_us)
+    if isinstance(pictures, Folder):
+        fingerprint |= decode.versions()
+    stream = feed.stream(pictures, point, device, settings.workers, all_of_us)
     state = fresh(point, pictures, device)
     if point.recipe.grown_from is not None:
-        exam = Exam(pictures.train, pictures, device, size=point.recipe.batch)
+        exam = feed.exam(pictures, "train", device, settings.workers, point.recipe.batch)
         grow.grow_from_run(state.network, point, run, exam)
     digests = {
         "initial": network.parameters_digest(state.network),
@@ -215,12 +217,11 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     recorder: Recorder | Unrecorded = Unrecorded()
     if all_of_us.writes:
         recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
-        note_start(run, state, fingerprint, digests)
-    exams = {"test": pictures.test, "validation": pictures.held_out, "train": pictures.train}
+        notes = pictures.notes if isinstance(pictures, Folder) else {}
+        note_start(run, state, fingerprint, digests, notes)
     return Session(
         point, run, state, stream, engine,
-        {name: Exam(split, pictures, device, ranks=all_of_us)
-         for name, split in exams.items() if len(split)},
+        feed.exams(pictures, device, settings.workers, all_of_us),
         recorder, fingerprint, stop, settings.layers_every,
     )  # fmt: skip
 
@@ -269,7 +270,11 @@ def resume(
 
 
 def note_start(
-    run: Run, state: State, fingerprint: dict[str, Any], digests: dict[str, str]
+    run: Run,
+    state: State,
+    fingerprint: dict[str, Any],
+    digests: dict[str, str],
+    notes: dict[str, Any],
 ) -> None:
     """Write down what this process starts from. Raises ValueError where the data has changed."""
     earlier = whole_lines(run.starts)
@@ -286,6 +291,7 @@ def note_start(
         "fingerprint": fingerprint,
         "parameters": network.count_parameters(state.network),
         "digests": digests,
+        **({"data": notes} if notes else {}),
     }
     storage.append_line(run.starts, json.dumps(start))
 
@@ -320,6 +326,10 @@ def _remedy(error: Exception, run: Run) -> str:
                 "more), which goes through a batch in parts")  # fmt: skip
     if isinstance(error, ranks.Lost):
         return ": what it said is above; the same command goes on from the last checkpoint"
+    if "DataLoader worker" in str(error):  # killed; a bad picture is a DataError
+        return ("\na process that decodes pictures died: often the system is out of memory, or "
+                "/dev/shm is small; say machine.workers=N with fewer, or 0, and give the same "
+                "command again")  # fmt: skip
     return f"\nthe traceback is in {run.log}"
 
 

@@ -117,6 +117,17 @@ def test_save_keeps_the_newest(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == paths[-checkpoint.KEEP :]
 
 
+def test_of_one_iteration_the_later_one_is_the_newest(tmp_path: Path) -> None:
+    """Whatever their digests are: a stop saves before a row is measured, the end after it."""
+    for seed in range(6):
+        checkpoint.save(tmp_path, 3, checkpoint.encode(state(9), META))
+        for part in range(2):
+            content = checkpoint.encode(state(10 * seed + part), META)
+            checkpoint.save(tmp_path, 12, content)
+            assert checkpoint.newest(tmp_path) == content
+        assert len(checkpoint.saved(tmp_path)) == 2
+
+
 def test_iterations_of_nine_digits_come_after_those_of_eight(tmp_path: Path) -> None:
     paths = [checkpoint.save(tmp_path, i, b"%d" % i) for i in (99_999_998, 99_999_999, 10**8)]
     assert checkpoint.saved(tmp_path) == paths[1:]

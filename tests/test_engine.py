@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from degradation import checkpoint, engine, network, schema, spec, train, worker
+from degradation.data import feed
 from degradation.engine import Record, unroll
 from degradation.pool import finish
 from degradation.signals import Stop, Stopped
@@ -99,14 +100,14 @@ def test_stopped_between_recordings_it_goes_on_to_the_same_bytes(
 def test_tables_that_end_are_filled_again(small, machine, tmp_path: Path, monkeypatch) -> None:
     point = small(recipe__iterations=30, recipe__drops=[12], recipe__eval_every=10)
     whole = trained(point, machine, tmp_path / "whole", None, monkeypatch)
-    stream = worker.Stream
+    stream = feed.Stream
 
     class Short(stream):
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             self.rows = 9
 
-    monkeypatch.setattr(worker, "Stream", Short)
+    monkeypatch.setattr(feed, "Stream", Short)
     short = trained(point, machine, tmp_path / "short", Tape().record, monkeypatch)
     assert bits(short) == bits(whole)
 

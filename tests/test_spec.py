@@ -60,7 +60,8 @@ LEAVES = [
     if not any(other.startswith(f"{path}.") for other in schema.paths(spec.Point))
 ]
 ALONE = {"model.design", "recipe.plateau"}  # allow few values of others beside them
-NEVER_IDENTITY = {"data.root", "data.download", "numerics.graph"}
+NEVER_IDENTITY = {"data.root", "data.download", "data.skip", "numerics.graph"}
+OF_A_FOLDER = {"data.crop", "data.scale", "data.resize", "data.colour", "data.draft", "data.skip"}
 IDENTITY = [path for path in LEAVES if path not in {*NEVER_IDENTITY, *ALONE}]
 
 
@@ -79,6 +80,10 @@ def other_value(value: Any, path: str) -> Any:
         return value + 6
     if path == "recipe.grown_from":
         return 14
+    if path == "data.skip":
+        return "list"
+    if path == "data.crop":
+        return value - 1
     if allowed := field_at(path).metadata.get("allowed"):
         return next(word for word in allowed if word != value)
     match value:
@@ -108,14 +113,23 @@ def changed(point: spec.Point, path: str) -> spec.Point:
     return schema.read(spec.Point, mapping)
 
 
-def rich() -> spec.Point:
-    """A point of which every field may have another value."""
-    return small_point(depth=20, model__shortcut="identity", recipe__grown_from=8)
+FOLDER = {
+    "data__name": "imagenet", "data__pad": 0, "data__crop": 32, "data__scale": [48, 64],
+    "data__resize": 40,
+}  # fmt: skip
+
+
+def rich(path: str) -> spec.Point:
+    """A point of which the field at `path` may have another value."""
+    return small_point(
+        depth=20, model__shortcut="identity", recipe__grown_from=8,
+        **(FOLDER if path in OF_A_FOLDER else {}),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", IDENTITY)
 def test_every_setting_that_changes_the_result_changes_the_hash(path: str) -> None:
-    point = rich()
+    point = rich(path)
     other = changed(point, path)
     assert other != point
     assert other.hash != point.hash
@@ -133,7 +147,7 @@ def test_another_design_or_schedule_is_another_point() -> None:
 
 @pytest.mark.parametrize("path", sorted(NEVER_IDENTITY))
 def test_what_changes_no_bit_is_no_identity(path: str, small: Small) -> None:
-    point = small()
+    point = rich(path)
     other = changed(point, path)
     assert other != point
     assert (other.hash, other.pair) == (point.hash, point.pair)
@@ -154,7 +168,7 @@ def test_machine_and_study_are_no_identity(small: Small, machine: spec.Machine) 
     other = dataclasses.replace(
         machine, device="cuda:1", threads=7, runs="elsewhere", progress="bar", resume="inexact",
         wandb="online", wandb_project="p", wandb_entity="e", pack=3, accumulate=2,
-        layers_every=2, tensorboard=True,
+        layers_every=2, tensorboard=True, workers=3,
     )  # fmt: skip
     assert {f.name for f in dataclasses.fields(other)} == {
         name for name, value in spec.plain(other).items() if value != spec.plain(machine)[name]
@@ -193,13 +207,38 @@ def test_pair_is_shared_by_every_shortcut(small: Small) -> None:
 
 @pytest.mark.parametrize("path", [p for p in IDENTITY if p != "model.shortcut"])
 def test_pair_differs_with_everything_else(path: str) -> None:
-    assert changed(rich(), path).pair != rich().pair
+    assert changed(rich(path), path).pair != rich(path).pair
 
 
 @pytest.mark.parametrize("path", IDENTITY)
 def test_protocol_is_all_but_shortcut_depth_and_seed(path: str) -> None:
-    same = changed(rich(), path).protocol == rich().protocol
+    same = changed(rich(path), path).protocol == rich(path).protocol
     assert same == (path in {"model.shortcut", "depth", "seed"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data__crop": 224}, r"data\.crop=224: must be null for data=digits"),
+        ({"data__scale": [256, 480]}, r"data\.scale=.*: must be null for data=digits"),
+        ({"data__colour": True}, r"data\.colour=True: must be false for data=digits"),
+        ({"data__name": "imagenet"}, r"data\.pad=1: must be 0 for data=imagenet"),
+        ({"data__name": "imagenet", "data__pad": 0}, r"data\.crop=None, data\.resize=None: both"),
+        ({**FOLDER, "data__scale": [16, 64]}, r"data\.scale=\[16, 64\]: .*from data\.crop=32 on"),
+        ({**FOLDER, "data__scale": [64, 48]}, r"data\.scale=\[64, 48\]: must be two .* that rise"),
+        ({**FOLDER, "data__resize": 31}, r"data\.crop=32, data\.resize=31: .*fit"),
+        ({**FOLDER, "data__held_out": 5}, r"data\.held_out=5: must be 0 for data=imagenet"),
+    ],
+)
+def test_a_folders_settings_go_with_a_folder(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=rf"^{why}"):
+        small_point(**changes)
+
+
+@pytest.mark.parametrize("workers", [-1, 257, "many"])
+def test_other_numbers_of_workers_are_refused(workers: Any, machine: spec.Machine) -> None:
+    with pytest.raises(Invalid, match=r"^machine\.workers=.*: must be auto, or a number"):
+        dataclasses.replace(machine, workers=workers)
 
 
 @pytest.mark.parametrize("depth", [8, 14, 20, 26, 32, 44, 50, 56, 110, 1202])

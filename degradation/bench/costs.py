@@ -100,13 +100,13 @@ class Growth:
 
 
 def growth(depths: Sequence[int] = (20, 56, 110, 302, 602, 1202)) -> Growth:
-    from degradation import data
+    from degradation.data import digits
 
     times, sizes = [], []
     for depth in depths:
         small = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits",
                          "recipe.batch=8", "recipe.warmup_min_depth=null").point  # fmt: skip
-        ours = Ours(replace(small, numerics=ENGINES["eager"]), data.load(small.data),
+        ours = Ours(replace(small, numerics=ENGINES["eager"]), digits.load(small.data),
                     torch.device("cpu"))  # fmt: skip
         times.append(1e3 * clock.best(lambda o=ours: o.run(1), torch.device("cpu"), 5))  # type: ignore[misc]
         sizes.append(tensors_of(settings("model=residual", f"depth={depth}").point) / 1e6)

@@ -101,6 +101,9 @@ class Stream:
         x = x.float().div_(self.white).sub_(self.means.index_select(0, mean))
         return x.permute(0, 3, 1, 2), self.labels.index_select(0, index)
 
+    def close(self) -> None:
+        """Nothing to end: all of it lies on the device."""
+
     def digest(self) -> str:
         """SHA-256 over what fixes the stream beside the pictures: first epoch's table, batch."""
         sha = hashlib.sha256(f"batch {self.whole}".encode())
@@ -113,6 +116,8 @@ class Stream:
 class Exam:
     """A split as the network is tested on it: every picture once, whole, in order; of several
     processes, each has every so many batches."""
+
+    resident = True
 
     def __init__(
         self,

@@ -60,6 +60,47 @@ def batch_table(seed: int, start: int, size: int, pictures: int, pad: int, flip:
     return Table(*(np.concatenate(c) for c in zip(*(p.columns for p in parts), strict=True)))
 
 
+@dataclass(frozen=True)
+class Draws:
+    """What chance does to pictures of many sizes, beside order and flip: arrays by position.
+
+    The corner is a fraction of what the resized picture leaves free, and the side of a range, so
+    they are drawn without knowing the picture.
+    """
+
+    side: NDArray[np.uint64]
+    top: NDArray[np.uint64]
+    left: NDArray[np.uint64]
+    """64 random bits each; `below` makes whole numbers of them."""
+    colour: NDArray[np.float64]
+    """(positions, 3), of mean 0 and standard deviation 1."""
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+
+BLOCKS = 3  # of four 64-bit numbers, a position
+
+
+def draws(seed: int, start: int, size: int) -> Draws:
+    """The draws of the positions start to start + size - 1 of the stream: counter-based, so that
+    any position is reached at once. A normal number is the sum of twelve 16-bit ones (Irwin-Hall):
+    no function of the mathematical library, whose last bit differs between machines."""
+    key = hashlib.sha256(f"draws {seed}".encode()).digest()[:16]
+    philox = np.random.Philox(key=int.from_bytes(key, "little"), counter=BLOCKS * start)
+    raw = philox.random_raw(4 * BLOCKS * size).reshape(size, 4 * BLOCKS)
+    shifts = np.arange(0, 64, 16, dtype=np.uint64)
+    pieces = (raw[:, 3:, None] >> shifts) & np.uint64(0xFFFF)
+    sums = pieces.reshape(size, 3, 12).sum(axis=2).astype(np.int64)
+    normal = (sums - 12 * 0xFFFF // 2) / 2.0**16
+    return Draws(raw[:, 0], raw[:, 1], raw[:, 2], normal)
+
+
+def below(bound: int, raw: int) -> int:
+    """0 to bound-1 from 64 random bits, as `_below`."""
+    return (int(raw) >> 32) * bound >> 32
+
+
 def _below(bound: int, raw: NDArray[np.uint64]) -> NDArray[np.int64]:
     """0 to bound-1 from 64 random bits each; the bias is under bound / 2³²."""
     return ((raw >> np.uint64(32)) * np.uint64(bound) >> np.uint64(32)).astype(np.int64)

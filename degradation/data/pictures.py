@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,18 @@ from numpy.typing import NDArray
 
 class DataError(ValueError):
     """Data that is missing, damaged or not what it should be; the message is meant for people."""
+
+
+class Source(Protocol):
+    """What a network must know of its data."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what is trained and tested on."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,10 @@ class Pictures:
     classes: int
     white: int
     """The pixel value of full brightness."""
+
+    @property
+    def channels(self) -> int:
+        return int(self.train.pictures.shape[-1])
 
     @property
     def mean(self) -> NDArray[np.float32]:

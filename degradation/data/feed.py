@@ -1,0 +1,83 @@
+"""The batches and exams of a data set, whichever kind it is: whole on the device, or streamed."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from degradation.data import folder
+from degradation.data.batches import Exam, Stream
+from degradation.data.imagenet import Folder
+from degradation.data.loader import FolderExam, FolderStream, processes
+from degradation.data.pictures import Pictures
+from degradation.ranks import ALONE, Ranks
+from degradation.spec import Point
+
+
+class Batches(Protocol):
+    """Training batches, as the engine takes them (see `batches.Stream`)."""
+
+    device: torch.device
+    length: int
+    """Pictures that are trained on."""
+    ranks: Ranks
+    """The processes that have a share of each batch."""
+    rows: int
+
+    def load(self, first: int, count: int) -> None: ...
+    def take(self, row: Tensor) -> tuple[Tensor, Tensor]: ...
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]: ...
+    def digest(self) -> str: ...
+    def close(self) -> None: ...
+
+
+class Exams(Protocol):
+    """The pictures of an exam, with labels, in batches."""
+
+    resident: bool
+    """Whether all of them lie on the device, so that the exam can be recorded."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+def stream(
+    source: Pictures | Folder,
+    point: Point,
+    device: torch.device,
+    workers: int | str,
+    ranks: Ranks = ALONE,
+) -> Batches:
+    """The training batches of `point`, or this process's share of each."""
+    if isinstance(source, Folder):
+        count = processes(workers, device)
+        return FolderStream(source, point.seed, point.recipe.batch, device, count, ranks)
+    return Stream(source, point.data, point.seed, point.recipe.batch, device, ranks)
+
+
+def exams(
+    source: Pictures | Folder, device: torch.device, workers: int | str, ranks: Ranks = ALONE
+) -> dict[str, Exams]:
+    """By the prefix of their columns: test, perhaps validation, train for the clean error."""
+    found = {
+        name: exam(source, name, device, workers, ranks=ranks)
+        for name in ("test", "validation", "train")
+    }
+    return {name: one for name, one in found.items() if len(one)}
+
+
+def exam(
+    source: Pictures | Folder,
+    name: str,
+    device: torch.device,
+    workers: int | str,
+    size: int | None = None,
+    ranks: Ranks = ALONE,
+) -> Exams:
+    """One of them; a folder's `train` is a sample of it. `size`: pictures of a batch."""
+    if isinstance(source, Folder):
+        files = {"test": source.test, "validation": folder.NONE, "train": source.clean}
+        return FolderExam(files[name], source, device, processes(workers, device), size, ranks)
+    splits = {"test": source.test, "validation": source.held_out, "train": source.train}
+    return Exam(splits[name], source, device, size, ranks)
