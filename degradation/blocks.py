@@ -110,9 +110,10 @@ class Bottleneck(nn.Module):
 
     def __init__(self, model: Model, unit: Unit) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(unit.inputs, unit.width, 1, unit.stride, bias=False)
+        first, second = (unit.stride, 1) if model.striding == 1 else (1, unit.stride)
+        self.conv1 = nn.Conv2d(unit.inputs, unit.width, 1, first, bias=False)
         self.norm1 = normalisation(model, unit.width)
-        self.conv2 = Conv3x3(unit.width, unit.width)
+        self.conv2 = Conv3x3(unit.width, unit.width, second)
         self.norm2 = normalisation(model, unit.width)
         self.conv3 = nn.Conv2d(unit.width, unit.outputs, 1, bias=False)
         self.norm3 = normalisation(model, unit.outputs)

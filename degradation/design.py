@@ -6,7 +6,8 @@ imagenet    7×7 conv of stride 2, 3×3 max pool of stride 2 | four stages (Tabl
             layers up to 34 layers, bottlenecks beyond
 
 A linear layer ends each of them. A bottleneck is a 1×1 layer down to its width, a 3×3 layer, and a
-1×1 layer up to four times its width; where the map shrinks, the first of them has the stride.
+1×1 layer up to four times its width; where the map shrinks, the first of them has the stride, or
+the second (`model.striding`).
 """
 
 from collections.abc import Iterator

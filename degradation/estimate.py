@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from degradation.bench import roof
-from degradation.design import is_bottleneck
 from degradation.spec import Point
 
 TRIED_UP_TO = 56  # layers; deeper ones would take longer to try than the estimate is worth
@@ -44,7 +43,7 @@ def work(point: Point) -> roof.Work:
     shape, model = SHAPES[point.data.name], point.model
     return roof.work(
         point.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut,
-        model.design,
+        model.design, model.striding,
     )  # fmt: skip
 
 
@@ -133,8 +132,9 @@ def kind(point: Point) -> str:
     )
     data = dataclasses.replace(point.data, held_out=0)
     same = dataclasses.replace(point, recipe=recipe, data=data).protocol
-    block = "bottleneck" if is_bottleneck(point.model.design, point.depth) else "basic"
-    return f"{same} {point.model.shortcut} {block}"
+    # ImageNet's depths lie on no line: their stages differ.
+    own = point.depth if point.model.design == "imagenet" else "any"
+    return f"{same} {point.model.shortcut} {own}"
 
 
 def to_try(points: Iterable[Point]) -> list[Point]:
@@ -146,15 +146,13 @@ def to_try(points: Iterable[Point]) -> list[Point]:
     return [
         dataclasses.replace(of_kind[name], depth=depth)
         for name, found in depths.items()
-        for depth in tried_depths(found, of_kind[name].model.design)
+        for depth in (found if of_kind[name].model.design == "imagenet" else tried_depths(found))
     ]
 
 
-def tried_depths(depths: Iterable[int], design: str = "cifar") -> list[int]:
+def tried_depths(depths: Iterable[int]) -> list[int]:
     """Of a kind: one depth alone is tried itself; two give the line for all others."""
     wanted = sorted(depths)
-    if design != "cifar":  # they are few, and none is very deep
-        return sorted({wanted[0], wanted[-1]})
     if len(wanted) == 1 and wanted[0] <= TRIED_UP_TO:
         return wanted
     shallow = [d for d in wanted if d <= TRIED_UP_TO]

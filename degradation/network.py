@@ -51,10 +51,15 @@ class Network(nn.Module):
         self.blocks = nn.Sequential(blocks)
         self.linear = nn.Linear(features, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """The last block's maps, (batch, planes, height, width)."""
         x = self.pool(functional.relu_(self.norm(self.conv(x))))
-        features: Tensor = self.blocks(x).mean((2, 3))  # deterministic on GPUs, unlike the pool
-        logits: Tensor = self.linear(features)
+        maps: Tensor = self.blocks(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # A mean: deterministic on GPUs, unlike the pool.
+        logits: Tensor = self.linear(self.features(x).mean((2, 3)))
         return logits
 
 

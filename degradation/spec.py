@@ -36,6 +36,9 @@ class Model:
     """Filters of the first stage, doubled in each later one (16 for CIFAR-10, 64 for ImageNet)."""
     design: str = choice(*design.DESIGNS, default="cifar")
     """Which layers there are at a depth (design.py)."""
+    striding: int = number(1, 2, default=1)
+    """The layer of a bottleneck that halves the map: the first, as the authors' networks have it,
+    or the second (torchvision)."""
     alpha: float = number(0, 1, default=1.0)
     """What the shortcut is multiplied by before it is added: 0 computes a plain net, bit by bit."""
     alpha_learned: bool = free(default=False)

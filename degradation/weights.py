@@ -3,7 +3,8 @@
 Names may be ours (also those of a run's checkpoint), or those of torchvision and of the common
 CIFAR ResNets: `layer1.0.bn2.weight` is `blocks.stage1_0.norm2.weight` here, `fc` is `linear`, and
 `downsample` or a numbered `shortcut` holds a projection. What they can't tell is the arm: with
-option A both have the same names.
+option A both have the same names; nor which layer of a bottleneck strides: torchvision's need
+model.striding=2.
 """
 
 import re

@@ -1,6 +1,7 @@
 """Photographs as training and tests see them: what a plain computation gives, whoever decodes."""
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from degradation.data import DataError, colour, decode, feed, folder, imagenet, 
 from degradation.data.loader import FolderExam, FolderStream
 from degradation.data.order import batch_table, below, draws
 from degradation.pool import finish
+from degradation.ranks import Ranks
 from degradation.signals import Stop, Stopped
 from degradation.store import Run
 
@@ -229,10 +231,24 @@ def test_several_rows_are_those_of_one_at_a_time(source) -> None:
 
 
 def test_order_is_a_permutation_shared_by_all_batch_sizes(source) -> None:
-    jobs = [[i for i, _ in stream(source, batch=b).jobs(0)] for b in (12, 6)]
+    jobs = [[i for i, _ in stream(source, batch=b).order.jobs(0)] for b in (12, 6)]
     assert sorted(jobs[0]) == list(range(12)) and jobs[0][:6] == jobs[1]
     digests = {stream(source, batch=b, seed=s).digest() for b in (5, 6) for s in (0, 1)}
     assert len(digests) == 4
+
+
+def test_a_stream_that_nobody_holds_ends_its_processes_at_once(source) -> None:
+    """By itself, without the collector."""
+    gc.disable()
+    try:
+        made = stream(source, 2)
+        made.load(0, 1)
+        processes = children(os.getpid())
+        assert len(processes) >= 2
+        del made
+        assert not alive(processes)
+    finally:
+        gc.enable()
 
 
 # Training
@@ -277,6 +293,19 @@ def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
         assert run.curves.read_bytes() == curves
         assert not run.inexact.exists()
         assert checkpoint.newest(run.checkpoints) == checkpoint.newest(whole.checkpoints)
+
+
+def test_shares_of_a_batch_make_the_batch(source) -> None:
+    """And those of an exam the exam: each process decodes its own."""
+    for iteration in (0, 3):
+        whole = FolderStream(source, 0, 6, CPU, 0).batch(iteration)
+        parts = [FolderStream(source, 0, 6, CPU, 0, Ranks(rank, 3)).batch(iteration)
+                 for rank in range(3)]  # fmt: skip
+        for column, ours in zip(whole, zip(*parts, strict=True), strict=True):
+            assert torch.equal(column, torch.cat(ours))
+    exams = [FolderExam(source.train, source, CPU, 0, 2, Ranks(rank, 2)) for rank in range(2)]
+    found = torch.cat([labels for exam in exams for _, labels in exam])
+    assert sorted(found.tolist()) == sorted(source.train.labels)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -26,7 +26,7 @@ LEVELS = [
     {"data.imagenet"},
     {"data.loader"},
     {"data", "data.feed", "recorder", "mirror", "board", "fetch", "panels", "bench.practice"},
-    {"engine", "grow"},
+    {"engine", "grow", "crops"},
     {"train", "follow", "study"},
     {"launch", "worker", "command", "probe", "bench.contest"},
     {"status", "doctor", "onset", "requeue", "trial", "bench.costs", "bench.hour"},

@@ -45,6 +45,7 @@ def work(
     classes: int = 10,
     shortcut: str = "identity",
     design: str = "cifar",
+    striding: int = 1,
 ) -> Work:
     """Of the network of `depth` layers on pictures of `side` pixels."""
     counted = _Counted()
@@ -55,9 +56,9 @@ def work(
         counted.convolve(channels, width, side, 3)
     inputs = width
     for unit in units(design, depth, width):
-        side = _half(side) if unit.stride == 2 else side
+        before, side = side, _half(side) if unit.stride == 2 else side
         if unit.is_bottleneck:
-            counted.convolve(unit.inputs, unit.width, side, 1)
+            counted.convolve(unit.inputs, unit.width, side if striding == 1 else before, 1)
             counted.convolve(unit.width, unit.width, side, 3)
             counted.convolve(unit.width, unit.outputs, side, 1)
         else:

@@ -8,6 +8,7 @@ by batch: mirrored, scaled to [0, 1], the mean colour subtracted, the colour noi
 
 import hashlib
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from degradation.data import decode
 from degradation.data.batches import send
 from degradation.data.folder import Files
 from degradation.data.imagenet import Folder
-from degradation.data.order import batch_table, draws
+from degradation.data.order import Draws, Table, batch_table, draws
 from degradation.data.pictures import DataError
 from degradation.data.spread import cores, leave_signals_to_parent
 from degradation.ranks import ALONE, Ranks
@@ -107,6 +108,43 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+@dataclass(frozen=True)
+class Order:
+    """What each iteration's batch is made of, or a process's share of it.
+
+    Apart from the stream: processes that held the stream itself would keep each other alive until
+    the collector came by, which ends them in seconds, in the middle of anything.
+    """
+
+    seed: int
+    whole: int
+    size: int
+    rank: int
+    length: int
+    flip: bool
+
+    def _start(self, iteration: int) -> int:
+        return iteration * self.whole + self.rank * self.size
+
+    def table(self, iteration: int) -> Table:
+        start = self._start(iteration)
+        return batch_table(self.seed, start, self.size, self.length, 0, self.flip)
+
+    def drawn(self, iteration: int) -> Draws:
+        return draws(self.seed, self._start(iteration), self.size)
+
+    def jobs(self, iteration: int) -> list[Job]:
+        drawn = self.drawn(iteration)
+        found = (self.table(iteration).index, drawn.side, drawn.top, drawn.left)
+        columns = (column.tolist() for column in found)
+        return [(i, (side, top, left)) for i, side, top, left in zip(*columns, strict=True)]
+
+    def jobs_from(self, iteration: int) -> Iterator[list[Job]]:
+        while True:
+            yield self.jobs(iteration)
+            iteration += 1
+
+
 class FolderStream:
     """The training batches of one seed, with what `batches.Stream` has: pictures (batch, 3, crop,
     crop) float32, labels (batch,) int64, on `device`.
@@ -129,6 +167,7 @@ class FolderStream:
         self.whole, self.size = batch, batch // ranks.size
         """Pictures in a batch, and in this process's share."""
         self.device, self.workers, self.data = device, workers, data
+        self.order = Order(seed, batch, self.size, ranks.rank, self.length, data.flip)
         self.crops = Crops(source.manifest.root, source.train.paths, data)
         self.classes = np.array(source.train.labels, np.int64)
         one = self.size * data.crop**2 * 3
@@ -152,7 +191,7 @@ class FolderStream:
         """Move the batches of `count` iterations, at most `rows`, from iteration `first` on."""
         if self.coming is None or self.next != first:
             self.close()
-            self.coming = batches(self.crops, self._jobs_from(first), self.workers)
+            self.coming = batches(self.crops, self.order.jobs_from(first), self.workers)
         for row in range(count):
             self._fill(row, first + row, next(self.coming))
         self.next = first + count
@@ -163,27 +202,9 @@ class FolderStream:
             self.coming.close()
             self.coming = None
 
-    def _jobs_from(self, iteration: int) -> Iterator[list[Job]]:
-        while True:
-            yield self.jobs(iteration)
-            iteration += 1
-
-    def jobs(self, iteration: int) -> list[Job]:
-        """What one iteration's batch is made of."""
-        start, flip = self._start(iteration), self.data.flip
-        index = batch_table(self.seed, start, self.size, self.length, 0, flip).index
-        drawn = draws(self.seed, start, self.size)
-        columns = (c.tolist() for c in (index, drawn.side, drawn.top, drawn.left))
-        return [(i, (side, top, left)) for i, side, top, left in zip(*columns, strict=True)]
-
-    def _start(self, iteration: int) -> int:
-        """The position in the stream at which this process's share of a batch begins."""
-        return iteration * self.whole + self.ranks.rank * self.size
-
     def _fill(self, row: int, iteration: int, crops: Tensor) -> None:
-        start = self._start(iteration)
-        table = batch_table(self.seed, start, self.size, self.length, 0, self.data.flip)
-        noise = draws(self.seed, start, self.size).colour if self.data.colour else None
+        table = self.order.table(iteration)
+        noise = self.order.drawn(iteration).colour if self.data.colour else None
         send(crops.numpy(), self.bytes[row])
         send(self.classes[table.index], self.labels[row])
         send(table.flip[:, None, None, None], self.flip[row])
@@ -191,7 +212,7 @@ class FolderStream:
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """One iteration's batch, decoded here. It takes the first row, as `batches.Stream` does."""
-        crops = self.crops.__getitems__(self.jobs(iteration))
+        crops = self.crops.__getitems__(self.order.jobs(iteration))
         if isinstance(crops, str):
             raise DataError(crops)
         self._fill(0, iteration, crops)
