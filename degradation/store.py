@@ -10,6 +10,7 @@ failed.json        why the last process ended early, if it did
 inexact.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
 responses.csv      Figure 7's numbers, where `probe` measured them
+evaluation.json    errors by ten crops and scales, where `evaluate` measured them (ImageNet)
 layers.jsonl       signals and gradients by layer, where machine.layers_every asked for them
 mirror.json        where W&B has the run, and how far: what was read back there
 tensorboard/       event files, where machine.tensorboard=true
@@ -58,6 +59,7 @@ class Run:
         self.inexact = folder / "inexact.jsonl"
         self.responses = folder / "responses.csv"
         self.layers = folder / "layers.jsonl"
+        self.evaluation = folder / "evaluation.json"
         self.lock = folder / "lock"
         self.mirror_lock = folder / "mirror.lock"
 

@@ -29,7 +29,7 @@ LEVELS = [
     {"engine", "grow", "crops"},
     {"train", "follow", "study"},
     {"launch", "worker", "command", "probe", "bench.contest"},
-    {"status", "doctor", "onset", "requeue", "trial", "bench.costs", "bench.hour"},
+    {"status", "doctor", "evaluate", "onset", "requeue", "trial", "bench.costs", "bench.hour"},
     {"bench.photographs"},
     {"plan", "preview", "sweep", "bench.collect"},
     {"run", "dashboard", "bench.table"},

@@ -1,0 +1,194 @@
+"""Test finished ImageNet runs as the paper's tables do: ten crops, and whole pictures at scales.
+
+    python -m degradation.evaluate [runs/ | runs/NAME …]
+    python -m degradation.evaluate runs/ --only ten_crops --batches 0
+
+The curves' errors are those of one center crop (Figure 4); Tables 2 and 3 have ten, Table 4 five
+scales. Each is measured with the running averages of batch normalisation, as the curves are, and
+with the true ones over `--batches` training batches, as the authors took them. The result is
+`evaluation.json` in each run's folder, and a table beside the paper's. Exit status: 0, 2 where a
+run can't be read, 3 no data, 5 the disk refused.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from degradation import checkpoint, crops, data, machine, schema, screen, storage, weights
+from degradation.crops import Picture, Score
+from degradation.data import DataError, Folder, decode
+from degradation.data.loader import WHITE, FolderStream, Shift
+from degradation.schema import Invalid
+from degradation.spec import Point
+from degradation.state import fresh
+from degradation.store import Foreign, Run, runs_in
+
+TESTS = ("ten_crops", "scales")
+SCALES = (224, 256, 384, 480, 640)  # for crops of 224; for others in proportion
+PAPER = {  # top-1 and top-5 error in percent, ten crops: Tables 2 and 3
+    ("plain", 18, "none"): (27.94, None),
+    ("plain", 34, "none"): (28.54, None),
+    ("residual", 18, "identity"): (27.88, None),
+    ("residual", 34, "identity"): (25.03, 7.76),
+    ("residual", 34, "projection"): (24.52, 7.46),
+    ("residual", 34, "projection_all"): (24.19, 7.40),
+    ("residual", 50, "projection"): (22.85, 6.71),
+    ("residual", 101, "projection"): (21.75, 6.05),
+    ("residual", 152, "projection"): (21.43, 5.71),
+}
+
+
+def evaluate(
+    run: Run, device: torch.device, tests: tuple[str, ...], batches: int, most: int | None
+) -> dict[str, Any]:
+    """What `evaluation.json` holds. Raises Foreign, Invalid, DataError, checkpoint.Damaged.
+
+    `most`: pictures of val/ that are looked at, the first ones; None: all.
+    """
+    point, content = run.point(), checkpoint.newest(run.checkpoints)
+    if content is None:
+        raise Foreign(f"{run.folder} has no checkpoint; train the point first")
+    source = data.load(point.data)
+    if not isinstance(source, Folder) or point.model.design != "imagenet":
+        raise Invalid(f"{run.name}: pictures have one size there; the curves' test error is all")
+    network = fresh(point, source, device).network
+    weights.fit(network, weights.named(checkpoint.decode(content)[0]))
+    found: dict[str, Any] = {"pictures": min(most or len(source.test), len(source.test)),
+                             "batches": batches, "running": {}, "true": {}}  # fmt: skip
+    for averages in ("running", "true") if batches else ("running",):
+        stream = FolderStream(source, point.seed, point.recipe.batch, device, 0)
+        within = (
+            crops.true_averages(network, (stream.batch(i)[0] for i in range(batches)))
+            if averages == "true"
+            else nullcontext()
+        )
+        with within:
+            for test in tests:
+                pictures = _pictures(source, most, f"{run.name} {test}, {averages} averages")
+                ready = Ready(source, device)
+                found[averages][test] = crops.errors(network, pictures, ready, _score(test, point))
+    return found
+
+
+class Ready:
+    """Makes of a picture's bytes what the network was trained on."""
+
+    def __init__(self, source: Folder, device: torch.device) -> None:
+        self.shift = torch.from_numpy(Shift(source).of(None, 1)).to(device)
+        self.device = device
+
+    def __call__(self, picture: Picture) -> Tensor:
+        x = torch.from_numpy(np.array(picture)).to(self.device)
+        return (x.float() / WHITE + self.shift).permute(2, 0, 1)
+
+
+def _score(test: str, point: Point) -> Score:
+    side, shorter = point.data.crop, point.data.resize
+    assert side is not None and shorter is not None
+    if test == "ten_crops":
+        return crops.by_ten_crops(side, shorter, point.numerics.precision)
+    return crops.by_scales([round(scale * side / SCALES[0]) for scale in SCALES], side)
+
+
+def _pictures(source: Folder, most: int | None, title: str) -> Iterator[tuple[Picture, int]]:
+    root, files = source.manifest.root, source.test
+    rows = list(zip(files.paths, files.labels, strict=True))[:most]
+    for path, label in tqdm(rows, desc=title, unit="picture", disable=None, leave=False):
+        try:
+            with decode.opened(root / path) as picture:
+                yield np.asarray(decode.rgb(picture)), label
+        except decode.Unreadable as error:
+            raise DataError(f"{root / path}: {error}; restore the file") from error
+
+
+def table(found: Mapping[str, tuple[Point, dict[str, Any]]]) -> str:
+    """Markdown: top-1 / top-5 error in percent, the paper's ten crops beside ours."""
+    lines = [
+        "| run | pictures | ten crops | the paper's | true averages | scales | true averages |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, (point, result) in found.items():
+        theirs = PAPER.get((point.arm, point.depth, point.model.shortcut), (None, None))
+        cells = [
+            name,
+            f"{result['pictures']:,}",
+            _cell(result["running"].get("ten_crops")),
+            " / ".join("–" if value is None else f"{value:.2f}" for value in theirs),
+            _cell(result["true"].get("ten_crops")),
+            _cell(result["running"].get("scales")),
+            _cell(result["true"].get("scales")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(errors: Mapping[str, float] | None) -> str:
+    return "–" if errors is None else f"{errors['top1']:.2f} / {errors['top5']:.2f}"
+
+
+def main(arguments: list[str]) -> int:
+    """The command; its exit status (see the module's head)."""
+    asked = _parser().parse_args(arguments)
+    screen.show_messages()
+    torch.set_num_threads(1)
+    tests = tuple(asked.only or TESTS)
+    found: dict[str, tuple[Point, dict[str, Any]]] = {}
+    try:
+        device = machine.device(asked.device)
+        for run in _named(asked.runs):
+            result = evaluate(run, device, tests, asked.batches, asked.most)
+            storage.write_json(run.evaluation, result)
+            found[run.name] = run.point(), result
+    except DataError as error:
+        return _refused(error, 3)
+    except storage.Failed as error:
+        return _refused(error, 5)
+    except ValueError as error:
+        return _refused(error, 2)
+    print(table(found))
+    return 0
+
+
+def _named(folders: list[Path]) -> list[Run]:
+    """The runs that a command line names. Raises Foreign where one has none."""
+    runs: list[Run] = []
+    for folder in folders or [Path("runs")]:
+        if (folder / "point.json").exists():
+            runs.append(Run(folder))
+        elif below := [run for run in runs_in(folder) if run.state() == "done"]:
+            runs += below
+        else:
+            raise Foreign(f"{folder}: must be a run, or a folder with a finished one")
+    return runs
+
+
+def _refused(error: Exception, status: int) -> int:
+    print(schema.shown(str(error)), file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m degradation.evaluate", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("runs", nargs="*", type=Path, help="folders of runs, or of run folders (runs/)")
+    add("--only", action="append", choices=TESTS, help="one test alone")
+    add("--batches", type=int, default=100, metavar="N",
+        help="training batches for the true averages (%(default)s); 0: without them")  # fmt: skip
+    add("--most", type=int, metavar="N", help="the first N pictures of val/ alone")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
