@@ -33,6 +33,8 @@ from degradation.store import Foreign, Run, runs_in
 
 TESTS = ("ten_crops", "scales")
 SCALES = (224, 256, 384, 480, 640)  # for crops of 224; for others in proportion
+CLASSES = 1000  # of ImageNet itself
+NONE = (None, None)
 PAPER = {  # top-1 and top-5 error in percent, ten crops: Tables 2 and 3
     ("plain", 18, "none"): (27.94, None),
     ("plain", 34, "none"): (28.54, None),
@@ -61,8 +63,10 @@ def evaluate(
         raise Invalid(f"{run.name}: pictures have one size there; the curves' test error is all")
     network = fresh(point, source, device).network
     weights.fit(network, weights.named(checkpoint.decode(content)[0]))
-    found: dict[str, Any] = {"pictures": min(most or len(source.test), len(source.test)),
-                             "batches": batches, "running": {}, "true": {}}  # fmt: skip
+    found: dict[str, Any] = {
+        "pictures": min(most or len(source.test), len(source.test)), "classes": source.classes,
+        "batches": batches, "running": {}, "true": {},
+    }  # fmt: skip
     for averages in ("running", "true") if batches else ("running",):
         stream = FolderStream(source, point.seed, point.recipe.batch, device, 0)
         within = (
@@ -116,7 +120,8 @@ def table(found: Mapping[str, tuple[Point, dict[str, Any]]]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, (point, result) in found.items():
-        theirs = PAPER.get((point.arm, point.depth, point.model.shortcut), (None, None))
+        key = (point.arm, point.depth, point.model.shortcut)
+        theirs = PAPER.get(key, NONE) if result["classes"] == CLASSES else NONE
         cells = [
             name,
             f"{result['pictures']:,}",
