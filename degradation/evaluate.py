@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from degradation import checkpoint, crops, data, machine, schema, screen, storage, weights
+from degradation import checkpoint, crops, data, machine, paper, schema, screen, storage, weights
 from degradation.crops import Picture, Score
 from degradation.data import DataError, Folder, decode
 from degradation.data.loader import WHITE, FolderStream, Shift
@@ -34,18 +34,6 @@ from degradation.store import Foreign, Run, runs_in
 TESTS = ("ten_crops", "scales")
 SCALES = (224, 256, 384, 480, 640)  # for crops of 224; for others in proportion
 CLASSES = 1000  # of ImageNet itself
-NONE = (None, None)
-PAPER = {  # top-1 and top-5 error in percent, ten crops: Tables 2 and 3
-    ("plain", 18, "none"): (27.94, None),
-    ("plain", 34, "none"): (28.54, None),
-    ("residual", 18, "identity"): (27.88, None),
-    ("residual", 34, "identity"): (25.03, 7.76),
-    ("residual", 34, "projection"): (24.52, 7.46),
-    ("residual", 34, "projection_all"): (24.19, 7.40),
-    ("residual", 50, "projection"): (22.85, 6.71),
-    ("residual", 101, "projection"): (21.75, 6.05),
-    ("residual", 152, "projection"): (21.43, 5.71),
-}
 
 
 def evaluate(
@@ -121,12 +109,12 @@ def table(found: Mapping[str, tuple[Point, dict[str, Any]]]) -> str:
     ]
     for name, (point, result) in found.items():
         key = (point.arm, point.depth, point.model.shortcut)
-        theirs = PAPER.get(key, NONE) if result["classes"] == CLASSES else NONE
+        theirs = paper.ten_crops().get(key, {}) if result["classes"] == CLASSES else {}
         cells = [
             name,
             f"{result['pictures']:,}",
             _cell(result["running"].get("ten_crops")),
-            " / ".join("–" if value is None else f"{value:.2f}" for value in theirs),
+            " / ".join(f"{theirs[k]:.2f}" if k in theirs else "–" for k in ("top1", "top5")),
             _cell(result["true"].get("ten_crops")),
             _cell(result["running"].get("scales")),
             _cell(result["true"].get("scales")),
