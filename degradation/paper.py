@@ -19,7 +19,7 @@ def errors() -> dict[tuple[str, str, int, str], float]:
 
 @cache
 def ten_crops() -> dict[tuple[str, int, str], dict[str, float]]:
-    """ImageNet, ten crops: percent by (arm, depth, shortcut), as top1 and, where it is told, top5."""
+    """ImageNet, ten crops: percent by (arm, depth, shortcut), as top1 and, where told, top5."""
     with (PAPER / "ten_crops.csv").open(newline="") as file:
         return {
             (row["arm"], int(row["depth"]), row["shortcut"]): {

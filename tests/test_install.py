@@ -111,7 +111,7 @@ def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) ->
     ("typed", "offered"),
     [
         ("degradation model=", ["model=plain", "model=residual"]),
-        ("degradation +sweeps=fig", ["+sweeps=figure1", "+sweeps=figure6"]),
+        ("degradation +sweeps=fig", ["+sweeps=figure1", "+sweeps=figure4", "+sweeps=figure6"]),
         ("degradation recipe.it", ["recipe.iterations="]),
         ("degradation cluster=s", ["cluster=serial", "cluster=slurm"]),
     ],
