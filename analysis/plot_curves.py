@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import commands
+import crop_tables
 import depth_figures
 import figures
 import frames
@@ -100,6 +101,7 @@ def main() -> int:
         look = LOOKS[asked.style]
         for study in folder.studies:
             draw(study, asked.runs, asked.out, look)
+        write_evaluations(asked.runs, asked.out)
         for finding in why.findings(folder.runs, Rule()):
             draw_finding(finding, asked.out, look)
     except store.Foreign as error:
@@ -137,6 +139,17 @@ def draw(study: Study, folder: str, out: Path, look: Look) -> None:
     print(tables.markdown(table))
     for line in remarks(study, folder):
         print(shown(line))
+
+
+def write_evaluations(folder: str, out: Path) -> None:
+    """The errors by ten crops and scales, where some run was evaluated so."""
+    table = crop_tables.evaluations(folder)
+    if table.empty:
+        return
+    for kind, text in crop_tables.FORMATS.items():
+        output.write(out / f"imagenet-crops.{kind}", text(table).encode())
+    kinds = ",".join(crop_tables.FORMATS)
+    print(f"{out}/imagenet-crops.{{{kinds}}}\n\n{crop_tables.markdown(table)}")
 
 
 def draw_finding(finding: Finding, out: Path, look: Look) -> None:

@@ -123,6 +123,14 @@ class Run:
         """What `failed.json` holds, or None."""
         return _object(self.failed_json, "remove it")
 
+    def evaluated(self) -> dict[str, Any] | None:
+        """What `evaluation.json` holds, or None. Raises Foreign where it is no evaluation."""
+        remedy = "python -m degradation.evaluate makes it anew"
+        found = _object(self.evaluation, remedy)
+        if found is not None and not {"classes", "running", "true"} <= found.keys():
+            raise Foreign(f"{self.evaluation}: no evaluation; {remedy}")
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
         """The complete rows, in order. Raises Foreign, with the line, for one that is none."""
         rows, last = [], -1
