@@ -141,7 +141,7 @@ def test_an_hour_leaves_results_that_become_pages(tmp_path: Path) -> None:
     [state] = {run.state() for run in runs_in(tmp_path / "runs")}
     assert state == "partial"
     whole = spend(tmp_path, ["checks"], "recipe.iterations=20", "recipe.eval_every=10",
-                  "--budget", "90s")  # fmt: skip
+                  "--budget", "400s")  # fmt: skip
     assert "2 of 2 points are finished" in whole.stdout, whole.stderr
     assert "bench: status 0" in whole.stdout
     kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
