@@ -11,14 +11,20 @@ from degradation.places import CONF
 
 def overrides(point: spec.Point) -> list[str]:
     """The settings in which a point differs from the default ones of its data and arm."""
-    files = {"model": point.arm, "data": point.data.name, "recipe": point.data.name,
-             "numerics": "reference"}  # fmt: skip
+    data = point.data.name
+    network = content("network", data)  # the data choose it, and it is part of the model
+    defaults = {
+        "model": content("model", point.arm) | network.get("model", network),
+        "data": content("data", data),
+        "recipe": content("recipe", data),
+        "numerics": content("numerics", "reference"),
+    }
     given = spec.identity(point)
     return [
         f"{group}.{key}={_written(value)}"
-        for group, name in files.items()
+        for group, default in defaults.items()
         for key, value in given[group].items()
-        if value != content(group, name).get(key)
+        if value != default.get(key)
     ]
 
 

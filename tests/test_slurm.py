@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,8 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
     wait_until(lambda: ask(slurm, "squeue", "-h", "-o", "%T") == "PENDING")
     saved = max(int(p.name[10:18]) for p in run.checkpoints.iterdir())
     assert saved >= run.rows()[-1]["iteration"] >= 75
+
+    time.sleep(3)  # SLURM revokes what was running by the second: a job of the same one is dead
 
     def started() -> bool:
         ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")

@@ -139,6 +139,7 @@ def test_what_conf_composes_is_the_first_study(run, tmp_path: Path) -> None:
     default = {
         **{f"recipe__{k}": v for k, v in settings.content("recipe", "digits").items()},
         **{f"model__{k}": v for k, v in settings.content("model", "plain").items()},
+        **{f"model__{k}": v for k, v in settings.content("network", "digits").items()},
         **{f"numerics__{k}": v for k, v in settings.content("numerics", "reference").items()},
     }
     for seed in SEEDS:
