@@ -80,19 +80,22 @@ def figure1(study: Study, look: Look) -> Figure:
 
 def figure4(study: Study, look: Look) -> Figure:
     """Figure 4: plain | residual on ImageNet; thin training, bold validation (center crop)."""
-    return _arms(study, look, FIGURE4, [IMAGENET, IMAGENET], "dashed: training    bold: validation")
+    thin = look.test | {"linewidth": look.train["linewidth"]}
+    key = "thin: training    bold: validation"
+    return _arms(study, look, FIGURE4, [IMAGENET, IMAGENET], key, thin)
 
 
 def figure6(study: Study, look: Look) -> Figure:
     """Figure 6: plain | residual | the two deepest residual nets, where overfitting shows."""
     key = "dashed: training error    bold: test error"
-    return _arms(study, look, FIGURE6, [CIFAR, CIFAR, OVERFITTING], key)
+    return _arms(study, look, FIGURE6, [CIFAR, CIFAR, OVERFITTING], key, look.train)
 
 
 def _arms(
-    study: Study, look: Look, shown: Mapping[str, Panel], limits: Sequence[Frame], key: str
-) -> Figure:
-    both = {"train_error": look.train, "test_error": look.test}
+    study: Study, look: Look, shown: Mapping[str, Panel], limits: Sequence[Frame], key: str,
+    train: Line,
+) -> Figure:  # fmt: skip
+    both = {"train_error": train, "test_error": look.test}
     with panels(look, len(shown)) as (figure, axes):
         for axis, (title, panel), limit in zip(axes, shown.items(), limits, strict=True):
             _networks(axis, study, panel, panel.depths_of(study), both, look, limit)

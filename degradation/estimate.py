@@ -29,12 +29,14 @@ class Shape:
     classes: int
     train: int
     test: int
+    clean: int
+    """Training pictures that measure the clean error, at most."""
 
 
 SHAPES = {
-    "cifar10": Shape(32, 3, 10, 50_000, 10_000),
-    "digits": Shape(8, 1, 10, 1438, 359),
-    "imagenet": Shape(224, 3, 1000, 1_281_167, 50_000),
+    "cifar10": Shape(32, 3, 10, 50_000, 10_000, 50_000),
+    "digits": Shape(8, 1, 10, 1438, 359, 1438),
+    "imagenet": Shape(224, 3, 1000, 1_281_167, 50_000, 50_000),
 }
 
 
@@ -70,7 +72,7 @@ def examined(point: Point, done: int) -> int:
     left = [due for due in dues if due > done]
     held_out = point.data.held_out
     clean = sum(map(recipe.clean_at, left))
-    return len(left) * (shape.test + held_out) + clean * (shape.train - held_out)
+    return len(left) * (shape.test + held_out) + clean * min(shape.train - held_out, shape.clean)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@
 The curves' errors are those of one center crop (Figure 4); Tables 2 and 3 have ten, Table 4 five
 scales. Each is measured with the running averages of batch normalisation, as the curves are, and
 with the true ones over `--batches` training batches, as the authors took them. The result is
-`evaluation.json` in each run's folder, and a table beside the paper's. Exit status: 0, 2 where a
-run can't be read, 3 no data, 5 the disk refused.
+`evaluation.json` in each run's folder, of which `analysis/plot_curves.py` makes tables. Exit
+status: 0, 2 where a run can't be read, 3 no data, 5 the disk refused.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from degradation import checkpoint, crops, data, machine, paper, schema, screen, storage, weights
+from degradation import checkpoint, crops, data, machine, schema, screen, storage, weights
 from degradation.crops import Picture, Score
 from degradation.data import DataError, Folder, decode
 from degradation.data.loader import WHITE, FolderStream, Shift
@@ -33,7 +33,6 @@ from degradation.store import Foreign, Run, runs_in
 
 TESTS = ("ten_crops", "scales")
 SCALES = (224, 256, 384, 480, 640)  # for crops of 224; for others in proportion
-CLASSES = 1000  # of ImageNet itself
 
 
 def evaluate(
@@ -101,30 +100,13 @@ def _pictures(source: Folder, most: int | None, title: str) -> Iterator[tuple[Pi
             raise DataError(f"{root / path}: {error}; restore the file") from error
 
 
-def table(found: Mapping[str, tuple[Point, dict[str, Any]]]) -> str:
-    """Markdown: top-1 / top-5 error in percent, the paper's ten crops beside ours."""
-    lines = [
-        "| run | pictures | ten crops | the paper's | true averages | scales | true averages |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for name, (point, result) in found.items():
-        key = (point.arm, point.depth, point.model.shortcut)
-        theirs = paper.ten_crops().get(key, {}) if result["classes"] == CLASSES else {}
-        cells = [
-            name,
-            f"{result['pictures']:,}",
-            _cell(result["running"].get("ten_crops")),
-            " / ".join(f"{theirs[k]:.2f}" if k in theirs else "–" for k in ("top1", "top5")),
-            _cell(result["true"].get("ten_crops")),
-            _cell(result["running"].get("scales")),
-            _cell(result["true"].get("scales")),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(errors: Mapping[str, float] | None) -> str:
-    return "–" if errors is None else f"{errors['top1']:.2f} / {errors['top5']:.2f}"
+def summary(result: dict[str, Any]) -> str:
+    """Top-1 / top-5 error in percent, test by test."""
+    return ", ".join(
+        f"{test.replace('_', ' ')} ({averages} averages) {one['top1']:.2f} / {one['top5']:.2f} %"
+        for averages in ("running", "true")
+        for test, one in result[averages].items()
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -133,20 +115,19 @@ def main(arguments: list[str]) -> int:
     screen.show_messages()
     torch.set_num_threads(1)
     tests = tuple(asked.only or TESTS)
-    found: dict[str, tuple[Point, dict[str, Any]]] = {}
     try:
         device = machine.device(asked.device)
         for run in _named(asked.runs):
             result = evaluate(run, device, tests, asked.batches, asked.most)
             storage.write_json(run.evaluation, result)
-            found[run.name] = run.point(), result
+            print(f"{run.name}: {summary(result)}", flush=True)
     except DataError as error:
         return _refused(error, 3)
     except storage.Failed as error:
         return _refused(error, 5)
     except ValueError as error:
         return _refused(error, 2)
-    print(table(found))
+    print("tables, beside the paper's: python analysis/plot_curves.py")
     return 0
 
 

@@ -262,8 +262,7 @@ def _note_end(run: Run, status: int, alone: bool) -> None:
 
 
 def _fail(run: Run, kind: str, message: str) -> None:
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
-        storage.write_json(run.failed_json, {"kind": kind, "message": message, "at": at})
+        run.fail(kind, message)
     except storage.Failed as error:
         log.error("%s: %s (%s)", run.name, message, error)

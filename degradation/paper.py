@@ -1,4 +1,4 @@
-"""The paper's errors as data, with their sources: `analysis/paper/*.csv`."""
+"""The paper's errors as data, with their source: `analysis/paper/errors.csv`."""
 
 import csv
 from functools import cache
@@ -13,17 +13,5 @@ def errors() -> dict[tuple[str, str, int, str], float]:
     with (PAPER / "errors.csv").open(newline="") as file:
         return {
             (row["data"], row["arm"], int(row["depth"]), row["quantity"]): float(row["value"])
-            for row in csv.DictReader(file)
-        }
-
-
-@cache
-def ten_crops() -> dict[tuple[str, int, str], dict[str, float]]:
-    """ImageNet, ten crops: percent by (arm, depth, shortcut), as top1 and, where told, top5."""
-    with (PAPER / "ten_crops.csv").open(newline="") as file:
-        return {
-            (row["arm"], int(row["depth"]), row["shortcut"]): {
-                kind: float(row[kind]) for kind in ("top1", "top5") if row[kind]
-            }
             for row in csv.DictReader(file)
         }

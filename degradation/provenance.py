@@ -1,9 +1,10 @@
-"""What a result rests on beside its point: the code's commit, the versions, the machine's name."""
+"""What a result rests on beside its point: the code's commit, versions, the machine, the time."""
 
 import importlib.metadata
 import platform
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from degradation.places import TOP
@@ -52,3 +53,8 @@ def _git(*words: str) -> str:
         ["git", "-C", str(TOP), *words], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
+
+
+def now() -> str:
+    """The time, as files have it: UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,6 +1,6 @@
 """The processes that train one point together, each on its share of every batch.
 
-    torchrun --nproc-per-node 8 -m degradation.run data=imagenet model=residual depth=34
+    torchrun --nproc-per-node 8 -m degradation.run data=imagenet depth=34 model.ghost=32
 
 After each step all of them hold the same state, bit by bit: gradients and running averages are
 averaged, losses and errors summed. So any of them could write it down; rank 0 does. The gradients

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from degradation import storage
+from degradation import provenance, storage
 from degradation.screen import Unheard
 from degradation.store import Foreign, Run, whole_lines
 
@@ -102,7 +102,7 @@ class Recorder:
             if seconds > 0 and iterations
             else None,
             "peak_memory_bytes": peak_memory(),
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "at": provenance.now(),
         }
         storage.append_line(self.run.timing_jsonl, json.dumps(timing))
         self._show(row, iterations / seconds if seconds > 0 else 0.0)

@@ -68,8 +68,9 @@ class Stop:
 
     @property
     def status(self) -> int:
-        """The exit status that tells a shell which signal it was."""
-        return 128 + (self.signal or 0)
+        """The exit status that tells a shell which signal it was: SIGTERM, where another process of
+        the point heard it."""
+        return 128 + (self.signal or signal.SIGTERM)
 
 
 def end_with_parent() -> None:

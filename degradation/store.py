@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from degradation import schema, spec, storage
+from degradation import provenance, schema, spec, storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,6 +122,11 @@ class Run:
     def failure(self) -> dict[str, Any] | None:
         """What `failed.json` holds, or None."""
         return _object(self.failed_json, "remove it")
+
+    def fail(self, kind: str, message: str) -> None:
+        """Leave in the folder why the last process ended early. Raises storage.Failed."""
+        at = provenance.now()
+        storage.write_json(self.failed_json, {"kind": kind, "message": message, "at": at})
 
     def evaluated(self) -> dict[str, Any] | None:
         """What `evaluation.json` holds, or None. Raises Foreign where it is no evaluation."""

@@ -38,6 +38,17 @@ def small(**changes: Any) -> spec.Point:
     return schema.read(spec.Point, mapping)
 
 
+class After:
+    """Asks to stop at the n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def __call__(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
 @pytest.fixture(name="small")
 def _small() -> Callable[..., spec.Point]:
     return small

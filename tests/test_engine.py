@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degradation import checkpoint, engine, network, schema, spec, train, worker
+from degradation import begin, checkpoint, engine, network, schema, spec, train, worker
 from degradation.data import feed
 from degradation.engine import Record, unroll
 from degradation.pool import finish
@@ -42,12 +42,12 @@ def trained(
     point: spec.Point, machine: spec.Machine, folder: Path, record: Record | None,
     monkeypatch: pytest.MonkeyPatch, stops: Callable[[], bool] | None = None,
 ) -> Run:  # fmt: skip
-    monkeypatch.setattr(worker, "record_for", lambda graph, device: record)
+    monkeypatch.setattr(begin, "record_for", lambda graph, device: record)
     run = Run(folder / point.name)
     run.create(point)
     if stops is not None:
         with pytest.raises(Stopped):
-            finish(train.train(worker.prepare(run, machine, stops)))  # type: ignore[arg-type]
+            finish(train.train(begin.prepare(run, machine, stops)))  # type: ignore[arg-type]
     finish(worker.work(run, machine, Stop()))
     return run
 

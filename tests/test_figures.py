@@ -291,6 +291,9 @@ def test_figure_4_has_the_papers_curves_and_limits() -> None:
     ])  # fmt: skip
     study = frames.Study("imagenet", "imagenet", rows)
     figure = figures.figure4(study, PAPER)
+    own = {line.get_linewidth() for line in figure.axes[0].lines if line.get_linestyle() == "-"}
+    assert {PAPER.train["linewidth"], PAPER.test["linewidth"]} <= own  # thin, bold; none is dashed
+    assert {line.get_linestyle() for line in figure.axes[0].lines} == {"-"}
     assert [axis.get_ylim() for axis in figure.axes] == [(20, 63), (20, 63)]
     ghosts = [line for line in figure.axes[1].lines if line.get_alpha() == 0.3]
     assert sorted(len(line.get_xdata()) for line in ghosts) == [102, 104, 108, 108]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation import checkpoint, spec, train, worker
+from degradation import begin, checkpoint, spec, train, worker
 from degradation.bench import contest, costs
 from degradation.pool import finish
 from degradation.signals import Stop, Stopped
@@ -45,7 +45,7 @@ def trained(
     run.create(point)
     if stop is not None:
         with pytest.raises(Stopped):
-            finish(train.train(worker.prepare(run, gpu, stop)))  # type: ignore[arg-type]
+            finish(train.train(begin.prepare(run, gpu, stop)))  # type: ignore[arg-type]
     finish(worker.work(run, gpu, Stop()))
     return run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation import data, grow, network, schema, worker
+from degradation import begin, data, grow, network, schema, worker
 from degradation.data.batches import Exam
 from degradation.network import Network
 from degradation.pool import finish
@@ -85,7 +85,7 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
     with pytest.raises(schema.Invalid, match=r"grown_from=8: needs the finished run .*partial"):
         finish(worker.work(runs[deep], machine, Stop()))
     finish(worker.work(runs[shallow], machine, Stop()))
-    session = worker.prepare(runs[deep], machine, Stop())
+    session = begin.prepare(runs[deep], machine, Stop())
     exam = Exam(data.load(deep.data).test, data.load(deep.data), CPU)
     _, errors = session.engine.examine("test", exam, lambda: None)
     last = runs[shallow].rows()[-1]

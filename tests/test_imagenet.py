@@ -16,9 +16,10 @@ import numpy as np
 import photographs
 import pytest
 import torch
+from conftest import After
 from PIL import Image, ImageOps
 
-from degradation import checkpoint, run, storage, study, train, worker
+from degradation import begin, checkpoint, run, storage, study, train, worker
 from degradation.data import DataError, colour, decode, feed, folder, imagenet, loader, spread
 from degradation.data.loader import FolderExam, FolderStream
 from degradation.data.order import batch_table, below, draws
@@ -262,15 +263,6 @@ def trained(root: Path, runs: Path, machine, **changes: object) -> Run:
     return run
 
 
-class After:
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    def __call__(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
 def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
     root: Path, tmp_path: Path, machine
 ) -> None:
@@ -288,7 +280,7 @@ def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
         run = Run(tmp_path / f"cut{looks}" / whole.name)
         run.create(photographs.point(root))
         with pytest.raises(Stopped):
-            finish(train.train(worker.prepare(run, none, After(looks))))  # type: ignore[arg-type]
+            finish(train.train(begin.prepare(run, none, After(looks))))  # type: ignore[arg-type]
         finish(worker.work(run, one, Stop()))
         assert run.curves.read_bytes() == curves
         assert not run.inexact.exists()
@@ -349,7 +341,7 @@ def test_a_recording_engine_trains_alike_and_launches_the_exams(
         recorded.append(len(changed))
         return work
 
-    monkeypatch.setattr(worker, "record_for", lambda graph, device: record)
+    monkeypatch.setattr(begin, "record_for", lambda graph, device: record)
     again = trained(root, tmp_path / "recorded", machine)
     assert again.curves.read_bytes() == plain.curves.read_bytes()
     assert len(recorded) == 1  # the iteration, and neither exam
@@ -360,8 +352,8 @@ def test_a_run_does_not_go_on_on_other_pictures(tmp_path: Path, machine) -> None
     run = trained(root, tmp_path / "runs", machine)
     run.done_json.unlink()
     photographs.picture(7, 50, 50).save(root / "train/ants/new.JPEG")
-    with pytest.raises(worker.Mismatch, match="begun on other data"):
-        worker.prepare(run, machine, Stop())
+    with pytest.raises(begin.Mismatch, match="begun on other data"):
+        begin.prepare(run, machine, Stop())
 
 
 # Processes

@@ -8,7 +8,7 @@ import torch
 
 from degradation import data, estimate, machine, network, plan, study, trial
 from degradation.bench import contest, costs, roof
-from degradation.data import cifar10, digits
+from degradation.data import cifar10, digits, imagenet
 from degradation.entries import of_study
 from degradation.estimate import Lines, Trial
 from degradation.state import fresh
@@ -94,6 +94,15 @@ def test_a_trial_measures(small, settings, capsys, monkeypatch) -> None:
     for one, depth in zip(told["trials"], (8, 14), strict=True):
         assert one["depth"] == depth and one["kind"] == estimate.kind(small())
         assert 0 < one["iteration"] < 5 and 0 < one["picture"] < 1 and one["memory"] > 1e7
+
+
+def test_of_photographs_a_sample_measures_the_clean_error(small) -> None:
+    folder = {"data__name": "imagenet", "data__pad": 0, "data__crop": 224, "data__resize": 256,
+              "data__scale": [256, 480]}  # fmt: skip
+    point = small(model__design="imagenet", depth=34, recipe__iterations=20, recipe__drops=[10],
+                  recipe__eval_every=10, **folder)  # fmt: skip
+    assert estimate.SHAPES["imagenet"].clean == imagenet.CLEAN
+    assert estimate.examined(point, 0) == 2 * 50_000 + 2 * imagenet.CLEAN
 
 
 AXES = ["-m", "data=digits", "recipe.iterations=40", "recipe.drops=[20]", "depth=8,14",

@@ -28,6 +28,7 @@ LEVELS = [
     {"data", "data.feed", "recorder", "mirror", "board", "fetch", "panels", "bench.practice"},
     {"engine", "grow", "crops"},
     {"train", "follow", "study"},
+    {"begin"},
     {"launch", "worker", "command", "probe", "bench.contest"},
     {"status", "doctor", "evaluate", "onset", "requeue", "trial", "bench.costs", "bench.hour"},
     {"bench.photographs"},

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import After
 from torch.nn import functional
 
 from degradation import checkpoint, schema, signals, spec, storage, train
+from degradation.begin import Mismatch, prepare
 from degradation.pool import finish
 from degradation.signals import Stop
 from degradation.store import Foreign, Run, whole_lines
-from degradation.worker import Mismatch, prepare, work
+from degradation.worker import work
 
 
 def trained(point: spec.Point, machine: spec.Machine) -> Run:
@@ -23,17 +25,6 @@ def trained(point: spec.Point, machine: spec.Machine) -> Run:
     run.create(point)
     finish(work(run, machine, Stop()))
     return run
-
-
-class After:
-    """Asks to stop at the n-th look."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    def __call__(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
 
 
 def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:

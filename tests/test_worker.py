@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from degradation import checkpoint, signals, spec, storage, train
+from degradation.begin import prepare
 from degradation.signals import Stop
 from degradation.store import Run
-from degradation.worker import BUSY, DATA, REFUSED, STORAGE, prepare
+from degradation.worker import BUSY, DATA, REFUSED, STORAGE
 
 
 def worker(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from degradation import pool, spec, storage, study, worker
+from degradation import begin, pool, spec, storage, study
 from degradation.bench import clock, practice
 from degradation.bench.contest import ENGINES, Ours, synthetic, tensors_of
 from degradation.data.batches import Stream
@@ -73,7 +73,7 @@ def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.of(point, folder)
         run.create(point)
-        session = worker.prepare(run, replace(MACHINE, runs=folder), Stop())
+        session = begin.prepare(run, replace(MACHINE, runs=folder), Stop())
         session.recorder.__class__ = TimedRecorder
         save, Saver.save = Saver.save, timed("checkpoints", Saver.save)  # type: ignore[method-assign,assignment]
         began = time.perf_counter()

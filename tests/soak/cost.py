@@ -10,9 +10,9 @@ from statistics import median
 import torch
 
 from degradation import storage
+from degradation.begin import prepare
 from degradation.signals import Stop
 from degradation.train import SAVE_SHARE, Saver
-from degradation.worker import prepare
 
 from . import fork, pair
 from .figure import Figure

@@ -138,15 +138,15 @@ class Moment:
         engine.training_step = training_step
 
     def _start(self, act: Callable[[], None]) -> None:
-        from degradation import worker
+        from degradation import begin
 
-        real = worker.fresh
+        real = begin.fresh
 
         def fresh(*args: Any) -> Any:
             act()
             return real(*args)
 
-        worker.fresh = fresh
+        begin.fresh = fresh
 
 
 def send(pid: int, number: int, delay: float) -> None:
