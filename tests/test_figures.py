@@ -233,6 +233,17 @@ def test_speed_counts_those_that_never_got_there(runs: Path) -> None:
     assert "never: 2 of 2" in [t.get_text() for t in twenty.texts]
 
 
+def test_a_remark_on_a_depth_that_never_got_there_is_within_the_panel(runs: Path) -> None:
+    """Of the deeper nets none gets below 50 % here, so that no point of theirs makes room."""
+    (study,) = frames.studies(runs)
+    deep = study.rows["depth"] == study.rows["depth"].max()
+    study.rows.loc[deep, "train_error"] = 99.0
+    for axis in depth_figures.speed(study, PAPER).axes:
+        low, high = axis.get_xlim()
+        assert all(low < text.get_position()[0] < high for text in axis.texts)
+    assert axis.texts
+
+
 def test_cost_is_measured_without_evaluation(runs: Path) -> None:
     (study,) = frames.studies(runs)
     timing = frames.timing(study)
