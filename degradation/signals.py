@@ -14,6 +14,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -31,6 +33,16 @@ def asks() -> list[int]:
 def hold_back() -> None:
     """Let the signals wait, here and in the threads and processes that are started from here on."""
     signal.pthread_sigmask(signal.SIG_BLOCK, asks())
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """For a moment: processes started within hear none until they say otherwise."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, asks())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stopped(BaseException):

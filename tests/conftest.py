@@ -1,14 +1,16 @@
 """What all tests share: one torch thread, small settings, and points to train on in moments."""
 
 import dataclasses
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from degradation import schema, spec
+from degradation import launch, schema, spec
+from degradation.signals import ASKS, Stop
 
 torch.set_num_threads(1)
 
@@ -36,6 +38,30 @@ def small(**changes: Any) -> spec.Point:
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
     return schema.read(spec.Point, mapping)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A test that holds signals back would have every later test's processes do so, too."""
+    held, heard = _signals()
+    yield
+    left = _signals()
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    for number, handler in zip(ASKS, heard, strict=True):
+        signal.signal(number, handler)
+    assert left == (held, heard)
+
+
+def _signals() -> tuple[set[int], list[Any]]:
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return held, [signal.getsignal(number) for number in ASKS]
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a command that is called in the test's own process: it hears no signals."""
+    monkeypatch.setattr(Stop, "listen", lambda stop: stop)
+    monkeypatch.setattr(launch.stopping, "listen", lambda: None)
 
 
 class After:

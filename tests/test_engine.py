@@ -124,6 +124,7 @@ def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:
         engine.record_for("on", cpu)
 
 
+@pytest.mark.usefixtures("deaf")
 def test_two_points_by_turns_have_the_bytes_of_their_solo_runs(small, machine, tmp_path) -> None:
     points = [small(), small(model__shortcut="identity"), small(seed=3)]
     for place in ("solo", "packed"):

@@ -434,6 +434,29 @@ def test_ctrl_c_at_a_terminal_is_the_points_own_affair(decoding) -> None:
     assert alive(decoders) == decoders
 
 
+STARTING = """
+import time
+from degradation.data import loader
+ready = loader.leave_signals_to_parent
+def slow(worker):
+    print("starting", flush=True)
+    time.sleep(1)
+    ready(worker)
+loader.leave_signals_to_parent = slow
+"""
+
+
+def test_nor_does_it_end_those_that_are_just_being_started(root: Path) -> None:
+    words = [sys.executable, "-c", STARTING + CHILD, str(Path(__file__).parent), str(root)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert [process.stdout.readline() for _ in range(2)] == ["starting\n"] * 2
+        for pid in children(process.pid):
+            os.kill(pid, signal.SIGINT)
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+
+
 def test_a_killed_decoder_ends_the_point_with_the_reason(decoding) -> None:
     process, decoders = decoding
     os.kill(min(decoders), signal.SIGKILL)

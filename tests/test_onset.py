@@ -130,6 +130,7 @@ def test_what_is_searched_cannot_be_set(word: str) -> None:
         onset.settings_of("plain", ["data=digits", word])
 
 
+@pytest.mark.usefixtures("deaf")
 @pytest.mark.parametrize("bad", [["--seeds", "1"], ["--to", "20"], ["--margin", "-1"],
                                  ["--arms", "flat"], ["data=nothing"]])  # fmt: skip
 def test_a_bad_option_is_refused(bad: list[str], capsys) -> None:
@@ -147,6 +148,7 @@ def test_a_pool_trains_only_what_is_missing(settings, monkeypatch) -> None:
     assert seen == [[20, 14]]
 
 
+@pytest.mark.usefixtures("deaf")
 def test_the_command_trains_prints_and_leaves_its_numbers(
     tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def test_what_a_study_asks_for_has_its_words_and_its_launcher() -> None:
     assert study.asked(study.Line.read(["+sweeps=quickstart"])).launcher == "joblib"
 
 
+@pytest.mark.usefixtures("deaf")
 @pytest.mark.parametrize("cluster", ["serial", "joblib"])
 def test_finished_points_are_not_launched_again(cluster: str, tmp_path: Path, monkeypatch) -> None:
     words = [f"cluster={cluster}", f"machine.runs={tmp_path}", "seed=range(300)"]

@@ -25,6 +25,7 @@ from degradation.data.order import Draws, Table, batch_table, draws
 from degradation.data.pictures import DataError
 from degradation.data.spread import cores, leave_signals_to_parent
 from degradation.ranks import ALONE, Ranks
+from degradation.signals import held_back
 from degradation.spec import Data
 
 AHEAD = 2  # batches that each process may be ahead
@@ -82,7 +83,8 @@ def batches(crops: Crops, jobs: Iterable[list[Job]], workers: int) -> Generator[
         generator=torch.Generator(),  # it asks for a number, and gets it from nobody else's
         **ahead,  # type: ignore[arg-type]
     )
-    coming = iter(loading)
+    with held_back():
+        coming = iter(loading)
     try:
         while (found := _next(coming)) is not None:
             if isinstance(found, str):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from degradation.signals import end_with_parent
+from degradation.signals import end_with_parent, held_back
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -38,7 +38,9 @@ def spread(
     context = multiprocessing.get_context("fork")  # ready at once: torch is imported already
     pool = ProcessPoolExecutor(workers, context, initializer=leave_signals_to_parent)
     try:
-        yield from bar(pool.map(work, items, chunksize=CHUNK))
+        with held_back():
+            done = pool.map(work, items, chunksize=CHUNK)
+        yield from bar(done)
     except BrokenProcessPool as error:
         raise RuntimeError(f"{title}: a process that reads pictures died; often the system is out "
                            "of memory") from error  # fmt: skip
