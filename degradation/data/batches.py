@@ -46,10 +46,13 @@ class Stream:
         """Pictures in a batch, and in this process's share."""
         self.white, self.device = pictures.white, device
         self.shape = train.pictures.shape[1:]
-        # (n, height + 2 pad, width + 2 pad, channels) bytes; and, beginning at each of its pixels,
-        # a row of a crop. A crop is `height` such rows, copied whole: 0.2 µs, not 3, a picture.
+        # (n, height + 2 pad, width + 2 pad, channels) bytes, and all of them once more, mirrored;
+        # and, beginning at each of their pixels, a row of a crop. A crop is `height` such rows,
+        # copied whole: 0.4 µs a picture; mirrored batch by batch it would be 2.4.
         edges = (0, 0, data.pad, data.pad, data.pad, data.pad)
-        padded = functional.pad(torch.from_numpy(train.pictures.copy()).to(device), edges)
+        shown = torch.from_numpy(train.pictures.copy()).to(device)
+        shown = torch.cat([shown, shown.flip(2)]) if data.flip else shown
+        padded = functional.pad(shown, edges)
         height, width, channels = self.shape
         pixels = padded.numel() // channels
         self.crop_rows = padded.as_strided((pixels - width + 1, width * channels), (channels, 1))
@@ -61,8 +64,8 @@ class Stream:
         self.labels = torch.from_numpy(train.labels).to(device)
         self.rows = max(8, 2**15 // batch)
         """Iterations for which the tables have room."""
-        self.index, self.corner, self.mean, self.side = (
-            torch.zeros((self.rows, self.size), dtype=torch.int64, device=device) for _ in range(4)
+        self.index, self.corner, self.mean = (
+            torch.zeros((self.rows, self.size), dtype=torch.int64, device=device) for _ in range(3)
         )
 
     def load(self, first: int, count: int) -> None:
@@ -72,14 +75,14 @@ class Stream:
         table = batch_table(self.seed, start, count * whole, self.length, data.pad, data.flip)
         height, width, _ = self.shape
         across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
-        pixels = (height + 2 * data.pad) * (width + 2 * data.pad)
+        wide, pixels = width + 2 * data.pad, (height + 2 * data.pad) * (width + 2 * data.pad)
         own = slice(self.ranks.rank * size, (self.ranks.rank + 1) * size)
-        position = np.arange(count * whole) % size
+        picture = table.index + self.length * table.flip
+        left = np.where(table.flip, 2 * data.pad - table.left, table.left)  # as a mirror has it
         for column, rows in (
             (table.index, self.index),
-            (table.index * pixels + table.top * (width + 2 * data.pad) + table.left, self.corner),
+            (picture * pixels + table.top * wide + left, self.corner),
             (table.top * across + table.left + crops * table.flip, self.mean),
-            (position + size * table.flip, self.side),
         ):
             send(column.reshape(count, whole)[:, own], rows[:count])
 
@@ -91,13 +94,11 @@ class Stream:
 
     def take(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """The batch in row `row` of the tables, an int64 tensor of shape (1,) on the device."""
-        index, corner, mean, side = (
-            rows.index_select(0, row)[0] for rows in (self.index, self.corner, self.mean, self.side)
+        index, corner, mean = (
+            rows.index_select(0, row)[0] for rows in (self.index, self.corner, self.mean)
         )
         where = (corner[:, None] + self.below).flatten()
         x = self.crop_rows.index_select(0, where).view(self.size, *self.shape)
-        if self.data.flip:  # as they are, then mirrored; of each picture one is taken
-            x = torch.cat([x, x.flip(2)]).index_select(0, side)
         x = x.float().div_(self.white).sub_(self.means.index_select(0, mean))
         return x.permute(0, 3, 1, 2), self.labels.index_select(0, index)
 
