@@ -2,68 +2,110 @@
 
     python tests/mirror_delay.py [REPEATS]    default 5; some 20 s each, a line a condition
 
-Two figures of each run: `training`, the seconds that the worker itself counted (timing.jsonl), and
-`command`, the whole of `degradation.run`, with the moment that it waits for the mirror in the end.
+The process that trains never talks to W&B, so a mirror can only take a core from it, or slow down
+what it does there. Linux counts both, and they are what is compared, by pairs of one turn: `busy`,
+the seconds that the process spent on a core, and `waiting`, those that it was ready to run and had
+none (/proc/PID/schedstat); other work on the machine disturbs them less than a clock. `command` is
+the whole of `degradation.run`, with the moment that it waits for the mirror in the end.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from mirror_world import TOP, World, world
 
-from degradation.store import Run
-
 CONDITIONS = ("disabled", "to a server", "to a hanging server", "to no server", "to a folder")
 POINT = (
-    "data=digits", "depth=20", "recipe.iterations=120", "recipe.drops=[]", "recipe.eval_every=10",
+    "data=digits", "depth=20", "recipe.iterations=300", "recipe.drops=[]", "recipe.eval_every=10",
     "machine.device=cpu", "machine.progress=none",
 )  # fmt: skip
+LOOK = 0.05
 
 
-def measure(w: World, condition: str, runs: Path) -> tuple[float, float]:
-    """Seconds of training, and of the whole command, under one condition."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds of one run."""
+
+    busy: float
+    waiting: float
+    command: float
+
+    @property
+    def training(self) -> float:
+        return self.busy + self.waiting
+
+
+def measure(w: World, condition: str, runs: Path) -> Took:
+    """One run under one condition."""
     w.stub.mood = "hang" if "hanging" in condition else "well"
     mode = {"disabled": "disabled", "to a folder": "offline"}.get(condition, "online")
     if condition in ("to no server", "to a folder", "disabled"):
+        return _run(w, mode, runs)
+    with w.stub:
         took = _run(w, mode, runs)
-    else:
-        with w.stub:
-            took = _run(w, mode, runs)
-            w.stub.mood = "well"
-    (run,) = (Run(path.parent) for path in runs.glob("*/point.json"))
-    return sum(row["seconds"] + row["evaluation_seconds"] for row in run.timing()), took
+        w.stub.mood = "well"
+    return took
 
 
-def _run(w: World, mode: str, runs: Path) -> float:
+def _run(w: World, mode: str, runs: Path) -> Took:
     words = [*POINT, f"machine.runs={runs}", f"machine.wandb={mode}"]
-    before = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "degradation.run", *words], check=True, cwd=TOP,
-                   env=w.environment, capture_output=True)  # fmt: skip
-    return time.perf_counter() - before
+    before, spent = time.perf_counter(), (0.0, 0.0)
+    trains: Path | None = None
+    with subprocess.Popen([sys.executable, "-m", "degradation.run", *words], cwd=TOP,
+                          env=w.environment, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        while process.poll() is None:
+            trains = trains or _training(process.pid)
+            spent = (trains and _spent(trains)) or spent
+            time.sleep(LOOK)
+    assert process.returncode == 0
+    return Took(*spent, time.perf_counter() - before)
+
+
+def _training(parent: int) -> Path | None:
+    """The process that trains, among the children of the command."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        place = Path("/proc", child)
+        if b"degradation.worker" in (place / "cmdline").read_bytes():
+            return place
+    return None
+
+
+def _spent(process: Path) -> tuple[float, float] | None:
+    """Seconds on a core and waiting for one, so far; None once it has ended."""
+    try:
+        busy, waiting, _ = (process / "schedstat").read_text().split()
+    except OSError:
+        return None
+    return (int(busy) / 1e9, int(waiting) / 1e9) if int(busy) else None
 
 
 def main(repeats: int) -> int:
-    figures: dict[str, list[tuple[float, float]]] = {condition: [] for condition in CONDITIONS}
+    figures: dict[str, list[Took]] = {condition: [] for condition in CONDITIONS}
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as w:
         for turn in range(repeats):
             shift = turn % len(CONDITIONS)  # so that none is always first
             for condition in (*CONDITIONS[shift:], *CONDITIONS[:shift]):
                 runs = Path(folder) / f"{turn}-{condition.replace(' ', '-')}"
                 figures[condition].append(measure(w, condition, runs))
-    print(f"{'mirror':22} {'training s':>15} {'delay %':>15} {'command s':>15}   n={repeats}")
+    print(f"{'mirror':20} {'busy s':>14} {'waiting s':>13} {'delay %, median':>24} "
+          f"{'command s':>14}   n={repeats}")  # fmt: skip
     for condition, found in figures.items():
-        training, whole = zip(*found, strict=True)
-        plain = [one[0] for one in figures["disabled"]]
-        delays = [100 * (t / p - 1) for t, p in zip(training, plain, strict=True)]
-        print(f"{condition:22} {_spread(training):>15} {_spread(delays):>15} {_spread(whole):>15}")
+        pairs = zip(found, figures["disabled"], strict=True)
+        delays = [100 * (ours.training / plain.training - 1) for ours, plain in pairs]
+        print(f"{condition:20} {_spread([f.busy for f in found]):>14} "
+              f"{_spread([f.waiting for f in found]):>13} "
+              f"{f'{median(delays):.2f} [{min(delays):.2f}, {max(delays):.2f}]':>24} "
+              f"{_spread([f.command for f in found]):>14}")  # fmt: skip
     return 0
 
 
-def _spread(values: tuple[float, ...] | list[float]) -> str:
+def _spread(values: list[float]) -> str:
     return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
