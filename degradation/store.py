@@ -18,6 +18,7 @@ lock               held by the process that trains
 mirror.lock        held by the process that sends rows to W&B
 """
 
+import errno
 import json
 import os
 import re
@@ -97,8 +98,8 @@ class Run:
             return schema.read(spec.Point, storage.read_json(self.point_json))
         except (OSError, ValueError) as error:
             said = str(error).removeprefix(f"{self.point_json}: ")
-            raise Foreign(f"{self.point_json}: {said}; restore it, or move the folder away"
-                          ) from error  # fmt: skip
+            remedy = _remedy(error, "restore it, or move the folder away")
+            raise Foreign(f"{self.point_json}: {said}; {remedy}") from error
 
     def state(self) -> str:
         """One of STATES, read from the disk."""
@@ -208,7 +209,7 @@ def whole_lines(path: Path) -> list[str]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise Foreign(f"{path}: {why}; {_RESTORE}") from error
+        raise Foreign(f"{path}: {why}; {_remedy(error, _RESTORE)}") from error
     return text.split("\n")[:-1]
 
 
@@ -220,7 +221,7 @@ def last_lines(path: Path, count: int) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise Foreign(f"{path}: {error.strerror}; {_RESTORE}") from error
+        raise Foreign(f"{path}: {error.strerror}; {_remedy(error, _RESTORE)}") from error
     lines = tail.decode(errors="replace").split("\n")[:-1]
     return (lines[cut:] or whole_lines(path))[-count:]
 
@@ -291,10 +292,19 @@ def _object(path: Path, remedy: str) -> dict[str, Any] | None:
     try:
         value = storage.read_json(path)
     except (OSError, ValueError) as error:
-        raise Foreign(f"{path}: {str(error).removeprefix(f'{path}: ')}; {remedy}") from error
+        said = str(error).removeprefix(f"{path}: ")
+        raise Foreign(f"{path}: {said}; {_remedy(error, remedy)}") from error
     if value is not None and not isinstance(value, dict):
         raise Foreign(f"{path}: must be a group of keys; {remedy}")
     return value
+
+
+def _remedy(error: Exception, remedy: str) -> str:
+    """`remedy` for a file at fault; where the disk is, the file may be whole, and must stay."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.EIO, errno.ESTALE):
+        return "mend the disk, and give the same command again"
+    return remedy
 
 
 def parsed(path: Path) -> Iterator[dict[str, Any]]:

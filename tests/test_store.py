@@ -1,5 +1,6 @@
 """Run folders: states, rows, frames."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -103,3 +104,14 @@ def test_folders_of_others_are_passed_over(run: Run) -> None:
     (run.folder.parent / "wandb").mkdir()
     (run.folder.parent / "notes.txt").touch()
     assert [r.name for r in store.runs_in(run.folder.parent)] == [run.name]
+
+
+def test_a_disk_that_cannot_be_read_is_no_reason_to_remove_a_file(run: Run, monkeypatch) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(storage, "read", refuse)
+    for look in (run.result, run.point, run.rows):
+        with pytest.raises(Foreign, match="Input/output error; mend the disk") as told:
+            look()
+        assert "remove" not in str(told.value)
