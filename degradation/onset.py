@@ -34,7 +34,7 @@ from degradation import launch, schema, screen, storage, study
 from degradation.design import blocks_per_stage
 from degradation.schema import Invalid
 from degradation.spec import ARMS, Settings
-from degradation.store import Foreign, Run, runs_in
+from degradation.store import DISK, Foreign, Run, runs_in
 
 DEGRADES, NOT, OPEN, DIVERGED = "degrades", "does not", "open", "diverged"
 CSV = "onset.csv"
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str]) -> int:
         launch.leave_mirror(runs_in(machine.runs))
     except (schema.Invalid, Foreign, storage.Failed) as error:
         print(schema.shown(str(error)), file=sys.stderr)
-        return 5 if isinstance(error, storage.Failed) else 2
+        return 5 if isinstance(error, DISK) else 2
     except launch.Interrupted as stopped:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         return 128 + stopped.number

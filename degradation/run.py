@@ -38,7 +38,7 @@ from degradation.data import DataError
 from degradation.places import CONF
 from degradation.schema import Invalid
 from degradation.spec import Settings
-from degradation.store import Foreign, Run
+from degradation.store import DISK, Foreign, Run
 
 log = logging.getLogger("degradation")
 
@@ -62,12 +62,12 @@ def cli() -> None:
     except DataError as error:
         print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(3)
+    except DISK as error:
+        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
+        sys.exit(5)
     except (schema.Invalid, Foreign) as error:
         print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(2)
-    except storage.Failed as error:
-        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
-        sys.exit(5)
     except launch.Interrupted as stopped:
         again = shlex.join([*_COMMAND, *sys.argv[1:]])
         log.warning("stopped; the same command goes on where it was:\n  %s", again)

@@ -27,7 +27,7 @@ from typing import Any
 
 from degradation import command, paper, schema, storage, study
 from degradation.entries import KEYS, Entry, of_folder, of_study, only
-from degradation.store import STATES, Foreign, last_lines
+from degradation.store import DISK, STATES, Foreign, last_lines
 
 LOG_LINES = 3
 CLEAR = "\x1b[H\x1b[2J"  # a terminal
@@ -152,7 +152,7 @@ def main(arguments: list[str]) -> int:
         return show(only(look(), asked.only), asked, look.runs)
     except (schema.Invalid, Foreign, storage.Failed) as error:
         print(schema.shown(str(error)), file=sys.stderr)
-        return 5 if isinstance(error, storage.Failed) else 2
+        return 5 if isinstance(error, DISK) else 2
 
 
 class Look:

@@ -39,7 +39,7 @@ class Failed(OSError):
         super().__init__(
             cause.errno,
             f"can't write {path}: {cause.strerror or cause}{sizes}. What was there is as it was; "
-            f"{_REMEDIES.get(cause.errno or 0, 'mend the disk')}, and give the same command again",
+            f"{remedy(cause)}, and give the same command again",
         )
 
     def __str__(self) -> str:
@@ -63,6 +63,18 @@ _REMEDIES = {
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENOENT: "its folder is gone: leave it there",
 }
+
+
+OF_THE_FILE = (
+    errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG,
+    errno.EACCES, errno.EPERM,
+)  # fmt: skip
+"""Why a file can't be read that is no fault of the system's."""
+
+
+def remedy(cause: OSError) -> str:
+    """What helps against it."""
+    return _REMEDIES.get(cause.errno or 0, "mend the disk")
 
 
 @contextmanager

@@ -18,7 +18,6 @@ lock               held by the process that trains
 mirror.lock        held by the process that sends rows to W&B
 """
 
-import errno
 import json
 import os
 import re
@@ -40,6 +39,14 @@ STATES = ("done", "diverged", "running", "partial", "failed", "missing")
 
 class Foreign(ValueError):
     """A folder that isn't what its name says; the message is meant for people."""
+
+
+class Unread(Foreign):
+    """What the disk did not give back, and may well hold."""
+
+
+DISK = (storage.Failed, Unread)
+"""The disk refused, in writing or reading."""
 
 
 class Run:
@@ -97,9 +104,8 @@ class Run:
         try:
             return schema.read(spec.Point, storage.read_json(self.point_json))
         except (OSError, ValueError) as error:
-            said = str(error).removeprefix(f"{self.point_json}: ")
-            remedy = _remedy(error, "restore it, or move the folder away")
-            raise Foreign(f"{self.point_json}: {said}; {remedy}") from error
+            remedy = "restore it, or move the folder away"
+            raise _refusal(self.point_json, error, remedy) from error
 
     def state(self) -> str:
         """One of STATES, read from the disk."""
@@ -208,8 +214,7 @@ def whole_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise Foreign(f"{path}: {why}; {_remedy(error, _RESTORE)}") from error
+        raise _refusal(path, error, _RESTORE) from error
     return text.split("\n")[:-1]
 
 
@@ -221,7 +226,7 @@ def last_lines(path: Path, count: int) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise Foreign(f"{path}: {error.strerror}; {_remedy(error, _RESTORE)}") from error
+        raise _refusal(path, error, _RESTORE) from error
     lines = tail.decode(errors="replace").split("\n")[:-1]
     return (lines[cut:] or whole_lines(path))[-count:]
 
@@ -292,19 +297,22 @@ def _object(path: Path, remedy: str) -> dict[str, Any] | None:
     try:
         value = storage.read_json(path)
     except (OSError, ValueError) as error:
-        said = str(error).removeprefix(f"{path}: ")
-        raise Foreign(f"{path}: {said}; {_remedy(error, remedy)}") from error
+        raise _refusal(path, error, remedy) from error
     if value is not None and not isinstance(value, dict):
         raise Foreign(f"{path}: must be a group of keys; {remedy}")
     return value
 
 
-def _remedy(error: Exception, remedy: str) -> str:
-    """`remedy` for a file at fault; where the disk is, the file may be whole, and must stay."""
+def _refusal(path: Path, error: Exception, remedy: str) -> Foreign:
+    """Why `path` can't be used: `remedy` is for a file at fault; where the system is, it stays."""
     cause = error if isinstance(error, OSError) else error.__cause__
-    if isinstance(cause, OSError) and cause.errno in (errno.EIO, errno.ESTALE):
-        return "mend the disk, and give the same command again"
-    return remedy
+    if isinstance(cause, OSError) and cause.errno not in storage.OF_THE_FILE:
+        return Unread(f"can't read {path}: {cause.strerror}; {storage.remedy(cause)}, and give the "
+                      "same command again")  # fmt: skip
+    if isinstance(error, UnicodeDecodeError):
+        return Foreign(f"{path}: not UTF-8; {remedy}")
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return Foreign(f"{path}: {str(said).removeprefix(f'{path}: ')}; {remedy}")
 
 
 def parsed(path: Path) -> Iterator[dict[str, Any]]:

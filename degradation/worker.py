@@ -37,7 +37,7 @@ from degradation import (
 from degradation.data import DataError
 from degradation.pool import Turns
 from degradation.signals import Stop, Stopped, end_with_parent
-from degradation.store import Foreign, Run
+from degradation.store import DISK, Foreign, Run
 from degradation.train import train
 
 log = logging.getLogger("degradation")
@@ -115,7 +115,7 @@ def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
     except storage.Busy as busy:
         print(busy, file=screen.Unheard(sys.stderr))
         return BUSY
-    except storage.Failed as error:
+    except DISK as error:
         print(f"{run.name}: {error}", file=screen.Unheard(sys.stderr))
         return STORAGE
     except ValueError as error:
@@ -138,7 +138,7 @@ def _alone(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
         try:
             yield from work(run, settings, stop)
             return 0
-        except storage.Failed as error:
+        except DISK as error:
             _fail(run, error, str(error))
             raise
         except DataError as error:
