@@ -101,7 +101,7 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
     start = subprocess.Popen
 
     def slow(*args, **named):
-        stopping.hear(signal.SIGINT)  # before there is anything to pass it on to
+        stopping.hear(signal.SIGTERM)  # before there is anything to pass it on to
         return start(*args, **named)
 
     monkeypatch.setattr(subprocess, "Popen", slow)
