@@ -1,113 +1,129 @@
-"""How much a mirror delays training: the same point, with and without one, in turn.
+"""How much a mirror delays training, within one run: it is stopped for every other iteration.
 
-    python tests/mirror_delay.py [REPEATS]    default 5; some 20 s each, a line a condition
+    python tests/mirror_delay.py [ROWS]    default 200: some two minutes and a line a condition
 
 The process that trains never talks to W&B, so a mirror can only take a core from it, or slow down
-what it does there. Linux counts both, and they are what is compared, by pairs of one turn: `busy`,
-the seconds that the process spent on a core, and `waiting`, those that it was ready to run and had
-none (/proc/PID/schedstat); other work on the machine disturbs them less than a clock. `command` is
-the whole of `degradation.run`, with the moment that it waits for the mirror in the end.
+what it does there. A point is trained here as a worker trains it, with a row every 11 iterations;
+all processes of the mirror are stopped (SIGSTOP) for one of two iterations and go on (SIGCONT) for
+the other, in which they do what there is to do for both, by turns A B, B A. `delay` is how much
+longer the iterations beside a running mirror took, all in all, with its 95 % interval (by pairs);
+`waiting` is how long training was ready to run and had no core, of the time
+(/proc/self/schedstat). Without a mirror the same line shows the method's own error.
 """
 
-import subprocess
+import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 
-from mirror_world import TOP, World, world
+import torch
+from mirror_world import World, world
 
-CONDITIONS = ("disabled", "to a server", "to a hanging server", "to no server", "to a folder")
-POINT = (
-    "data=digits", "depth=20", "recipe.iterations=300", "recipe.drops=[]", "recipe.eval_every=10",
-    "machine.device=cpu", "machine.progress=none",
-)  # fmt: skip
-LOOK = 0.05
+from degradation import begin, follow, train
+from degradation.bench.costs import settings
+from degradation.store import Run
+
+CONDITIONS = ("no mirror", "to a server", "to a hanging server", "to no server", "to a folder")
+MODES = {"no mirror": "disabled", "to a folder": "offline"}
+PAIRS = 5  # a row
+EVERY = 2 * PAIRS + 1  # the last one has the evaluation, and isn't compared
+REAL = follow.command
+Pairs = list[tuple[float, float]]
+"""Seconds of an iteration without the mirror, and of one with it."""
 
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of one run."""
+    """What one run showed."""
 
-    busy: float
+    pairs: Pairs
     waiting: float
-    command: float
+    """Percent of the time."""
+    arrived: int
+    """Rows on the server: a mirror that does nothing would delay nothing."""
 
-    @property
-    def training(self) -> float:
-        return self.busy + self.waiting
+    def __str__(self) -> str:
+        without = mean(a for a, _ in self.pairs)
+        differences = [100 * (b - a) / without for a, b in self.pairs]
+        reach = 1.96 * stdev(differences) / len(differences) ** 0.5
+        low, high = mean(differences) - reach, mean(differences) + reach
+        return (f"{1e3 * without:>13.1f} {f'{mean(differences):+.2f} [{low:+.2f}, {high:+.2f}]':>24}"
+                f" {self.waiting:>10.2f} {self.arrived:>6}")  # fmt: skip
 
 
-def measure(w: World, condition: str, runs: Path) -> Took:
+def measure(w: World, condition: str, runs: Path, rows: int) -> Took:
     """One run under one condition."""
-    w.stub.mood = "hang" if "hanging" in condition else "well"
-    mode = {"disabled": "disabled", "to a folder": "offline"}.get(condition, "online")
-    if condition in ("to no server", "to a folder", "disabled"):
-        return _run(w, mode, runs)
-    with w.stub:
-        took = _run(w, mode, runs)
-        w.stub.mood = "well"
-    return took
+    mode = MODES.get(condition, "online")
+    if condition in ("to a server", "to a hanging server"):
+        with w.stub:
+            w.stub.mood = "hang" if "hanging" in condition else "well"
+            took = _train(w, mode, runs, rows)
+            w.stub.mood = "well"
+            return took
+    return _train(w, mode, runs, rows)
 
 
-def _run(w: World, mode: str, runs: Path) -> Took:
-    words = [*POINT, f"machine.runs={runs}", f"machine.wandb={mode}"]
-    before, spent = time.perf_counter(), (0.0, 0.0)
-    trains: Path | None = None
-    with subprocess.Popen([sys.executable, "-m", "degradation.run", *words], cwd=TOP,
-                          env=w.environment, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as process:  # fmt: skip
-        while process.poll() is None:
-            trains = trains or _training(process.pid)
-            spent = (trains and _spent(trains)) or spent
-            time.sleep(LOOK)
-    assert process.returncode == 0
-    return Took(*spent, time.perf_counter() - before)
+def _train(w: World, mode: str, runs: Path, rows: int) -> Took:
+    asked = settings(
+        "data=digits", "depth=20", f"recipe.iterations={rows * EVERY}", "recipe.drops=[]",
+        f"recipe.eval_every={EVERY}", "machine.device=cpu", "machine.progress=none",
+        f"machine.runs={runs}", f"machine.wandb={mode}",
+    )  # fmt: skip
+    run = Run.of(asked.point, runs)
+    run.create(asked.point)
+    turns = train.train(begin.prepare(run, asked.machine, lambda: False))
+    w.feed.begin(run, asked)
+    pairs: Pairs = []
+    waited, began = _waiting(), time.monotonic()
+    for row in range(rows):
+        next(turns)  # with the row before it
+        pairs += [_pair(w, turns, first=(row + i) % 2) for i in range(PAIRS)]
+    waiting = 100 * (_waiting() - waited) / (time.monotonic() - began)
+    if w.feed.process is not None:
+        os.killpg(w.feed.process.pid, signal.SIGKILL)
+        w.feed.leave([])
+    return Took(pairs, waiting, w.arrived(run))
 
 
-def _training(parent: int) -> Path | None:
-    """The process that trains, among the children of the command."""
-    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        place = Path("/proc", child)
-        if b"degradation.worker" in (place / "cmdline").read_bytes():
-            return place
-    return None
+def _pair(w: World, turns: train.Turns[dict[str, object]], first: int) -> tuple[float, float]:
+    """Two iterations; the one number `first` is without the mirror."""
+    took = [0.0, 0.0]
+    for number in (0, 1):
+        _let(w, run=number != first)
+        before = time.perf_counter()
+        next(turns)
+        took[number != first] = time.perf_counter() - before
+    _let(w, run=True)
+    return took[0], took[1]
 
 
-def _spent(process: Path) -> tuple[float, float] | None:
-    """Seconds on a core and waiting for one, so far; None once it has ended."""
-    try:
-        busy, waiting, _ = (process / "schedstat").read_text().split()
-    except OSError:
-        return None
-    return (int(busy) / 1e9, int(waiting) / 1e9) if int(busy) else None
+def _let(w: World, *, run: bool) -> None:
+    if w.feed.process is not None:
+        os.killpg(w.feed.process.pid, signal.SIGCONT if run else signal.SIGSTOP)
 
 
-def main(repeats: int) -> int:
-    figures: dict[str, list[Took]] = {condition: [] for condition in CONDITIONS}
+def _waiting() -> float:
+    """Seconds for which this process has been ready to run and had no core."""
+    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+
+
+def main(rows: int, conditions: Sequence[str] = CONDITIONS) -> int:
+    torch.set_num_threads(1)
+    train.SAVE_SHARE = 10**9  # a save would count as a delay of the iteration it comes before
+    print(f"{'mirror':20} {'iteration ms':>12} {'delay %':>24} {'waiting %':>10} {'sent':>6}"
+          f"   of {rows} rows")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as w:
-        for turn in range(repeats):
-            shift = turn % len(CONDITIONS)  # so that none is always first
-            for condition in (*CONDITIONS[shift:], *CONDITIONS[:shift]):
-                runs = Path(folder) / f"{turn}-{condition.replace(' ', '-')}"
-                figures[condition].append(measure(w, condition, runs))
-    print(f"{'mirror':20} {'busy s':>14} {'waiting s':>13} {'delay %, median':>24} "
-          f"{'command s':>14}   n={repeats}")  # fmt: skip
-    for condition, found in figures.items():
-        pairs = zip(found, figures["disabled"], strict=True)
-        delays = [100 * (ours.training / plain.training - 1) for ours, plain in pairs]
-        print(f"{condition:20} {_spread([f.busy for f in found]):>14} "
-              f"{_spread([f.waiting for f in found]):>13} "
-              f"{f'{median(delays):.2f} [{min(delays):.2f}, {max(delays):.2f}]':>24} "
-              f"{_spread([f.command for f in found]):>14}")  # fmt: skip
+        follow.command = REAL
+        for condition in conditions:
+            took = measure(w, condition, Path(folder, condition.replace(" ", "-")), rows)
+            print(f"{condition:20} {took}", flush=True)
     return 0
 
 
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
-
-
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
