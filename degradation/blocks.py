@@ -128,5 +128,5 @@ class Bottleneck(nn.Module):
 def _joined(y: Tensor, x: Tensor, shortcut: nn.Module | None) -> Tensor:
     """A block's end: the second ReLU comes after the addition."""
     if shortcut is not None:
-        y = y + shortcut(x)
+        y += shortcut(x)
     return functional.relu_(y)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,26 +33,32 @@ class Damaged(ValueError):
     """A checkpoint that can't be trusted, or none that can; the message says which and why."""
 
 
-def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytearray:
     """The bytes of a file; equal tensors and `meta` (JSON values by name) give equal bytes."""
     header: dict[str, Any] = {"__metadata__": {k: json.dumps(v) for k, v in meta.items()}}
-    chunks, offset = [], 0
+    size = 0
     for name, tensor in tensors.items():
-        # Logical order, whatever the memory format: channels_last is restored by copying in.
-        chunk = tensor.detach().cpu().contiguous().numpy()
         header[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + chunk.nbytes],
+            "data_offsets": [size, size + tensor.nbytes],
         }
-        chunks.append(chunk.data)
-        offset += chunk.nbytes
+        size += tensor.nbytes
     head = json.dumps(header, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
-    return b"".join([len(head).to_bytes(8, "little"), head, *chunks])
+    content = bytearray(8 + len(head) + size)
+    content[: 8 + len(head)] = len(head).to_bytes(8, "little") + head
+    # Each tensor goes straight to its place, once: a save is paid for in lost work (see Saver).
+    place = 8 + len(head)
+    for tensor in tensors.values():
+        # In logical order, whatever the memory format: channels_last is restored by copying in.
+        values = tensor.detach().cpu().numpy()
+        np.ndarray(values.shape, values.dtype, content, place)[...] = values
+        place += tensor.nbytes
+    return content
 
 
-def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def decode(content: bytes | bytearray) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `encode` was given. Raises Damaged for anything that isn't such a file."""
     with _damaged():
         header, body = _split(content)
@@ -59,7 +66,7 @@ def decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return _tensors(header, body, _DTYPES), meta
 
 
-def tensors(content: bytes) -> dict[str, Tensor]:
+def tensors(content: bytes | bytearray) -> dict[str, Tensor]:
     """The tensors of any safetensors file, also in half precision. Raises Damaged."""
     with _damaged():
         header, body = _split(content)
@@ -102,7 +109,7 @@ def _is_plateau(found: Any) -> bool:
     return fine and type(found["idle"]) is int and (least is None or type(least) in (int, float))
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
+def _split(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
     """The header and the tensors' bytes."""
     length = int.from_bytes(content[:8], "little")
     if length > min(MAX_HEADER, len(content)):
@@ -136,7 +143,7 @@ def _tensor(body: memoryview, entry: dict[str, Any], dtypes: dict[str, torch.dty
     return torch.frombuffer(body, dtype=dtype, count=count, offset=start).reshape(shape)
 
 
-def save(folder: Path, iteration: int, content: bytes) -> Path:
+def save(folder: Path, iteration: int, content: bytes | bytearray) -> Path:
     """Write a checkpoint, read it back, and only then remove all but the newest KEEP.
 
     One of the same iteration goes, too: it was saved while its row was being measured, and nothing

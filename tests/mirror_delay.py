@@ -11,12 +11,15 @@ longer the iterations beside a running mirror took, all in all, with its 95 % in
 (/proc/self/schedstat). Without a mirror the same line shows the method's own error.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -26,9 +29,11 @@ from mirror_world import World, world
 
 from degradation import begin, follow, train
 from degradation.bench.costs import settings
+from degradation.follow import Feed
 from degradation.store import Run
 
 CONDITIONS = ("no mirror", "to a server", "to a hanging server", "to no server", "to a folder")
+SERVED = ("to a server", "to a hanging server")
 MODES = {"no mirror": "disabled", "to a folder": "offline"}
 PAIRS = 5  # a row
 EVERY = 2 * PAIRS + 1  # the last one has the evaluation, and isn't compared
@@ -51,24 +56,28 @@ class Took:
         without = mean(a for a, _ in self.pairs)
         differences = [100 * (b - a) / without for a, b in self.pairs]
         reach = 1.96 * stdev(differences) / len(differences) ** 0.5
-        low, high = mean(differences) - reach, mean(differences) + reach
-        return (f"{1e3 * without:>13.1f} {f'{mean(differences):+.2f} [{low:+.2f}, {high:+.2f}]':>24}"
-                f" {self.waiting:>10.2f} {self.arrived:>6}")  # fmt: skip
+        delay = mean(differences)
+        spread = f"{delay:+.2f} [{delay - reach:+.2f}, {delay + reach:+.2f}]"
+        return f"{1e3 * without:>13.1f} {spread:>24} {self.waiting:>10.2f} {self.arrived:>6}"
 
 
 def measure(w: World, condition: str, runs: Path, rows: int) -> Took:
-    """One run under one condition."""
-    mode = MODES.get(condition, "online")
-    if condition in ("to a server", "to a hanging server"):
-        with w.stub:
-            w.stub.mood = "hang" if "hanging" in condition else "well"
-            took = _train(w, mode, runs, rows)
-            w.stub.mood = "well"
-            return took
-    return _train(w, mode, runs, rows)
+    """One run under one condition, in a process of its own: the server's work isn't training's."""
+    mode, served = MODES.get(condition, "online"), condition in SERVED
+    w.stub.mood = "hang" if "hanging" in condition else "well"
+    fork = multiprocessing.get_context("fork")
+    with w.stub if served else nullcontext(), ProcessPoolExecutor(1, fork) as process:
+        name, pairs, waiting = process.submit(_train, mode, runs, rows).result()
+        bucket = w.stub.buckets.get(name) if condition == "to a server" else None
+        w.stub.mood = "well"
+    return Took(pairs, waiting, len(bucket.lines) if bucket else 0)
 
 
-def _train(w: World, mode: str, runs: Path, rows: int) -> Took:
+def _train(mode: str, runs: Path, rows: int) -> tuple[str, Pairs, float]:
+    """The run's name, and what it showed; it ends without waiting for the mirror."""
+    torch.set_num_threads(1)
+    train.SAVE_SHARE = 10**9  # a save would count as a delay of the iteration it comes before
+    follow.command = REAL
     asked = settings(
         "data=digits", "depth=20", f"recipe.iterations={rows * EVERY}", "recipe.drops=[]",
         f"recipe.eval_every={EVERY}", "machine.device=cpu", "machine.progress=none",
@@ -77,34 +86,35 @@ def _train(w: World, mode: str, runs: Path, rows: int) -> Took:
     run = Run.of(asked.point, runs)
     run.create(asked.point)
     turns = train.train(begin.prepare(run, asked.machine, lambda: False))
-    w.feed.begin(run, asked)
+    feed = Feed()
+    feed.begin(run, asked)
     pairs: Pairs = []
     waited, began = _waiting(), time.monotonic()
     for row in range(rows):
         next(turns)  # with the row before it
-        pairs += [_pair(w, turns, first=(row + i) % 2) for i in range(PAIRS)]
+        pairs += [_pair(feed, turns, first=(row + i) % 2) for i in range(PAIRS)]
     waiting = 100 * (_waiting() - waited) / (time.monotonic() - began)
-    if w.feed.process is not None:
-        os.killpg(w.feed.process.pid, signal.SIGKILL)
-        w.feed.leave([])
-    return Took(pairs, waiting, w.arrived(run))
+    if feed.process is not None:
+        os.killpg(feed.process.pid, signal.SIGKILL)
+        feed.leave([])
+    return run.name, pairs, waiting
 
 
-def _pair(w: World, turns: train.Turns[dict[str, object]], first: int) -> tuple[float, float]:
+def _pair(feed: Feed, turns: train.Turns[dict[str, object]], first: int) -> tuple[float, float]:
     """Two iterations; the one number `first` is without the mirror."""
     took = [0.0, 0.0]
     for number in (0, 1):
-        _let(w, run=number != first)
+        _let(feed, run=number != first)
         before = time.perf_counter()
         next(turns)
         took[number != first] = time.perf_counter() - before
-    _let(w, run=True)
+    _let(feed, run=True)
     return took[0], took[1]
 
 
-def _let(w: World, *, run: bool) -> None:
-    if w.feed.process is not None:
-        os.killpg(w.feed.process.pid, signal.SIGCONT if run else signal.SIGSTOP)
+def _let(feed: Feed, *, run: bool) -> None:
+    if feed.process is not None:
+        os.killpg(feed.process.pid, signal.SIGCONT if run else signal.SIGSTOP)
 
 
 def _waiting() -> float:
@@ -113,12 +123,9 @@ def _waiting() -> float:
 
 
 def main(rows: int, conditions: Sequence[str] = CONDITIONS) -> int:
-    torch.set_num_threads(1)
-    train.SAVE_SHARE = 10**9  # a save would count as a delay of the iteration it comes before
     print(f"{'mirror':20} {'iteration ms':>12} {'delay %':>24} {'waiting %':>10} {'sent':>6}"
           f"   of {rows} rows")  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as w:
-        follow.command = REAL
         for condition in conditions:
             took = measure(w, condition, Path(folder, condition.replace(" ", "-")), rows)
             print(f"{condition:20} {took}", flush=True)
