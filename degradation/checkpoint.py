@@ -20,6 +20,7 @@ from torch import Tensor
 
 from degradation import storage
 from degradation.schema import bare
+from degradation.storage import Bytes
 
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
@@ -33,32 +34,45 @@ class Damaged(ValueError):
     """A checkpoint that can't be trusted, or none that can; the message says which and why."""
 
 
-def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytearray:
-    """The bytes of a file; equal tensors and `meta` (JSON values by name) give equal bytes."""
-    header: dict[str, Any] = {"__metadata__": {k: json.dumps(v) for k, v in meta.items()}}
-    size = 0
+def entries(tensors: dict[str, Tensor]) -> str:
+    """What the header says of each tensor: JSON, from the first entry to the closing brace."""
+    found, size = {}, 0
     for name, tensor in tensors.items():
-        header[name] = {
+        found[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [size, size + tensor.nbytes],
         }
         size += tensor.nbytes
-    head = json.dumps(header, separators=(",", ":")).encode()
+    return json.dumps(found, separators=(",", ":"))[1:]
+
+
+def encode(
+    tensors: dict[str, Tensor], meta: dict[str, Any], known: str | None = None
+) -> memoryview:
+    """The bytes of a file; equal tensors and `meta` (JSON values by name) give equal bytes.
+
+    `known`: their `entries`, where they are the same ones each time.
+    """
+    values = json.dumps({k: json.dumps(v) for k, v in meta.items()}, separators=(",", ":"))
+    rest = entries(tensors) if known is None else known
+    head = f'{{"__metadata__":{values}{"," if tensors else ""}{rest}'.encode()
     head += b" " * (-len(head) % 8)
-    content = bytearray(8 + len(head) + size)
-    content[: 8 + len(head)] = len(head).to_bytes(8, "little") + head
-    # Each tensor goes straight to its place, once: a save is paid for in lost work (see Saver).
-    place = 8 + len(head)
+    head = len(head).to_bytes(8, "little") + head
+    # Each tensor goes straight to its place, once: what a save takes is paid for in lost work (see
+    # train.Saver). NumPy asks for large pages, which spares half of what the memory costs.
+    content = np.empty(len(head) + sum(t.nbytes for t in tensors.values()), dtype=np.uint8)
+    content[: len(head)] = np.frombuffer(head, np.uint8)
+    place = len(head)
     for tensor in tensors.values():
         # In logical order, whatever the memory format: channels_last is restored by copying in.
-        values = tensor.detach().cpu().numpy()
-        np.ndarray(values.shape, values.dtype, content, place)[...] = values
+        array = tensor.detach().cpu().numpy()
+        np.ndarray(array.shape, array.dtype, content, place)[...] = array
         place += tensor.nbytes
-    return content
+    return content.data
 
 
-def decode(content: bytes | bytearray) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def decode(content: Bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `encode` was given. Raises Damaged for anything that isn't such a file."""
     with _damaged():
         header, body = _split(content)
@@ -66,7 +80,7 @@ def decode(content: bytes | bytearray) -> tuple[dict[str, Tensor], dict[str, Any
         return _tensors(header, body, _DTYPES), meta
 
 
-def tensors(content: bytes | bytearray) -> dict[str, Tensor]:
+def tensors(content: Bytes) -> dict[str, Tensor]:
     """The tensors of any safetensors file, also in half precision. Raises Damaged."""
     with _damaged():
         header, body = _split(content)
@@ -109,12 +123,12 @@ def _is_plateau(found: Any) -> bool:
     return fine and type(found["idle"]) is int and (least is None or type(least) in (int, float))
 
 
-def _split(content: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
+def _split(content: Bytes) -> tuple[dict[str, Any], memoryview]:
     """The header and the tensors' bytes."""
     length = int.from_bytes(content[:8], "little")
     if length > min(MAX_HEADER, len(content)):
         raise Damaged("its header is longer than the file")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    header: dict[str, Any] = json.loads(bytes(content[8 : 8 + length]))
     return header, memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
 
 
@@ -143,7 +157,7 @@ def _tensor(body: memoryview, entry: dict[str, Any], dtypes: dict[str, torch.dty
     return torch.frombuffer(body, dtype=dtype, count=count, offset=start).reshape(shape)
 
 
-def save(folder: Path, iteration: int, content: bytes | bytearray) -> Path:
+def save(folder: Path, iteration: int, content: Bytes) -> Path:
     """Write a checkpoint, read it back, and only then remove all but the newest KEEP.
 
     One of the same iteration goes, too: it was saved while its row was being measured, and nothing

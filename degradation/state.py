@@ -1,13 +1,11 @@
 """All that training changes, as tensors that stay where they are, and as a checkpoint's bytes."""
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import get_total_norm
 
 from degradation import checkpoint, network, optim
 from degradation.data.pictures import Source
@@ -15,6 +13,7 @@ from degradation.network import Network
 from degradation.schema import bare
 from degradation.spec import Point
 from degradation.step import FINE, Meters
+from degradation.storage import Bytes
 
 
 @dataclass
@@ -42,9 +41,13 @@ class State:
 
     @property
     def finite(self) -> bool:
-        """Whether all parameters are numbers; one iteration later the loss would tell."""
-        largest = get_total_norm(self.network.parameters(), math.inf)
-        return bool(largest.isfinite())
+        """Whether all parameters are numbers; one iteration later the loss would tell.
+
+        By their sums, at a quarter of a norm's cost: those of a tensor that is still finite
+        overflow only where the next forward pass would.
+        """
+        sums = [parameter.detach().sum() for parameter in self.network.parameters()]
+        return bool(torch.stack(sums).isfinite().all())
 
     @property
     def size(self) -> int:
@@ -69,7 +72,11 @@ class State:
             "gradient_norm": self.gradient_norm,
         }
 
-    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> bytearray:
+    @cached_property
+    def _entries(self) -> str:
+        return checkpoint.entries(self._named)
+
+    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> Bytes:
         meta = {
             "point": point.name,
             "fingerprint": fingerprint,
@@ -79,7 +86,7 @@ class State:
         }
         if point.recipe.plateau is not None:
             meta["plateau"] = self.plateau.plain()
-        return checkpoint.encode(self.tensors(), meta)
+        return checkpoint.encode(self.tensors(), meta, self._entries)
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Become what `to_bytes` was. Raises checkpoint.Damaged where names or shapes differ."""

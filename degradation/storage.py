@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 FILE_MODE, FOLDER_MODE, LOCK_MODE = 0o644, 0o755, 0o600
 TEMPORARY = ".tmp"
 _PIECE = 2**20  # bytes read at a time
+Bytes = bytes | memoryview
 
 
 class Busy(RuntimeError):
@@ -89,7 +90,7 @@ def _writing(path: Path, need: int = 0) -> Iterator[None]:
         raise Failed(path, error, need) from error
 
 
-def write_atomically(path: Path, content: bytes | bytearray) -> None:
+def write_atomically(path: Path, content: Bytes) -> None:
     """Make `path` hold `content`, or leave it as it was. Raises Failed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -181,7 +182,7 @@ def appending(path: Path) -> Iterator[int]:
             os.close(descriptor)
 
 
-def write_all(descriptor: int, content: bytes | bytearray) -> None:
+def write_all(descriptor: int, content: Bytes) -> None:
     """All of `content`, however many calls it takes; usually one."""
     view = memoryview(content)
     while view:
@@ -359,11 +360,11 @@ def holder(path: Path) -> str:
         return "another user's process"
 
 
-def holds(path: Path, content: bytes | bytearray) -> bool:
+def holds(path: Path, content: Bytes) -> bool:
     """Whether the disk gives `content` back. Raises Failed where it gives nothing."""
     with _writing(path), path.open("rb") as file:
         for start in range(0, len(content), _PIECE):  # never all of a large file twice in memory
-            if file.read(_PIECE) != content[start : start + _PIECE]:
+            if file.read(_PIECE) != bytes(content[start : start + _PIECE]):
                 return False
         return not file.read(1)
 

@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -366,6 +367,17 @@ def test_what_the_disk_gives_back_is_compared(path: Path) -> None:
     assert not storage.holds(path, NEW)
     with pytest.raises(storage.Failed):
         storage.holds(path / "below", OLD)
+
+
+@pytest.mark.parametrize("size", [0, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+def test_what_is_longer_than_a_read_is_compared_to_its_last_byte(path: Path, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    path.write_bytes(content)
+    assert storage.holds(path, content) and storage.holds(path, memoryview(content))
+    assert not storage.holds(path, content + b"x")
+    if size:
+        assert not storage.holds(path, content[:-1])
+        assert not storage.holds(path, content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def test_a_lock_is_let_go_of_whatever_its_close_says(path: Path, monkeypatch) -> None:

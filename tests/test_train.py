@@ -38,6 +38,19 @@ def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
     assert seen == pytest.approx(round(seen), abs=1e-3)
 
 
+@pytest.mark.parametrize("values", [[math.nan], [math.inf], [-math.inf], [math.inf, -math.inf]])
+def test_one_parameter_that_is_no_number_is_seen(small, machine, values: list[float]) -> None:
+    run = Run.of(small(), machine.runs)
+    run.create(small())
+    state = prepare(run, machine, Stop()).state
+    for parameter in state.network.parameters():
+        before = parameter.detach().clone()
+        parameter.detach()[: len(values)].fill_(values[0])[:1] = values[-1]
+        assert not state.finite
+        parameter.detach().copy_(before)
+        assert state.finite
+
+
 def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
     """Stopped at any moment, it drops where the uninterrupted run drops, to the byte."""
     point = small(recipe__plateau=1, recipe__plateau_gain=30.0, recipe__drops=[],
