@@ -69,9 +69,7 @@ def build(model: Model, depth: int, channels: int, classes: int, seed: int, init
     So the two arms, and networks of two depths, start from equal tensors wherever they have the
     same parameter. Weights: normal, variance 2 / fan (He et al. 2015b), `init` naming the fan.
     """
-    with torch.device("meta"):  # torch's own initialisation would be drawn and thrown away
-        network = Network(model, depth, channels, classes)
-    network.to_empty(device="cpu")
+    network = Network(model, depth, channels, classes)  # what torch draws for it is thrown away
     for name, module in network.named_modules():
         if isinstance(module, BatchNorm):
             module.reset_running_stats()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation.layers import BatchNorm
+from degradation.optim import Optimizer
 from degradation.ranks import ALONE, Ranks
 
 FINE = -1  # `diverged` of meters that have seen no loss that isn't a number
@@ -93,7 +94,7 @@ def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
 
 def training_step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     x: Tensor,
     labels: Tensor,
     precision: str,

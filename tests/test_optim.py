@@ -1,5 +1,9 @@
 """The learning rate at each phase, and the optimizer."""
 
+import subprocess
+import sys
+from typing import Any
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -76,23 +80,6 @@ def test_weight_decay_spares_vectors_only_where_asked(small) -> None:
     assert sizes == [(1e-4, [4]), (0.0, [1, 1, 1])]
 
 
-def test_zero_momenta_are_what_the_first_step_assumes(small) -> None:
-    """Torch's own first step starts the buffer with the bare gradient."""
-    results = []
-    for ours in (True, False):
-        net = nn.Linear(3, 2)
-        nn.init.ones_(net.weight)
-        optimizer = optim.build(net, small().recipe)
-        if not ours:
-            optimizer.state.clear()
-        for _ in range(3):
-            optimizer.zero_grad()
-            net(torch.arange(3.0)).sum().backward()
-            optimizer.step()
-        results.append(net.weight.detach().clone())
-    assert torch.equal(*results)
-
-
 @pytest.mark.parametrize(
     ("name", "kinds"), [("sgd", ["momentum"]), ("adamw", ["step", "exp_avg", "exp_avg_sq"])]
 )
@@ -121,3 +108,49 @@ def test_adamw_is_torchs(small) -> None:
             net(torch.arange(3.0) + i).square().sum().backward()
             optimizer.step()
     torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"nesterov": True}, {"momentum": 0.0}, {"decay_norm": False, "weight_decay": 0.01},
+])  # fmt: skip
+def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
+    recipe = small(**{f"recipe__{key}": value for key, value in settings.items()}).recipe
+    nets = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    spared = [p for p in nets[1].parameters() if p.ndim <= 1 and not recipe.decay_norm]
+    others = [p for p in nets[1].parameters() if p.ndim > 1 or recipe.decay_norm]
+    groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": spared}]
+    theirs = torch.optim.SGD([g for g in groups if g["params"]], lr=0.1, nesterov=recipe.nesterov,
+                             momentum=recipe.momentum, fused=True)  # fmt: skip
+    ours = optim.build(nets[0], recipe)
+    x = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for i in range(5):
+        rate = torch.tensor(0.1 / (1 + i))
+        optim.set_learning_rate(ours, rate)
+        for group in theirs.param_groups:
+            group["lr"] = float(rate)
+        for net, optimizer in ((nets[0], ours), (nets[1], theirs)):
+            optimizer.zero_grad()
+            if i == 2:  # a parameter without a gradient stays where it is
+                net[2](net[0](x).flatten(1).detach()).square().sum().backward()
+            else:
+                net(x).square().sum().backward()
+            optimizer.step()
+        for mine, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+            assert torch.equal(mine, other)
+
+
+STEP = """
+import sys, torch
+from degradation.bench import contest, costs
+
+point = costs.settings("data=digits", "depth=8", "recipe.batch=4").point
+contest.Ours(point, contest.synthetic(16, 8, 1), torch.device("cpu"))
+print(*sorted({"sympy", "torch._dynamo"} & sys.modules.keys()))
+"""
+
+
+def test_the_first_iteration_imports_no_compiler() -> None:
+    """It would be a third of the time from a command to there."""
+    done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from degradation import data as sources
 from degradation import provenance, spec, worker
 from degradation.data.pictures import Pictures
@@ -69,8 +71,6 @@ def log_of(run: Run) -> Path:
 
 def warm(*points: spec.Point) -> None:
     """Let this process import and read once what its children would each need."""
-    import torch._inductor
-
     for point in points:
         _read[point.data.name] = sources.load(point.data)
         fresh(point, _read[point.data.name], torch.device("cpu"))

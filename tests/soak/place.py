@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from degradation import launch, mirror, probe, run, spec, status, worker
 from degradation.places import TOP
 from degradation.store import Run
@@ -117,7 +115,6 @@ class Place:
         if not (made.folder.is_symlink() or os.path.lexists(made.point_json)):
             made.point_json.write_text(json.dumps(spec.plain(wanted.point)))
         arguments = launch.command([made], wanted.machine)[3:]
-        _warm()
         outcome = self.call(lambda: worker.main(arguments))
         left = made.failed_json  # what `run` prints of it, and the report
         told = json.loads(left.read_bytes())["message"] if left.is_file() else ""
@@ -144,12 +141,6 @@ class Place:
 def _with_arguments(command: Callable[[], object], words: tuple[str, ...]) -> object:
     sys.argv = ["command", *words]
     return command()
-
-
-@functools.cache
-def _warm() -> None:
-    """The first optimizer of a process imports for seconds: not in each child."""
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
 @functools.cache
