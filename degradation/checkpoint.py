@@ -24,6 +24,7 @@ from degradation.storage import Bytes
 
 KEEP = 2
 MAX_HEADER = 100 * 2**20  # the format's own limit
+MARGIN = 4096  # bytes by which a header may grow: an iteration with more digits
 _DTYPES = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
 _HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
@@ -34,8 +35,38 @@ class Damaged(ValueError):
     """A checkpoint that can't be trusted, or none that can; the message says which and why."""
 
 
-def entries(tensors: dict[str, Tensor]) -> str:
-    """What the header says of each tensor: JSON, from the first entry to the closing brace."""
+class Encoder:
+    """Makes files of the same tensors again and again, in memory that it keeps.
+
+    What a save takes is paid for in lost work (see train.Saver): so the header's entries are
+    written once, and each tensor is copied straight to its place in the file. Fresh memory for
+    each file would cost as much as the copying.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors, self.entries, self.size = tensors, *_entries(tensors)
+        self.memory = np.empty(0, dtype=np.uint8)
+
+    def __call__(self, meta: dict[str, Any]) -> memoryview:
+        """The bytes of a file, which the next call changes; `meta`: JSON values by name."""
+        values = json.dumps({k: json.dumps(v) for k, v in meta.items()}, separators=(",", ":"))
+        head = f'{{"__metadata__":{values}{"," if self.tensors else ""}{self.entries}'.encode()
+        head += b" " * (-len(head) % 8)
+        place = 8 + len(head)
+        if self.memory.size < place + self.size:
+            self.memory = np.empty(place + self.size + MARGIN, dtype=np.uint8)
+        content = self.memory[: place + self.size]
+        content[:place] = np.frombuffer(len(head).to_bytes(8, "little") + head, np.uint8)
+        for tensor in self.tensors.values():
+            # In logical order: a memory format (channels_last) is restored by copying in.
+            array = tensor.detach().cpu().numpy()
+            np.ndarray(array.shape, array.dtype, content, place)[...] = array
+            place += tensor.nbytes
+        return content.data
+
+
+def _entries(tensors: dict[str, Tensor]) -> tuple[str, int]:
+    """What the header says of each tensor, up to its closing brace; and the bytes of them all."""
     found, size = {}, 0
     for name, tensor in tensors.items():
         found[name] = {
@@ -44,32 +75,12 @@ def entries(tensors: dict[str, Tensor]) -> str:
             "data_offsets": [size, size + tensor.nbytes],
         }
         size += tensor.nbytes
-    return json.dumps(found, separators=(",", ":"))[1:]
+    return json.dumps(found, separators=(",", ":"))[1:], size
 
 
-def encode(
-    tensors: dict[str, Tensor], meta: dict[str, Any], known: str | None = None
-) -> memoryview:
-    """The bytes of a file; equal tensors and `meta` (JSON values by name) give equal bytes.
-
-    `known`: their `entries`, where they are the same ones each time.
-    """
-    values = json.dumps({k: json.dumps(v) for k, v in meta.items()}, separators=(",", ":"))
-    rest = entries(tensors) if known is None else known
-    head = f'{{"__metadata__":{values}{"," if tensors else ""}{rest}'.encode()
-    head += b" " * (-len(head) % 8)
-    head = len(head).to_bytes(8, "little") + head
-    # Each tensor goes straight to its place, once: what a save takes is paid for in lost work (see
-    # train.Saver). NumPy asks for large pages, which spares half of what the memory costs.
-    content = np.empty(len(head) + sum(t.nbytes for t in tensors.values()), dtype=np.uint8)
-    content[: len(head)] = np.frombuffer(head, np.uint8)
-    place = len(head)
-    for tensor in tensors.values():
-        # In logical order, whatever the memory format: channels_last is restored by copying in.
-        array = tensor.detach().cpu().numpy()
-        np.ndarray(array.shape, array.dtype, content, place)[...] = array
-        place += tensor.nbytes
-    return content.data
+def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> memoryview:
+    """The bytes of a file; equal tensors and `meta` (JSON values by name) give equal bytes."""
+    return Encoder(tensors)(meta)
 
 
 def decode(content: Bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,7 +13,6 @@ from degradation.network import Network
 from degradation.schema import bare
 from degradation.spec import Point
 from degradation.step import FINE, Meters
-from degradation.storage import Bytes
 
 
 @dataclass
@@ -73,10 +72,11 @@ class State:
         }
 
     @cached_property
-    def _entries(self) -> str:
-        return checkpoint.entries(self._named)
+    def _encoder(self) -> checkpoint.Encoder:
+        return checkpoint.Encoder(self._named)
 
-    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> Bytes:
+    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> memoryview:
+        """A checkpoint; the next one takes its memory."""
         meta = {
             "point": point.name,
             "fingerprint": fingerprint,
@@ -86,7 +86,8 @@ class State:
         }
         if point.recipe.plateau is not None:
             meta["plateau"] = self.plateau.plain()
-        return checkpoint.encode(self.tensors(), meta, self._entries)
+        self.tensors()  # fills in the iteration
+        return self._encoder(meta)
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Become what `to_bytes` was. Raises checkpoint.Damaged where names or shapes differ."""
