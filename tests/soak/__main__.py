@@ -39,6 +39,7 @@ def main() -> int:
         parser.error(f"--only={','.join(unknown)}: must be of {', '.join(SECTIONS)}")
     torch.set_num_threads(1)
     found, seconds = list[Figure](), dict[str, float]()
+    what = circumstances(asked.quick, asked.seed)  # now: the page itself is about to be changed
     for number, name in enumerate(names, 1):
         print(f"{number}/{len(names)} {name} …", end=" ", file=sys.stderr, flush=True)
         began = time.monotonic()
@@ -50,7 +51,7 @@ def main() -> int:
             if not figure.ok:
                 print(f"  {figure.what}\n    {figure.got}", file=sys.stderr)
         found += got
-        page = table(found, seconds, asked.quick, asked.seed)
+        page = table(found, seconds, what)
         if asked.write:  # each time: a table that was cut short is one, too
             written(asked.write, page)
     print(page)
@@ -70,14 +71,21 @@ def section(name: str, full: bool, seed: int) -> list[Figure]:
         return found
 
 
-def table(found: Sequence[Figure], seconds: dict[str, float], quick: bool, seed: int) -> str:
-    """The page's part: when and where, a line a figure, how long it took."""
+def circumstances(quick: bool, seed: int) -> str:
+    """When, where, on which commit and how."""
     versions = ", ".join(f"{k} {v}" for k, v in provenance.versions().items())
-    minutes = sum(seconds.values()) / 60
-    lines = [
+    return (
         f"{time.strftime('%Y-%m-%d')}, commit {provenance.commit()}, {cpu()}, "
         f"{platform.system()} {platform.release()}, {versions}; "
-        f"seed {seed}, {'the quick form' if quick else 'in full'}, {minutes:.0f} minutes.",
+        f"seed {seed}, {'the quick form' if quick else 'in full'}"
+    )
+
+
+def table(found: Sequence[Figure], seconds: dict[str, float], what: str) -> str:
+    """The page's part: the circumstances, a line a figure, how long it took."""
+    minutes = sum(seconds.values()) / 60
+    lines = [
+        f"{what}, {minutes:.0f} minutes.",
         "",
         "| | what was done | wanted | found | |",
         "|---|---|---|---|---|",
