@@ -49,7 +49,8 @@ FIGURES = [
 
 
 def test_the_table_says_what_was_as_wanted_what_was_not_and_what_was_not_tried() -> None:
-    told = soak.table(FIGURES, {"kill": 61.0, "disk": 59.0}, quick=False, seed=3).splitlines()
+    what = soak.circumstances(quick=False, seed=3)
+    told = soak.table(FIGURES, {"kill": 61.0, "disk": 59.0}, what).splitlines()
     assert "seed 3, in full, 2 minutes" in told[0]
     assert told[4:7] == [
         "| **Kill** | a \\| b | &lt;c> | d | yes |",
