@@ -44,7 +44,8 @@ class Encoder:
     """
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors, self.entries, self.size = tensors, *_entries(tensors)
+        self.tensors = tensors
+        self.entries, self.size = _entries(tensors)
         self.memory = np.empty(0, dtype=np.uint8)
 
     def __call__(self, meta: dict[str, Any]) -> memoryview:

@@ -42,8 +42,8 @@ class State:
     def finite(self) -> bool:
         """Whether all parameters are numbers; one iteration later the loss would tell.
 
-        By their sums, at a quarter of a norm's cost: those of a tensor that is still finite
-        overflow only where the next forward pass would.
+        By their sums, at a third of a norm's cost. Numbers beyond 1e31, whose sum might be
+        none, count as none.
         """
         sums = [parameter.detach().sum() for parameter in self.network.parameters()]
         return bool(torch.stack(sums).isfinite().all())
