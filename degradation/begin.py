@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-from degradation import checkpoint, grow, machine, network, peers, provenance, ranks, spec, storage
+from degradation import checkpoint, grow, machine, native, network, peers, provenance, ranks, spec, storage
 from degradation import data as sources
 from degradation.data import Folder, decode, feed
 from degradation.engine import Engine, record_for
@@ -33,6 +33,8 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     fingerprint = machine.fingerprint(device, all_of_us.size, parts)
     if isinstance(pictures, Folder):
         fingerprint |= decode.versions()
+    if point.numerics.native:
+        fingerprint |= native.library.versions()
     stream = feed.stream(pictures, point, device, settings.workers, all_of_us)
     state = fresh(point, pictures, device)
     if point.recipe.grown_from is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation.design import Unit
-from degradation.layers import BatchNorm, Conv3x3
+from degradation.layers import BatchNorm, Conv3x3, rectified
 from degradation.spec import Model
 
 
@@ -101,8 +101,8 @@ class Block(nn.Module):
         self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu_(self.norm1(self.conv1(x)))
-        return _joined(self.norm2(self.conv2(y)), x, self.shortcut)
+        y = rectified(self.norm1, self.conv1(x))
+        return rectified(self.norm2, self.conv2(y), self.shortcut and self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
@@ -120,13 +120,6 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu_(self.norm1(self.conv1(x)))
-        y = functional.relu_(self.norm2(self.conv2(y)))
-        return _joined(self.norm3(self.conv3(y)), x, self.shortcut)
-
-
-def _joined(y: Tensor, x: Tensor, shortcut: nn.Module | None) -> Tensor:
-    """A block's end: the second ReLU comes after the addition."""
-    if shortcut is not None:
-        y += shortcut(x)
-    return functional.relu_(y)
+        y = rectified(self.norm1, self.conv1(x))
+        y = rectified(self.norm2, self.conv2(y))
+        return rectified(self.norm3, self.conv3(y), self.shortcut and self.shortcut(x))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from degradation import optim
+from degradation import native, optim
 from degradation.data.batches import send
 from degradation.data.feed import Batches, Exams
 from degradation.schema import Invalid
@@ -63,6 +63,8 @@ class Engine:
         self.launched: deque[torch.cuda.Event] = deque()
         if point.numerics.compiled:
             compile_blocks(state)
+        if point.numerics.native:
+            native.use(state.network)
 
     def advance(self, limit: int) -> int:
         """Train for at most `limit` iterations; for how many it was.

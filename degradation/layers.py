@@ -1,5 +1,6 @@
 """Two of torch's layers, with their names, parameters and function, as this study needs them."""
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -21,6 +22,9 @@ class BatchNorm(nn.BatchNorm2d):
         self.part, self.of = 0, 1
         """Which part of a batch comes next, of how many (see step.in_parts)."""
 
+    rectify: "Callable[[BatchNorm, Tensor, Tensor | None], Tensor] | None" = None
+    """What `rectified` calls in training in torch's stead (native)."""
+
     def forward(self, x: Tensor) -> Tensor:
         momentum = cast(float, self.momentum)
         groups = torch.split(x, self.ghost) if self.training and self.ghost else (x,)
@@ -39,8 +43,21 @@ class BatchNorm(nn.BatchNorm2d):
         )  # fmt: skip
 
 
+def rectified(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """ReLU of the normalised maps, with the shortcut added where there is one."""
+    if isinstance(norm, BatchNorm) and norm.rectify is not None and norm.training:
+        return norm.rectify(norm, x, shortcut)
+    y = norm(x)
+    if shortcut is not None:
+        y += shortcut
+    return functional.relu_(y)
+
+
 class Conv3x3(nn.Conv2d):
     """A 3×3 convolution with a border of one zero and no bias."""
+
+    convolve: Callable[[Tensor, Tensor, int], Tensor] | None = None
+    """What is called with (x, weight, stride) in torch's stead (native)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, padding=1, bias=False)
@@ -48,6 +65,8 @@ class Conv3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and x.shape[-2:] == (2, 2) and self.stride == (1, 1):
             return matmul_2x2(x, self.weight)
+        if self.convolve is not None:
+            return self.convolve(x, self.weight, self.stride[0])
         return super().forward(x)
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from degradation.blocks import Block, Bottleneck, Scaled, normalisation
 from degradation.design import units
-from degradation.layers import BatchNorm, Conv3x3, MaxPool
+from degradation.layers import BatchNorm, Conv3x3, MaxPool, rectified
 from degradation.spec import Model
 
 Fan = Literal["fan_in", "fan_out"]
@@ -53,7 +53,7 @@ class Network(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last block's maps, (batch, planes, height, width)."""
-        x = self.pool(functional.relu_(self.norm(self.conv(x))))
+        x = self.pool(rectified(self.norm, self.conv(x)))
         maps: Tensor = self.blocks(x)
         return maps
 

@@ -190,9 +190,19 @@ class Numerics:
     deterministic: bool = free()
     compiled: bool = free(default=False)
     """Each block by torch.compile: other kernels, other bits."""
+    native: bool = free(default=False)
+    """The slow parts of a layer by kernels in C, compiled here (native): other bits. On a CPU."""
     graph: str = choice("auto", "on", "off", identity=False, default="auto")
     """The whole step as one CUDA graph, of the kernels that are else launched one by one: the same
     bits. auto: where there is a GPU."""
+
+    def __post_init__(self) -> None:
+        if self.native:
+            for name, needed in (("precision", "fp32"), ("layout", "channels_last"),
+                                 ("compiled", False)):  # fmt: skip
+                if (value := getattr(self, name)) != needed:
+                    raise Invalid(f"numerics.{name}={bare(value)}: must be {bare(needed)} where "
+                                  "numerics.native=true")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Plan:
 
 ENGINES = {
     "eager": Numerics("fp32", "channels_last", True, compiled=False, graph="off"),
+    "native": Numerics("fp32", "channels_last", True, native=True, graph="off"),
     "compiled": Numerics("fp32", "channels_last", True, compiled=True, graph="off"),
     "graph": Numerics("fp32", "channels_last", True, compiled=False, graph="auto"),
     "compiled graph": Numerics("fp32", "channels_last", True, compiled=True, graph="auto"),
