@@ -4,7 +4,18 @@ import json
 import logging
 from typing import Any
 
-from degradation import checkpoint, grow, machine, native, network, peers, provenance, ranks, spec, storage
+from degradation import (
+    checkpoint,
+    grow,
+    machine,
+    native,
+    network,
+    peers,
+    provenance,
+    ranks,
+    spec,
+    storage,
+)
 from degradation import data as sources
 from degradation.data import Folder, decode, feed
 from degradation.engine import Engine, record_for

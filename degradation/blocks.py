@@ -102,7 +102,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
-        return rectified(self.norm2, self.conv2(y), self.shortcut and self.shortcut(x))
+        return rectified(self.norm2, self.conv2(y), _around(self.shortcut, x))
 
 
 class Bottleneck(nn.Module):
@@ -122,4 +122,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
         y = rectified(self.norm2, self.conv2(y))
-        return rectified(self.norm3, self.conv3(y), self.shortcut and self.shortcut(x))
+        return rectified(self.norm3, self.conv3(y), _around(self.shortcut, x))
+
+
+def _around(shortcut: nn.Module | None, x: Tensor) -> Tensor | None:
+    """What is added at a block's end, before its last ReLU."""
+    return None if shortcut is None else shortcut(x)

@@ -45,7 +45,8 @@ class BatchNorm(nn.BatchNorm2d):
 
 def rectified(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
     """ReLU of the normalised maps, with the shortcut added where there is one."""
-    if isinstance(norm, BatchNorm) and norm.rectify is not None and norm.training:
+    listeners = norm._forward_hooks or norm._forward_pre_hooks  # they want to hear the layer itself
+    if isinstance(norm, BatchNorm) and norm.rectify and norm.training and not listeners:
         return norm.rectify(norm, x, shortcut)
     y = norm(x)
     if shortcut is not None:

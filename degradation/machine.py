@@ -34,8 +34,8 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     chosen = device(machine.device)
     if numerics.native and (chosen.type != "cpu" or machine.threads > 1):
         raise Invalid(f"numerics.native=true: needs machine.device=cpu (here {chosen}) and "
-                      f"machine.threads=1 (here {machine.threads}); or say numerics=reference. More "
-                      "cores train more points: cluster=joblib")  # fmt: skip
+                      f"machine.threads=1 (here {machine.threads}); or say numerics=reference. "
+                      "More cores train more points (cluster=joblib)")  # fmt: skip
     torch.set_num_threads(machine.threads)
     # What use_deterministic_algorithms sets, less 1.4 s in which that one imports the compiler:
     # which is told by its environment, where it is wanted (launch.environment).

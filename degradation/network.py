@@ -15,7 +15,6 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from degradation.blocks import Block, Bottleneck, Scaled, normalisation
 from degradation.design import units

@@ -198,11 +198,11 @@ class Numerics:
 
     def __post_init__(self) -> None:
         if self.native:
-            for name, needed in (("precision", "fp32"), ("layout", "channels_last"),
-                                 ("compiled", False)):  # fmt: skip
-                if (value := getattr(self, name)) != needed:
-                    raise Invalid(f"numerics.{name}={bare(value)}: must be {bare(needed)} where "
-                                  "numerics.native=true")  # fmt: skip
+            needed = {"precision": "fp32", "layout": "channels_last", "compiled": False}
+            for name, value in needed.items():
+                if (asked := getattr(self, name)) != value:
+                    raise Invalid(f"numerics.{name}={str(asked).lower()}: must be "
+                                  f"{str(value).lower()} where numerics.native=true")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_the_studys_cost_lies_on_a_line() -> None:
 
 @pytest.mark.parametrize("wrong", [["--engines", "eagre"], ["--packs", "grap:4"]])
 def test_engines_that_there_are_not(wrong: list[str]) -> None:
-    with pytest.raises(schema.Invalid, match="must be of eager, compiled, graph"):
+    with pytest.raises(schema.Invalid, match="must be of eager, native, compiled, graph"):
         bench.plan(bench.parser().parse_args(wrong), CPU)
 
 

@@ -104,3 +104,13 @@ def test_bad_settings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.main(["dept=20"]) == 2
     assert "did you mean 'depth'" in capsys.readouterr().err
     assert launch.environment(1)["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_compiles_the_kernels(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    numerics = dataclasses.replace(settings.numerics, native=True)
+    found = {f.what: f for f in doctor.findings(dataclasses.replace(settings, numerics=numerics))}
+    assert "compiler" in found
+    assert "compiler" not in {finding.what for finding in doctor.findings(settings)}
+    monkeypatch.setenv("CC", "false")
+    broken = doctor.compiler()
+    assert broken.state == FAIL and "numerics.native=true: false" in broken.found

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from degradation import machine, provenance, schema, screen, storage
 from degradation.bench import collect, contest, costs, hour, probes, table
 from degradation.bench.contest import ENGINES, Plan
+from degradation.native import library
 
 
 def main(arguments: list[str]) -> int:
@@ -58,18 +59,31 @@ def parser() -> argparse.ArgumentParser:
 def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
     """What to compare. Raises Invalid for an engine that there isn't."""
     gpu = device.type == "cuda"
-    names = asked.engines or (",".join(ENGINES) if asked.all else "graph,fast" if gpu else "eager")
+    there = [name for name in ENGINES if not (gpu and name == "native")]
+    names = asked.engines or ",".join(there if asked.all else usual(device))
     packs = asked.packs or ("graph:4,fast:2,fast:4,fast:8" if asked.all and gpu else "")
     pairs = [pack.rpartition(":") for pack in packs.split(",") if pack]
     for name in [*names.split(","), *(name for name, _, _ in pairs)]:
-        if name not in ENGINES:
-            hint = schema.did_you_mean(name, ENGINES)
-            raise schema.Invalid(f"--engines {name}: must be of {', '.join(ENGINES)}{hint}")
+        if name not in there:
+            hint = schema.did_you_mean(name, there)
+            raise schema.Invalid(f"--engines {name}: must be of {', '.join(there)}{hint}")
     workers = asked.workers or ("4,12" if gpu else "0")
     return Plan(
         device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
         tuple(map(int, workers.split(","))), asked.iterations or (100 if gpu else 2), asked.rounds,
     )  # fmt: skip
+
+
+def usual(device: torch.device) -> list[str]:
+    """The engines that are compared where nobody says which."""
+    if device.type == "cuda":
+        return ["graph", "fast"]
+    try:
+        library.load()
+    except schema.Invalid as error:
+        print(f"without the engine native: {error}", file=sys.stderr)
+        return ["eager"]
+    return ["eager", "native"]
 
 
 def measure(asked: argparse.Namespace) -> int:

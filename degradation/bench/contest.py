@@ -103,7 +103,8 @@ class Ours:
 def contest(point: Point, plan: Plan, machine: roof.Machine, pictures: Pictures) -> list[Result]:
     """Every contestant on `point`'s network. Raises AssertionError if they don't do the same."""
     device = plan.device
-    check_same_work(point, pictures, device)
+    for name in {"eager", "native"} & {"eager", *plan.engines}:
+        check_same_work(replace(point, numerics=ENGINES[name]), pictures, device)
     entries = {name: _enter(make, device) for name, make in _makers(point, plan, pictures).items()}
     took = clock.rounds({name: e.work for name, e in entries.items()}, plan.rounds, device)
     pictures_a_round = plan.iterations * point.recipe.batch
@@ -188,7 +189,7 @@ def _ours(
 
 def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> None:
     """Equal parameters, and the same first loss from the same weights on the same batch."""
-    ours = Ours(replace(point, numerics=ENGINES["eager"]), pictures, device)
+    ours = Ours(point, pictures, device)
     theirs = practice.ResNet(point.depth, point.arm == "residual").to(device)
     mine, other = (list(net.parameters()) for net in (ours.state.network, theirs))
     assert [p.shape for p in mine] == [p.shape for p in other], "other networks"

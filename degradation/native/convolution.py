@@ -15,7 +15,7 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
     `in` a multiple of 8, `out` of 4, float32 on the CPU.
     """
-    found: Tensor = _Convolution.apply(x, weight, stride)
+    found: Tensor = _Convolution.apply(x, weight, stride)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -58,8 +58,8 @@ def compiler() -> list[str]:
     for name in ("cc", "gcc", "clang"):
         if there := shutil.which(name):
             return [there]
-    raise Invalid("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; install "
-                  "one (Debian: apt install gcc libc6-dev), name it in CC, or say "
+    raise Invalid("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; "
+                  "install one (Debian: apt install gcc libc6-dev), name it in CC, or say "
                   "numerics=reference")  # fmt: skip
 
 
@@ -71,6 +71,7 @@ def _run(command: list[str]) -> str:
         raise Invalid(f"numerics.native=true: {command[0]}: {error.strerror}; name a C compiler in "
                       "CC, or say numerics=reference") from error  # fmt: skip
     if done.returncode:
-        raise Invalid(f"numerics.native=true: {shlex.join(command)} failed:\n{done.stderr.strip()}\n"
-                      "name another C compiler in CC, or say numerics=reference")  # fmt: skip
+        raise Invalid(f"numerics.native=true: {shlex.join(command)} failed:\n"
+                      f"{done.stderr.strip()}\nname another C compiler in CC, or say "
+                      "numerics=reference")  # fmt: skip
     return done.stdout

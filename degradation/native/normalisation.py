@@ -17,7 +17,8 @@ def rectify(norm: BatchNorm, x: Tensor, shortcut: Tensor | None) -> Tensor:
 
     Planes a multiple of 8, float32 on the CPU.
     """
-    found: Tensor = _Rectified.apply(x, shortcut, norm.weight, norm.bias, norm)
+    given = x, shortcut, norm.weight, norm.bias, norm
+    found: Tensor = _Rectified.apply(*given)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -38,9 +39,7 @@ class _Rectified(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(
-        ctx: Any, *grads: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
         x, weight, bias, moments, y = ctx.saved_tensors
         grad = _pixels_first(grads[0])
         of_x = torch.empty_like(x)
