@@ -1,5 +1,6 @@
 """The benchmark: its arithmetic, its fairness, and the borrowed hour from end to end."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -53,9 +54,13 @@ def test_1202_layers_at_batch_128_fit_into_16_gb() -> None:
     assert 11e9 < needed < 16e9
 
 
+@pytest.mark.parametrize("engine", ["eager", "native"])
 @pytest.mark.parametrize("arm", ["plain", "residual"])
-def test_contestants_do_the_same_work(arm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contestants_do_the_same_work(
+    arm: str, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     point = costs.settings(f"model={arm}", "depth=8", "recipe.batch=4").point
+    point = dataclasses.replace(point, numerics=contest.ENGINES[engine])
     pictures = contest.synthetic(20)
     contest.check_same_work(point, pictures, CPU)
     other = practice.ResNet(8, residual=arm == "plain")
