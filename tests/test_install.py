@@ -72,7 +72,8 @@ def environment(installed: Path) -> dict[str, str]:
 
 def test_the_wheel_has_every_module_and_every_file_of_settings(wheel: Path) -> None:
     there = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(p.relative_to(TOP)) for p in (TOP / "degradation").rglob("*.py")}
+    code = [p for kind in ("*.py", "*.c") for p in (TOP / "degradation").rglob(kind)]
+    modules = {str(path.relative_to(TOP)) for path in code}
     assert modules - there == set()
     for folder in ("conf", "sweeps"):
         files = {f"degradation/{p.relative_to(TOP)}" for p in (TOP / folder).rglob("*.yaml")}

@@ -1,6 +1,6 @@
 """Measure this machine: throughput of every engine beside common practice, under probed roofs.
 
-    python -m degradation.bench                     on a CPU, about four minutes
+    python -m degradation.bench                     on a CPU, about five minutes
     python -m degradation.bench --all               every engine and packing; for a GPU
     python -m degradation.bench hour --budget 9m --out DIR      checks, benchmark, real points
     python -m degradation.bench collect DIR         what `hour` left, as pages and reference curves
