@@ -6,17 +6,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import After
 from torch import Tensor, nn
 from torch.nn import functional
 
-from degradation import layerwise, machine, native, network, spec, worker
+from degradation import (
+    begin,
+    checkpoint,
+    layerwise,
+    machine,
+    native,
+    network,
+    spec,
+    train,
+    worker,
+)
 from degradation.data import digits, feed
 from degradation.engine import Engine
 from degradation.layers import BatchNorm, Conv3x3, rectified
 from degradation.native import convolution, library
 from degradation.pool import finish
 from degradation.schema import Invalid
-from degradation.signals import Stop
+from degradation.signals import Stop, Stopped
 from degradation.state import fresh
 from degradation.store import Run
 
@@ -163,16 +174,24 @@ def test_training_is_the_same_but_for_rounding(shortcut: str, small) -> None:
         assert float((a - b).norm() / b.norm()) < 1e-3
 
 
-def test_a_run_repeats_itself_and_notes_the_compiler(small, machine, tmp_path: Path) -> None:
-    point, curves = small(**KERNELS, model__shortcut="identity"), []
-    for name in ("one", "other"):
+def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
+    small, machine, tmp_path: Path
+) -> None:
+    point, runs = small(**KERNELS, model__shortcut="identity"), []
+    for name, stops in (("whole", None), ("cut", After(5))):
         run = Run(tmp_path / name / point.name)
         run.create(point)
+        if stops is not None:
+            with pytest.raises(Stopped):
+                finish(train.train(begin.prepare(run, machine, stops)))
         finish(worker.work(run, machine, Stop()))
-        curves.append(run.curves.read_bytes())
-    assert curves[0] == curves[1]
-    start = json.loads(run.starts.read_text())
-    assert start["fingerprint"]["compiler"] == library.versions()["compiler"]
+        runs.append(run)
+    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
+    assert checkpoint.newest(runs[0].checkpoints) == checkpoint.newest(runs[1].checkpoints)
+    starts = [json.loads(line) for line in runs[1].starts.read_text().splitlines()]
+    assert [start["iteration"] for start in starts] == [0, 4]
+    compiler = library.versions()["compiler"]
+    assert {start["fingerprint"]["compiler"] for start in starts} == {compiler}
 
 
 def test_who_listens_to_a_layer_hears_it(small) -> None:
