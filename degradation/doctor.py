@@ -45,13 +45,13 @@ class Finding:
 def findings(settings: Settings) -> Iterator[Finding]:
     """Every check's, in turn."""
     yield packages()
+    if settings.numerics.native:
+        yield compiler()
     yield device(settings)
     yield threads(settings)
     yield pictures(settings)
     runs = Path(settings.machine.runs).expanduser()
     yield from folder(runs)
-    if settings.numerics.native:
-        yield compiler()
     yield wandb(settings)
     yield from map(launcher, LAUNCHERS)
 
@@ -79,6 +79,18 @@ def packages() -> Finding:
     if wrong:
         return Finding(FAIL, "packages", ", ".join(wrong), "pip install -U degradation")
     return Finding(OK, "packages", ", ".join(f"{k} {v}" for k, v in versions().items()))
+
+
+def compiler() -> Finding:
+    """Whether numerics.native can be built, and by what."""
+    code = (
+        "import json; from degradation import schema; from degradation.native import library\n"
+        "try: library.load(); print(json.dumps(['', library.versions()['compiler']]))\n"
+        "except schema.Invalid as error: print(json.dumps([str(error).splitlines()[0], '']))"
+    )
+    done = _python(code)
+    error, found = json.loads(done.stdout) if not done.returncode else (done.stderr, "")
+    return Finding(FAIL, "compiler", error) if error else Finding(OK, "compiler", found)
 
 
 def device(settings: Settings) -> Finding:
@@ -111,18 +123,6 @@ def threads(settings: Settings) -> Finding:
     if asked > cores:
         return Finding(WARN, "threads", found, f"say machine.threads={cores} or fewer")
     return Finding(OK, "threads", found)
-
-
-def compiler() -> Finding:
-    """Whether numerics.native can be built, and by what."""
-    code = (
-        "import json; from degradation import schema; from degradation.native import library\n"
-        "try: library.load(); print(json.dumps(['', library.versions()['compiler']]))\n"
-        "except schema.Invalid as error: print(json.dumps([str(error).splitlines()[0], '']))"
-    )
-    done = _python(code)
-    error, found = json.loads(done.stdout) if not done.returncode else (done.stderr, "")
-    return Finding(FAIL, "compiler", error) if error else Finding(OK, "compiler", found)
 
 
 def pictures(settings: Settings) -> Finding:

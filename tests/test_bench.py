@@ -57,8 +57,10 @@ def test_1202_layers_at_batch_128_fit_into_16_gb() -> None:
 @pytest.mark.parametrize("engine", ["eager", "native"])
 @pytest.mark.parametrize("arm", ["plain", "residual"])
 def test_contestants_do_the_same_work(
-    arm: str, engine: str, monkeypatch: pytest.MonkeyPatch
+    arm: str, engine: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    if engine == "native":
+        request.getfixturevalue("compiler")
     point = costs.settings(f"model={arm}", "depth=8", "recipe.batch=4").point
     point = dataclasses.replace(point, numerics=contest.ENGINES[engine])
     pictures = contest.synthetic(20)

@@ -10,6 +10,7 @@ import pytest
 
 from degradation import doctor, launch, storage
 from degradation.doctor import FAIL, OK, WARN
+from degradation.native import library
 
 
 def test_all_checks_of_a_machine_that_is_ready(tmp_path: Path) -> None:
@@ -106,11 +107,16 @@ def test_bad_settings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert launch.environment(1)["OMP_NUM_THREADS"] == "1"
 
 
-def test_what_compiles_the_kernels(settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    numerics = dataclasses.replace(settings.numerics, native=True)
-    found = {f.what: f for f in doctor.findings(dataclasses.replace(settings, numerics=numerics))}
-    assert "compiler" in found
-    assert "compiler" not in {finding.what for finding in doctor.findings(settings)}
+def test_a_compiler_that_does_not_compile(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked for where the kernels are asked for."""
     monkeypatch.setenv("CC", "false")
-    broken = doctor.compiler()
-    assert broken.state == FAIL and "numerics.native=true: false" in broken.found
+    numerics = dataclasses.replace(settings.numerics, native=True)
+    findings = doctor.findings(dataclasses.replace(settings, numerics=numerics))
+    packages, found = next(findings), next(findings)
+    assert packages.what == "packages"
+    assert found.what == "compiler" and found.state == FAIL
+    assert "numerics.native=true: false" in found.found
+
+
+def test_the_compiler_is_named(compiler: None) -> None:
+    assert doctor.compiler() == doctor.Finding(OK, "compiler", library.versions()["compiler"])

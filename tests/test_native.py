@@ -35,15 +35,7 @@ CPU = torch.device("cpu")
 KERNELS = {"numerics__native": True, "model__width": 8}
 
 
-def _there() -> bool:
-    try:
-        library.load()
-    except Invalid:
-        return False
-    return True
-
-
-pytestmark = pytest.mark.skipif(not _there(), reason="needs a C compiler")
+pytestmark = pytest.mark.usefixtures("compiler")
 
 
 def noise(*shape: int) -> Tensor:
