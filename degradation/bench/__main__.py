@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--engines", help=f"some of {', '.join(ENGINES)}")
     found.add_argument("--packs", default="", help="ENGINE:K,…: K points at once")
     found.add_argument("--workers", help="processes of common practice's loader: 0 (CPU), 4,12")
-    found.add_argument("--iterations", type=int, help="of a measurement: 2 (CPU), 100 (GPU)")
+    found.add_argument(
+        "--iterations", type=int, help="of a measurement: 100 (GPU); on a CPU 2, and 1 of deep nets"
+    )
     found.add_argument("--rounds", type=int, default=5)
     found.add_argument("--no-costs", action="store_true", help="throughput alone")
     found.add_argument("--out", type=Path, help="folder to keep the results in")
@@ -70,7 +72,7 @@ def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
     workers = asked.workers or ("4,12" if gpu else "0")
     return Plan(
         device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
-        tuple(map(int, workers.split(","))), asked.iterations or (100 if gpu else 2), asked.rounds,
+        tuple(map(int, workers.split(","))), asked.iterations or (100 if gpu else 0), asked.rounds,
     )  # fmt: skip
 
 
@@ -95,7 +97,9 @@ def measure(asked: argparse.Namespace) -> int:
     results = []
     for arm, depth in tqdm(networks, desc="bench", unit="network", disable=None):
         point = costs.settings(f"model={arm}", f"depth={depth}").point
-        results += contest.contest(point, chosen, found, pictures)
+        length = chosen.iterations or (2 if depth < 40 else 1)  # seconds each, on a CPU
+        results += contest.contest(point, dataclasses.replace(chosen, iterations=length), found,
+                                   pictures)  # fmt: skip
     gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
     text = [table.machine(name, found), "", table.throughput(results), ""]
