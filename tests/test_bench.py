@@ -110,6 +110,20 @@ def test_engines_that_there_are_not(wrong: list[str]) -> None:
         bench.plan(bench.parser().parse_args(wrong), CPU)
 
 
+def test_without_a_compiler_the_kernels_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none() -> None:
+        raise schema.Invalid("needs a C compiler")
+
+    asked = bench.parser().parse_args([])
+    monkeypatch.setattr(bench.library, "load", lambda: None)
+    assert bench.plan(asked, CPU).engines == ("eager", "native")
+    monkeypatch.setattr(bench.library, "load", none)
+    assert bench.plan(asked, CPU).engines == ("eager",)
+    assert "needs a C compiler" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("text", "wanted"), [("90", 90), ("9m", 540), ("1.5h", 5400), ("3s", 3)])
 def test_budgets(text: str, wanted: float) -> None:
     assert hour.seconds(text) == wanted

@@ -38,7 +38,7 @@ class Plan:
     workers: tuple[int, ...]
     """Processes of common practice's loader, one contestant each."""
     iterations: int
-    """Of a measurement."""
+    """Of a measurement; 0 in a plan of several networks, where their depths say how many."""
     rounds: int = 5
 
 

@@ -3,8 +3,8 @@
    x: (pictures, height, width, inputs), g: the output's gradient, (pictures, high, wide, outputs);
    sum: (outputs, 3, 3, inputs), added to. Four output planes meet 8 input planes at a time under
    the three taps of a kernel's row: 12 sums of 8 numbers, which stay in registers over `band` rows
-   of a picture. Built without leave to reorder sums, so its bits follow from this
-   text and from whether the processor has fused multiply-add. */
+   of a picture. Built without leave to reorder sums, so its bits follow from this text and from
+   whether the processor has fused multiply-add. */
 
 #include <string.h>
 
