@@ -1,5 +1,6 @@
 """What a process needs to train a point: as the last checkpoint left it, or from the beginning."""
 
+import dataclasses
 import json
 import logging
 from typing import Any
@@ -8,19 +9,22 @@ from degradation import (
     checkpoint,
     grow,
     machine,
-    native,
     network,
-    peers,
+    process_group,
     provenance,
     ranks,
     spec,
     storage,
+    world_size,
 )
-from degradation import data as sources
-from degradation.data import Folder, decode, feed
+from degradation.data import decode, feed, sources
+from degradation.data.imagenet import Folder
 from degradation.engine import Engine, record_for
+from degradation.native import library
+from degradation.network import Network
 from degradation.recorder import Recorder, Unrecorded, mark_inexact
-from degradation.schema import bare
+from degradation.schema import Invalid
+from degradation.screen import bare
 from degradation.signals import Stop
 from degradation.state import State, fresh
 from degradation.store import Run, whole_lines
@@ -37,7 +41,7 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     """
     point = run.point()
     parts = settings.accumulate
-    peers.check(point, peers.expected()[1], parts)
+    world_size.check(point, process_group.expected()[1], parts)
     device = machine.apply(settings, point.numerics)
     pictures = sources.load(point.data)
     all_of_us = ranks.join(device)
@@ -45,12 +49,12 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     if isinstance(pictures, Folder):
         fingerprint |= decode.versions()
     if point.numerics.native:
-        fingerprint |= native.library.versions()
-    stream = feed.stream(pictures, point, device, settings.workers, all_of_us)
+        fingerprint |= library.versions()
+    stream = feed.stream(pictures, point, device, settings.workers, all_of_us.rank, all_of_us.size)
     state = fresh(point, pictures, device)
     if point.recipe.grown_from is not None:
         exam = feed.exam(pictures, "train", device, settings.workers, point.recipe.batch)
-        grow.grow_from_run(state.network, point, run, exam)
+        grow_from_run(state.network, point, run, exam)
     digests = {
         "initial": network.parameters_digest(state.network),
         "stream": stream.digest(),
@@ -58,7 +62,9 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
     }
     if all_of_us.writes:
         storage.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
-    engine = Engine(point, state, stream, record_for(point.numerics.graph, device), parts)
+    engine = Engine(
+        point, state, stream, record_for(point.numerics.graph, device), parts, all_of_us
+    )
     resume(run, point, state, fingerprint, settings.resume, all_of_us)
     recorder: Recorder | Unrecorded = Unrecorded()
     if all_of_us.writes:
@@ -67,9 +73,37 @@ def prepare(run: Run, settings: spec.Machine, stop: Stop) -> Session:
         note_start(run, state, fingerprint, digests, notes)
     return Session(
         point, run, state, stream, engine,
-        feed.exams(pictures, device, settings.workers, all_of_us),
-        recorder, fingerprint, stop, settings.layers_every,
+        feed.exams(pictures, device, settings.workers, all_of_us.rank, all_of_us.size),
+        recorder, fingerprint, stop, settings.layers_every, all_of_us,
     )  # fmt: skip
+
+
+def parent(point: spec.Point) -> spec.Point:
+    """The point whose finished run `point` starts from."""
+    assert point.recipe.grown_from is not None
+    recipe = dataclasses.replace(point.recipe, grown_from=None, grown_noise=0.0)
+    return dataclasses.replace(point, depth=point.recipe.grown_from, recipe=recipe)
+
+
+def grow_from_run(network: Network, point: spec.Point, run: Run, exam: feed.Exams) -> None:
+    """Turn the fresh `network` of `point` into its parent's, deepened.
+
+    `run` is the point's own: the parent's lies beside it. `exam`: the training pictures. Raises
+    Invalid where the parent has not finished, checkpoint.Damaged where its state is not whole.
+    """
+    shallow = parent(point)
+    source = Run(run.folder.parent / shallow.name)
+    content = checkpoint.newest(source.checkpoints)
+    if source.state() != "done" or content is None:
+        raise Invalid(
+            f"recipe.grown_from={shallow.depth}: needs the finished run {source.folder}, which is "
+            f"{source.state()}; train it first (the same command with depth={shallow.depth} "
+            "recipe.grown_from=null recipe.grown_noise=0)"
+        )
+    tensors, _ = checkpoint.decode(content)
+    head = "network."
+    own = {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
+    grow.grow(network, point, own, exam)
 
 
 class Mismatch(ValueError):

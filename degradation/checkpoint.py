@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from degradation import storage
-from degradation.schema import bare
+from degradation.screen import bare
 from degradation.storage import Bytes
 
 KEEP = 2

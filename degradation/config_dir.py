@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from degradation.schema import Invalid, bare, shown
+from degradation.schema import Invalid
+from degradation.screen import bare, shown
 
 MAX_BYTES, MAX_NODES = 100_000, 20_000
 

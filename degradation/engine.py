@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from degradation import native, optim
+from degradation import optim
 from degradation.data.batches import send
 from degradation.data.feed import Batches, Exams
+from degradation.native import cpu as native
+from degradation.ranks import ALONE, Ranks
 from degradation.schema import Invalid
 from degradation.spec import Point
 from degradation.state import State
@@ -41,11 +43,17 @@ class Engine:
     """Carries out the iterations and the exams of one state."""
 
     def __init__(
-        self, point: Point, state: State, stream: Batches, record: Record | None, parts: int = 1
+        self,
+        point: Point,
+        state: State,
+        stream: Batches,
+        record: Record | None,
+        parts: int = 1,
+        group: Ranks = ALONE,
     ) -> None:
         """Without `record`, everything is launched each time. `parts`: see step.training_step."""
         self.point, self.state, self.stream, self.parts = point, state, stream, parts
-        self.record = record
+        self.record, self.group = record, group
         self.unroll = unroll(point.depth) if record else 1
         device = stream.device
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
@@ -98,7 +106,7 @@ class Engine:
         Between two batches it calls `look`, which may raise.
         """
         network, precision = self.state.network, self.point.numerics.precision
-        if self.stream.ranks.size > 1:  # they stop together or not at all: between iterations
+        if self.group.size > 1:  # they stop together or not at all: between iterations
             look = nothing
         if self.record is None or not exam.resident:
             sums = examine(network, _looking(exam, look), precision)
@@ -108,7 +116,7 @@ class Engine:
                 name, torch.zeros(2, dtype=torch.float64, device=self.stream.device)
             )
             self._do(("exam", name), lambda: sums.copy_(examine(network, exam, precision)))
-        loss, errors = self.stream.ranks.total(sums).tolist()
+        loss, errors = self.group.total(sums).tolist()
         return loss, int(errors)
 
     def _load(self) -> None:
@@ -130,7 +138,7 @@ class Engine:
 
     def _iterate(self, kind: tuple[object, ...], iterations: int) -> None:
         """So many iterations, on the device alone."""
-        state, ranks = self.state, self.stream.ranks
+        state, ranks = self.state, self.group
         for _ in range(iterations):
             x, labels = self.stream.take(self.cursor)
             number = self.numbers.index_select(0, self.cursor)[0]

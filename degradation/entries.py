@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degradation import schema, storage
+from degradation import schema, screen, storage
 from degradation.spec import Point
 from degradation.store import OUTCOMES, STATES, Run, row_fault, runs_in
 
@@ -94,11 +94,11 @@ def only(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
 def _condition(text: str) -> tuple[str, set[str]]:
     key, equals, values = text.partition("=")
     if key not in KEYS or not equals:
-        hint = schema.did_you_mean(key, KEYS)
+        hint = screen.did_you_mean(key, KEYS)
         raise schema.Invalid(f"--only {text}: must be KEY=VALUE,… with a KEY of "
                              f"{', '.join(KEYS)}{hint}")  # fmt: skip
     found = set(values.split(","))
     if key == "state" and (unknown := found - {*STATES}):
-        hint = schema.did_you_mean(min(unknown), STATES)
+        hint = screen.did_you_mean(min(unknown), STATES)
         raise schema.Invalid(f"--only {text}: must be of {', '.join(STATES)}{hint}")
     return key, found

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from degradation.bench import roof
+from degradation import cost
 from degradation.spec import Point
 
 TRIED_UP_TO = 56  # layers; deeper ones would take longer to try than the estimate is worth
@@ -40,10 +40,10 @@ SHAPES = {
 }
 
 
-def work(point: Point) -> roof.Work:
+def work(point: Point) -> cost.Work:
     """Operations and parameters of a point's network."""
     shape, model = SHAPES[point.data.name], point.model
-    return roof.work(
+    return cost.work(
         point.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut,
         model.design, model.striding,
     )  # fmt: skip

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from degradation import checkpoint, crops, data, machine, schema, screen, storage, weights
+from degradation import checkpoint, crops, machine, screen, storage, weights
 from degradation.crops import Picture, Score
-from degradation.data import DataError, Folder, decode
+from degradation.data import decode, sources
+from degradation.data.imagenet import Folder
 from degradation.data.loader import WHITE, FolderStream, Shift
+from degradation.data.pictures import DataError
 from degradation.schema import Invalid
 from degradation.spec import Point
 from degradation.state import fresh
@@ -45,7 +47,7 @@ def evaluate(
     point, content = run.point(), checkpoint.newest(run.checkpoints)
     if content is None:
         raise Foreign(f"{run.folder} has no checkpoint; train the point first")
-    source = data.load(point.data)
+    source = sources.load(point.data)
     if not isinstance(source, Folder) or point.model.design != "imagenet":
         raise Invalid(f"{run.name}: pictures have one size there; the curves' test error is all")
     network = fresh(point, source, device).network
@@ -145,7 +147,7 @@ def _named(folders: list[Path]) -> list[Run]:
 
 
 def _refused(error: Exception, status: int) -> int:
-    print(schema.shown(str(error)), file=sys.stderr)
+    print(screen.shown(str(error)), file=sys.stderr)
     return status
 
 

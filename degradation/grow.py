@@ -12,53 +12,25 @@ of each stage, where maps keep their size and signals are not negative.
 the residual block's scale to that number.
 """
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
 
-from degradation import checkpoint
 from degradation.blocks import Block
-from degradation.data.feed import Exams
 from degradation.design import STAGES, blocks_per_stage
-from degradation.layerwise import averages_held
+from degradation.layers import averages_held
 from degradation.network import Network
-from degradation.schema import Invalid
 from degradation.spec import Point
-from degradation.store import Run
 
 
-def parent(point: Point) -> Point:
-    """The point whose finished run `point` starts from."""
-    assert point.recipe.grown_from is not None
-    recipe = dataclasses.replace(point.recipe, grown_from=None, grown_noise=0.0)
-    return dataclasses.replace(point, depth=point.recipe.grown_from, recipe=recipe)
-
-
-def grow_from_run(network: Network, point: Point, run: Run, exam: Exams) -> None:
-    """Turn the fresh `network` of `point` into its parent's, deepened.
-
-    `run` is the point's own: the parent's lies beside it. `exam`: the training pictures. Raises
-    Invalid where the parent has not finished, checkpoint.Damaged where its state is not whole.
-    """
-    shallow = parent(point)
-    source = Run(run.folder.parent / shallow.name)
-    content = checkpoint.newest(source.checkpoints)
-    if source.state() != "done" or content is None:
-        raise Invalid(
-            f"recipe.grown_from={shallow.depth}: needs the finished run {source.folder}, which is "
-            f"{source.state()}; train it first (the same command with depth={shallow.depth} "
-            "recipe.grown_from=null recipe.grown_noise=0)"
-        )
-    tensors, _ = checkpoint.decode(content)
-    head = "network."
-    own = {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
-    grow(network, point, own, exam)
-
-
-def grow(network: Network, point: Point, trained: dict[str, Tensor], exam: Exams) -> None:
+def grow(
+    network: Network,
+    point: Point,
+    trained: dict[str, Tensor],
+    exam: Iterable[tuple[Tensor, Tensor]],
+) -> None:
     """Copy the `trained` tensors of a shallower net into `network`; other blocks change nothing.
 
     `exam`: pictures over which a plain net's signals are measured, in batches as training has them.
@@ -94,7 +66,9 @@ def _added(network: Network, point: Point, stage: int) -> Iterator[Block]:
 
 
 @torch.no_grad()
-def _signal(network: Network, exam: Exams, before: str) -> tuple[Tensor, Tensor]:
+def _signal(
+    network: Network, exam: Iterable[tuple[Tensor, Tensor]], before: str
+) -> tuple[Tensor, Tensor]:
     """Mean and variance, plane by plane, of what enters a block.
 
     In training mode, over an exam's batches: any mean and variance make an identity in eval mode,

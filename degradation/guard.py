@@ -16,7 +16,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from degradation.schema import Invalid, bare
+from degradation.schema import Invalid
+from degradation.screen import bare
 
 # Environment variables that a configuration may read: places and numbers, no secrets.
 READABLE = (

@@ -9,7 +9,7 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from degradation import config_dir, names, schema
+from degradation import config_dir, names, screen
 from degradation.schema import Invalid
 
 
@@ -32,7 +32,7 @@ def for_people() -> Iterator[None]:
     except (ValueError, LookupError, OSError) as error:
         if isinstance(error, Invalid):
             raise
-        raise Invalid(f"not a setting: {schema.bare(str(error))}") from error
+        raise Invalid(f"not a setting: {screen.bare(str(error))}") from error
 
 
 def _without_advice(message: str) -> str:
@@ -42,14 +42,14 @@ def _without_advice(message: str) -> str:
         if group == "hydra/launcher":
             return names.no_launcher(name)
         known = re.findall(r"^\t(\S+)$", message.partition("Available options in")[2], re.M)
-        hint = schema.did_you_mean(name, known)
-        return f"{group}={schema.bare(name)}: must be one of {', '.join(known) or 'none'}{hint}"
+        hint = screen.did_you_mean(name, known)
+        return f"{group}={screen.bare(name)}: must be one of {', '.join(known) or 'none'}{hint}"
     if unknown := re.match(r"Could not override '([\w./@]+)'", message):
         return f"{unknown[1]}: no such setting; `--cfg all` prints all of them"
     if several := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'", message):
-        key, text = several[2], schema.bare(several[1])
+        key, text = several[2], screen.bare(several[1])
         return f"{text}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
-    lines = [schema.shown(line)[:200] for line in message.splitlines() if line.strip()]
+    lines = [screen.shown(line)[:200] for line in message.splitlines() if line.strip()]
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
     return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:5])
 
@@ -57,7 +57,7 @@ def _without_advice(message: str) -> str:
 def _interpolation_fault(error: OmegaConfBaseException) -> str:
     """The key, what is wrong with its value, and what to do."""
     said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error.msg or error))
-    said = schema.shown(said.splitlines()[0])[:400]
+    said = screen.shown(said.splitlines()[0])[:400]
     key = f"{error.full_key}: " if error.full_key else ""
     remedy = f"; give it as {error.full_key}=…" if error.full_key else ""
     return f"{key}{said}{'' if ';' in said else remedy}"

@@ -135,7 +135,7 @@ def _in_a_pool() -> bool:
 
 
 def assist(settings: Settings) -> int:
-    """Train as one of several processes of a point that another of them writes down (peers.py);
+    """Train as one of several processes of a point that another of them writes down;
     the exit status."""
     run = Run.of(settings.point, settings.machine.runs)
     process = _started([run], settings.machine)

@@ -1,6 +1,7 @@
 """Two of torch's layers, with their names, parameters and function, as this study needs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -107,3 +108,17 @@ def matmul_2x2(x: Tensor, weight: Tensor) -> Tensor:
     pixels = x.permute(0, 2, 3, 1).reshape(len(x), 4 * inputs)
     y = functional.linear(pixels, matrix.reshape(4 * outputs, 4 * inputs))
     return y.view(len(x), 2, 2, outputs).permute(0, 3, 1, 2)
+
+
+@contextmanager
+def averages_held(network: nn.Module) -> Iterator[None]:
+    """Run batches in training mode, and leave the running averages as they are."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

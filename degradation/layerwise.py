@@ -8,8 +8,6 @@ propagated gradients exhibit healthy norms with BN" (Sec. 4.1). Here are the num
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,23 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation import storage
-from degradation.layers import BatchNorm, Conv3x3
+from degradation.layers import Conv3x3, averages_held
 from degradation.step import forward
 from degradation.store import Run
-
-
-@contextmanager
-def averages_held(network: nn.Module) -> Iterator[None]:
-    """Run batches in training mode, and leave the running averages as they are."""
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 def measure(network: nn.Module, x: Tensor, labels: Tensor, precision: str) -> list[dict[str, Any]]:

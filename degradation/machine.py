@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
-from degradation import peers
+from degradation import process_group
 from degradation.schema import Invalid
 from degradation.spec import Machine, Numerics
 
@@ -21,8 +21,8 @@ def device(name: str) -> torch.device:
     """The torch device for auto, cpu, cuda or cuda:N. Raises Invalid, naming what there is."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        own = f"cuda:{peers.local_rank() % found}" if found > 1 else "cuda"
-        name = (own if peers.expected()[1] > 1 else "cuda") if found else "cpu"
+        own = f"cuda:{process_group.local_rank() % found}" if found > 1 else "cuda"
+        name = (own if process_group.expected()[1] > 1 else "cuda") if found else "cpu"
     wanted = torch.device(name)
     if wanted.type == "cuda" and (wanted.index or 0) >= found:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(found))])
@@ -43,7 +43,7 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     torch.set_deterministic_debug_mode("error" if numerics.deterministic else "default")
     # Every fresh tensor would be filled, so that a read of uninitialised memory repeats itself.
     # No operation of a step reads any: the bits are equal without, and a step is 8 % faster.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
     torch.backends.cuda.matmul.allow_tf32 = numerics.precision != "fp32"

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from degradation import logged, remote, schema, screen, storage
+from degradation import logged, remote, screen, storage
 from degradation.remote import Address
 from degradation.spec import Settings
 from degradation.store import Foreign, Run, parsed, runs_in
@@ -234,7 +234,7 @@ def main(arguments: list[str]) -> int:
     screen.show_messages()
     folder = Path(asked.runs).expanduser()
     if not folder.is_dir():
-        print(schema.shown(f"{folder}: must be one folder of runs; usage: "
+        print(screen.shown(f"{folder}: must be one folder of runs; usage: "
                            "python -m degradation.mirror [runs/]"), file=sys.stderr)  # fmt: skip
         return 2
     try:
@@ -244,7 +244,7 @@ def main(arguments: list[str]) -> int:
         mirrors = [m for m in mirrors if m.wanted]
         to_server = {m: remote.online(_mode(m)) for m in mirrors}
     except (ValueError, remote.Absent, remote.Refused) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 2
     behind = [m for m in mirrors if m.missing(to_server[m])]
     left: dict[str, str] = {}

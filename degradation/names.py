@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from degradation import schema
+from degradation import schema, screen
 from degradation.places import CONF
 from degradation.schema import Invalid
 from degradation.spec import Settings
@@ -30,10 +30,10 @@ def check(overrides: list[str]) -> None:
             _check_launcher(override)
             continue
         if override.package:
-            raise Invalid(f"{schema.bare(text)}: `@` is not taken; give it as {key}=…")
+            raise Invalid(f"{screen.bare(text)}: `@` is not taken; give it as {key}=…")
         if override.is_add() and not override.is_force_add() and key != "sweeps":
             _check_key(key, groups)
-            raise Invalid(f"{schema.bare(text)}: {key} is there already; give it as {key}=…")
+            raise Invalid(f"{screen.bare(text)}: {key} is there already; give it as {key}=…")
         if key in groups:
             _check_choice(loader, key, override)
         else:
@@ -46,7 +46,7 @@ def _parsed(text: str) -> Override:
     except HydraException as error:
         lines = (line.rpartition("': ")[2] for line in str(error).splitlines())
         why = next((line for line in lines if "hydra.cc" not in line and "Error" not in line), "")
-        raise Invalid(f"{schema.bare(text)}: must be key=value ({schema.shown(why)[:100]}); quote "
+        raise Invalid(f"{screen.bare(text)}: must be key=value ({screen.shown(why)[:100]}); quote "
                       "what holds brackets, commas or spaces: key='…'") from error  # fmt: skip
     return override
 
@@ -57,9 +57,9 @@ def _check_choice(loader: ConfigLoader, group: str, override: Override) -> None:
         raise Invalid(f"~{group}: must be one of {', '.join(known)}; give it as {group}=NAME")
     for choice in _values(override):
         if not isinstance(choice, str) or choice not in known:
-            hint = schema.did_you_mean(str(choice), known)
+            hint = screen.did_you_mean(str(choice), known)
             several = f"; several: -m {group}=A,B" if isinstance(choice, list) else ""
-            raise Invalid(f"{group}={schema.bare(choice)}: must be one of {', '.join(known)}{hint}"
+            raise Invalid(f"{group}={screen.bare(choice)}: must be one of {', '.join(known)}{hint}"
                           f"{several}")  # fmt: skip
 
 
@@ -72,8 +72,8 @@ def _values(override: Override) -> list[Any]:
 def _check_key(key: str, groups: list[str]) -> None:
     known = {*schema.paths(Settings), *groups}
     if key not in known:
-        hint = schema.did_you_mean(key, known)
-        raise Invalid(f"{schema.bare(key)}: no such setting{hint}; `--cfg job` prints all of them")
+        hint = screen.did_you_mean(key, known)
+        raise Invalid(f"{screen.bare(key)}: no such setting{hint}; `--cfg job` prints all of them")
 
 
 def _check_launcher(override: Override) -> None:
@@ -94,5 +94,5 @@ def no_launcher(name: str) -> str:
     if extra := EXTRAS.get(name):
         return (f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or say "
                 "cluster=serial: one point after the other")  # fmt: skip
-    hint = schema.did_you_mean(name, EXTRAS)
-    return f"hydra/launcher={schema.bare(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"
+    hint = screen.did_you_mean(name, EXTRAS)
+    return f"hydra/launcher={screen.bare(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"

@@ -227,7 +227,7 @@ def main(arguments: Sequence[str]) -> int:
         _write(Path(machine.runs).expanduser() / CSV, lines)
         launch.leave_mirror(runs_in(machine.runs))
     except (schema.Invalid, Foreign, storage.Failed) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 5 if isinstance(error, DISK) else 2
     except launch.Interrupted as stopped:
         print("stopped; the same command goes on where it was", file=sys.stderr)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from degradation import checkpoint, data, schema, screen, storage, study, weights
+from degradation import checkpoint, screen, storage, study, weights
+from degradation.data import sources
 from degradation.data.feed import Exams, exam
 from degradation.schema import Invalid
 from degradation.spec import Point
@@ -107,13 +108,13 @@ def probe_file(arguments: Sequence[str]) -> int:
 
 
 def _refused(error: Exception) -> int:
-    print(schema.shown(str(error)), file=sys.stderr)
+    print(screen.shown(str(error)), file=sys.stderr)
     return 5 if isinstance(error, storage.Failed) else 2
 
 
 def of_weights(point: Point, tensors: dict[str, Tensor]) -> dict[str, float]:
     """The responses of a network with given weights. Raises Invalid where they don't fit."""
-    pictures = data.load(point.data)
+    pictures = sources.load(point.data)
     net = fresh(point, pictures, torch.device("cpu")).network
     weights.fit(net, tensors)
     test = exam(pictures, "test", torch.device("cpu"), "auto")

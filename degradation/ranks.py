@@ -20,7 +20,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-from degradation.peers import expected
+from degradation.process_group import expected
 
 PATIENCE = timedelta(minutes=10)  # for a process that says nothing, and is not known to have died
 ORPHAN_LOOK = 5.0
@@ -102,7 +102,7 @@ def _together() -> Iterator[None]:
 
 
 def join(device: torch.device) -> Ranks:
-    """Meet the others that the environment tells of (peers.py); alone where it tells of none.
+    """Meet the others that the environment tells of; alone where it tells of none.
 
     Raises Lost where they don't come.
     """

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from degradation import schema, storage
+from degradation import schema, screen, storage
 
 INIT_TIMEOUT = 20.0  # seconds for the server's first answer
 FINISH_TIMEOUT = 30.0  # … for its last one
@@ -91,8 +91,8 @@ def online(wanted: str) -> bool:
     if wanted == "auto":
         wanted = os.environ.get("WANDB_MODE", "auto")
         if wanted not in (*MODES, "shared"):
-            raise schema.Invalid(f"WANDB_MODE={schema.bare(wanted)}: must be {', '.join(MODES)}"
-                                 f"{schema.did_you_mean(wanted, MODES)}")  # fmt: skip
+            raise schema.Invalid(f"WANDB_MODE={screen.bare(wanted)}: must be {', '.join(MODES)}"
+                                 f"{screen.did_you_mean(wanted, MODES)}")  # fmt: skip
     if wanted == "auto":
         return has_key()
     return wanted in ("online", "shared")

@@ -21,20 +21,21 @@ import hydra
 from omegaconf import DictConfig
 
 from degradation import (
-    data,
     entries,
     gpus,
     launch,
-    peers,
     plan,
+    process_group,
     schema,
     screen,
     status,
     storage,
     study,
     sweep,
+    world_size,
 )  # fmt: skip
-from degradation.data import DataError
+from degradation.data import sources
+from degradation.data.pictures import DataError
 from degradation.places import CONF
 from degradation.schema import Invalid
 from degradation.spec import Settings
@@ -60,13 +61,13 @@ def cli() -> None:
     try:
         sys.exit(study_of(study.Line.read(sys.argv[1:])))
     except DataError as error:
-        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
+        print(screen.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(3)
     except DISK as error:
-        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
+        print(screen.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(5)
     except (schema.Invalid, Foreign) as error:
-        print(schema.shown(str(error)), file=screen.Unheard(sys.stderr))
+        print(screen.shown(str(error)), file=screen.Unheard(sys.stderr))
         sys.exit(2)
     except launch.Interrupted as stopped:
         again = shlex.join([*_COMMAND, *sys.argv[1:]])
@@ -81,7 +82,7 @@ def study_of(line: study.Line) -> int:
         main()
         return 0
     asked = study.asked(line)
-    rank, size = peers.expected()
+    rank, size = process_group.expected()
     if size > 1:
         check_together(line, asked, size)
     if rank:  # the first of them prepares, reports and writes
@@ -106,7 +107,7 @@ def check_together(line: study.Line, asked: study.Asked, size: int) -> None:
             f"by {asked.launcher}; say torchrun once a point,\nor python -m degradation.run with "
             f"cluster=slurm hydra.launcher.tasks_per_node={size}"
         )
-    peers.check(asked.settings[0].point, size, asked.settings[0].machine.accumulate)
+    world_size.check(asked.settings[0].point, size, asked.settings[0].machine.accumulate)
 
 
 def pending(asked: list[Settings]) -> list[Settings]:
@@ -120,7 +121,7 @@ def pending(asked: list[Settings]) -> list[Settings]:
 
 def prepare(left: Sequence[Settings]) -> None:
     """See that there is data for one point at least, and a place for what they write."""
-    faults = {one: data.missing(one) for one in {s.point.data for s in left}}
+    faults = {one: sources.missing(one) for one in {s.point.data for s in left}}
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
     for runs in {s.machine.runs for s in left}:
@@ -157,7 +158,7 @@ def report(asked: list[Settings]) -> int:
         screen.say(f"\n{errors}\n")
     for entry in found:
         if entry.reason or not entry.finished:
-            screen.say(schema.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
+            screen.say(screen.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
     if unfinished := sum(not entry.finished for entry in found):
         screen.say(f"{unfinished} of {len(found)} points have no result yet; the same command "
                    "trains them")  # fmt: skip

@@ -6,14 +6,14 @@ nothing but the standard library, so that whatever only looks at runs starts qui
 """
 
 import dataclasses
-import difflib
 import math
-import reprlib
 import sys
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from degradation.screen import bare, did_you_mean, short_repr, shown
 
 T = TypeVar("T")
 
@@ -62,33 +62,6 @@ def free(*, identity: bool = True, **default: Any) -> Any:
     return dataclasses.field(metadata={"identity": identity}, **default)
 
 
-def shown(text: str) -> str:
-    """`text` with nothing invisible in it but line ends: it may come from anyone's file, and a
-    terminal obeys what it is told in control characters."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode()
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = 100
-
-
-def bare(value: Any) -> str:
-    """A value in a message: short, on one line, a plain word without quotes."""
-    if isinstance(value, str) and value.isprintable() and 0 < len(value.strip()) <= 100:
-        return value
-    return shown(_short.repr(value))
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """` (did you mean 'x'?)` for the known word nearest to `word`, else nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
 def read(cls: type[T], mapping: Any, path: str = "") -> T:
     """An instance of the dataclass `cls` from `mapping`, whose keys it must match exactly.
 
@@ -97,7 +70,7 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
     `__post_init__` raises passes through.
     """
     if not isinstance(mapping, Mapping):
-        value = shown(_short.repr(mapping))
+        value = shown(short_repr.repr(mapping))
         raise Invalid(f"{path or 'the configuration'}={value}: must be a group of keys")
     dot = f"{path}." if path else ""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -135,13 +108,13 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
-        raise Invalid(f"{path}={shown(_short.repr(value))}: must be {_KINDS[kind]}")
+        raise Invalid(f"{path}={shown(short_repr.repr(value))}: must be {_KINDS[kind]}")
     return _within(value, path, limits)
 
 
 def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        given = shown(_short.repr(value))
+        given = shown(short_repr.repr(value))
         raise Invalid(f"{path}={given}: must be a list, for example {path}=[1,2]")
     return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
 

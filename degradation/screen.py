@@ -3,17 +3,45 @@
 Nobody need look: a closed pipe or terminal, or a full disk behind it, costs the messages alone.
 """
 
+import difflib
 import logging
 import os
+import reprlib
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from degradation.schema import shown
-
 HIDDEN = {"hidden": True}  # `extra` of a message that is for the run's log alone
+
+
+def shown(text: str) -> str:
+    """`text` with nothing invisible in it but line ends: it may come from anyone's file, and a
+    terminal obeys what it is told in control characters."""
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+short_repr = reprlib.Repr()
+short_repr.maxstring = short_repr.maxother = short_repr.maxlong = 100
+
+
+def bare(value: Any) -> str:
+    """A value in a message: short, on one line, a plain word without quotes."""
+    if isinstance(value, str) and value.isprintable() and 0 < len(value.strip()) <= 100:
+        return value
+    return shown(short_repr.repr(value))
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """` (did you mean 'x'?)` for the known word nearest to `word`, else nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class Unheard:

@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import Any
 
 from degradation import design
-from degradation.schema import Invalid, bare, choice, free, number, place, text
+from degradation.schema import Invalid, choice, free, number, place, text
+from degradation.screen import bare
 
 ARMS = ("plain", "residual")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -10,7 +10,7 @@ from torch import Tensor
 from degradation import checkpoint, network, optim
 from degradation.data.pictures import Source
 from degradation.network import Network
-from degradation.schema import bare
+from degradation.screen import bare
 from degradation.spec import Point
 from degradation.step import FINE, Meters
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from degradation import command, paper, schema, storage, study
+from degradation import command, paper, schema, screen, storage, study
 from degradation.entries import KEYS, Entry, of_folder, of_study, only
 from degradation.store import DISK, STATES, Foreign, last_lines
 
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> int:
             return watch(look, asked)
         return show(only(look(), asked.only), asked, look.runs)
     except (schema.Invalid, Foreign, storage.Failed) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 5 if isinstance(error, DISK) else 2
 
 
@@ -172,7 +172,7 @@ def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
     if asked.json:
         print(as_json(entries))
     elif not entries:
-        print(schema.shown(f"no {'such ' if asked.only else ''}runs in {Path(runs).absolute()}"))
+        print(screen.shown(f"no {'such ' if asked.only else ''}runs in {Path(runs).absolute()}"))
     else:
         alone = any(one.startswith("state=") for one in asked.only)
         parts = [
@@ -180,7 +180,7 @@ def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
             failures(entries, None if alone else SHOWN),
             table(entries),
         ]
-        print(schema.shown("\n\n".join(part.strip("\n") for part in parts if part)))
+        print(screen.shown("\n\n".join(part.strip("\n") for part in parts if part)))
     return 1 if any(e.state == "failed" for e in entries) else 0
 
 

@@ -122,7 +122,7 @@ def in_parts(
     """Gather a minibatch's gradients part by part; its mean loss and its logits.
 
     Each part keeps its own activations alone. Batch normalisation must look at no more than a part
-    at a time (peers.check), and its averages move as if the batch had come whole.
+    at a time (world_size.check), and its averages move as if the batch had come whole.
     """
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     losses, found = [], []

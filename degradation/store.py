@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from degradation import provenance, schema, spec, storage
+from degradation import provenance, schema, screen, spec, storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ class Run:
         """What `done.json` holds, or None. Raises Foreign where it is no result."""
         found = _object(self.done_json, "remove it: the same command makes it anew")
         if found is not None and found.get("outcome") not in OUTCOMES:
-            outcome = schema.bare(found.get("outcome"))
+            outcome = screen.bare(found.get("outcome"))
             raise Foreign(f"{self.done_json}: outcome={outcome}: must be {' or '.join(OUTCOMES)}; "
                           "remove it: the same command makes it anew")  # fmt: skip
         return found
@@ -174,7 +174,7 @@ class Run:
                 if type(value := row.get(key)) not in (int, float):
                     where = f"{self.timing_jsonl}, line {number}"
                     raise Foreign(
-                        f"{where}: {key}={schema.bare(value)}: must be a number; {_RESTORE}"
+                        f"{where}: {key}={screen.bare(value)}: must be a number; {_RESTORE}"
                     )
         return rows
 
@@ -186,9 +186,9 @@ def row_fault(row: Mapping[str, Any], last: int = -1) -> str:
             return f"no {key}; a row has {', '.join(ROW)}, …"
     for key, value in row.items():
         if not re.fullmatch(r"[a-z_]{1,40}", key):
-            return f"the key {schema.bare(key)}: must be letters and _"
+            return f"the key {screen.bare(key)}: must be letters and _"
         if not (value is None or type(value) in (int, float)):
-            return f"{key}={schema.bare(value)}: must be a number or null"
+            return f"{key}={screen.bare(value)}: must be a number or null"
     if type(row["iteration"]) is not int:
         return f"iteration={row['iteration']}: must be a whole number"
     if row["iteration"] <= last:
@@ -290,7 +290,7 @@ def describe(run: Run) -> dict[str, Any]:
 
 def _word(value: Any) -> str | None:
     """Text of a file that anyone may have written, as it may stand in a table."""
-    return None if value is None else schema.bare(str(value))
+    return None if value is None else screen.bare(str(value))
 
 
 def _object(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -327,7 +327,7 @@ def _object_in(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Foreign(f"{where}: {error}; {_RESTORE}") from error
     if not isinstance(value, dict):
-        raise Foreign(f"{where}: {schema.bare(value)}: must be a group of keys; {_RESTORE}")
+        raise Foreign(f"{where}: {screen.bare(value)}: must be a group of keys; {_RESTORE}")
     return value
 
 

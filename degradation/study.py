@@ -21,7 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
-from degradation import compose, config_dir, guard, hydra_errors, names, schema
+from degradation import compose, config_dir, guard, hydra_errors, names, schema, screen
 from degradation.places import CONF, TOP
 from degradation.schema import Invalid
 from degradation.spec import Settings
@@ -77,7 +77,7 @@ class Line:
 
 def _no_such_option(message: str) -> NoReturn:
     order = "; -m and other options come before the settings" if "=" in message else ""
-    raise Invalid(f"{schema.bare(message)}; settings are given as key=value{order}, see --help")
+    raise Invalid(f"{screen.bare(message)}; settings are given as key=value{order}, see --help")
 
 
 @dataclass(frozen=True)

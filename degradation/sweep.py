@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from degradation import command, compose, gpus, launch, peers, study
+from degradation import command, compose, gpus, launch, process_group, study
 from degradation.requeue import requeued
 from degradation.spec import Machine, Settings
 from degradation.store import Run
@@ -79,7 +79,7 @@ def point(config: DictConfig) -> None:
     W&B's mirror is given its moment here where nobody waits for it elsewhere.
     """
     settings = study.read(config)
-    peers.meet_by_slurm()
+    process_group.meet_by_slurm()
     in_a_pool = multiprocessing.current_process().name != "MainProcess"
     count = gpus.shared_out(settings.machine) if in_a_pool else 0
     if count:
@@ -87,7 +87,7 @@ def point(config: DictConfig) -> None:
             machine = dataclasses.replace(settings.machine, device=f"cuda:{number}")
             launch.train_point(dataclasses.replace(settings, machine=machine))
         return
-    if peers.expected()[0] > 0:
+    if process_group.expected()[0] > 0:
         with requeued():
             launch.assist(settings)
         return

@@ -20,6 +20,7 @@ from degradation import checkpoint, layerwise, optim
 from degradation.data.feed import Batches, Exams
 from degradation.engine import Engine
 from degradation.pool import Turns
+from degradation.ranks import ALONE, Ranks
 from degradation.recorder import Recorder, Unrecorded
 from degradation.signals import Stopped
 from degradation.spec import Point
@@ -48,6 +49,8 @@ class Session:
     """Whether to save and leave."""
     layers_every: int = 0
     """Rows between two looks at the layers; 0: none."""
+    group: Ranks = ALONE
+    """The processes that have a share of each batch."""
 
 
 def train(session: Session) -> Turns[dict[str, Any]]:
@@ -126,7 +129,7 @@ def look_at_layers(session: Session) -> None:
     Nothing of the state is touched. What a resumed process measures again is there twice, equal.
     """
     every, state = session.layers_every, session.state
-    due = every and state.rows % every == 0 and session.stream.ranks.writes
+    due = every and state.rows % every == 0 and session.group.writes
     if due and not int(state.row.seen):
         x, labels = session.stream.batch(0)
         layers = layerwise.measure(state.network, x, labels, session.point.numerics.precision)
@@ -154,7 +157,7 @@ class Saver:
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
         session, began = self.session, time.monotonic()
-        if not session.stream.ranks.writes:
+        if not session.group.writes:
             return
         if session.state.diverged_at is not None or not session.state.finite:
             return
@@ -168,6 +171,6 @@ class Saver:
             self.save()
 
     def stop_if_asked(self) -> None:
-        if self.session.stream.ranks.any(self.session.stop()):
+        if self.session.group.any(self.session.stop()):
             self.save()
             raise Stopped

@@ -7,7 +7,7 @@ diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data m
 the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
 saved. Of several points, the first that isn't 0.
 
-Of several processes that train one point (peers.py), one does all this, and the others help it.
+Of several processes that train one point, one does all this, and the others help it.
 """
 
 import faulthandler
@@ -25,8 +25,8 @@ import torch
 
 from degradation import (
     begin,
-    peers,
     pool,
+    process_group,
     provenance,
     ranks,
     schema,
@@ -34,7 +34,7 @@ from degradation import (
     spec,
     storage,
 )
-from degradation.data import DataError
+from degradation.data.pictures import DataError
 from degradation.pool import Turns
 from degradation.signals import Stop, Stopped, end_with_parent
 from degradation.store import DISK, Foreign, Run
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     runs = [Run(Path(folder)) for folder in folders]
     try:
         stop.listen()
-        if peers.expected()[1] > 1:
+        if process_group.expected()[1] > 1:
             together(runs[0], settings, stop)
         statuses = pool.take_turns((point(r, settings, stop), _share(r, settings)) for r in runs)
     except Stopped:
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 def together(run: Run, settings: spec.Machine, stop: Stop) -> NoReturn:
     """Train with others, and leave without waiting for what a dead one might still have to say."""
     ranks.leave_with_parent()
-    work = point if peers.expected()[0] == 0 else help_with
+    work = point if process_group.expected()[0] == 0 else help_with
     status = pool.finish(work(run, settings, stop))
     sys.stdout.flush()
     os._exit(status)
@@ -88,7 +88,7 @@ def help_with(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
     except Stopped:
         return stop.status
     except DataError as error:
-        print(schema.shown(f"{run.name}: {error}"), file=screen.Unheard(sys.stderr))
+        print(screen.shown(f"{run.name}: {error}"), file=screen.Unheard(sys.stderr))
         return DATA
     except (ranks.Lost, ValueError) as error:  # rank 0 says why
         log.debug("%s: %s", run.name, error)
@@ -119,7 +119,7 @@ def point(run: Run, settings: spec.Machine, stop: Stop) -> Turns[int]:
         print(f"{run.name}: {error}", file=screen.Unheard(sys.stderr))
         return STORAGE
     except ValueError as error:
-        print(schema.shown(f"{run.name}: {error}"), file=sys.stderr)
+        print(screen.shown(f"{run.name}: {error}"), file=sys.stderr)
         return REFUSED
     except Stopped:
         return stop.status

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation import network, schema
+from degradation import cost, network, schema
 from degradation.bench import __main__ as bench
 from degradation.bench import clock, collect, contest, costs, hour, practice, roof, table
 from degradation.network import count_parameters
@@ -25,7 +25,7 @@ EPOCH = "2026-01-02T03:04:05Z"
     [(20, 81.1e6, 0.188e6), (56, 251.0e6, 0.532e6), (110, 505.8e6, 1.049e6)],
 )
 def test_work_of_a_picture(depth: int, forward: float, outputs: float) -> None:
-    found = roof.work(depth)
+    found = cost.work(depth)
     assert found.operations == pytest.approx(forward, rel=1e-3)
     assert found.outputs == pytest.approx(outputs, rel=3e-3)
     assert found.training == 3 * found.operations
@@ -36,11 +36,11 @@ def test_parameters_are_counted_as_torch_does(depth: int) -> None:
     point = costs.settings("model=plain", f"depth={depth}").point
     with torch.device("meta"):
         net = network.Network(point.model, depth, 3, 10)
-    assert roof.work(depth).parameters == count_parameters(net)
+    assert cost.work(depth).parameters == count_parameters(net)
 
 
 def test_the_lower_roof_counts() -> None:
-    one = roof.work(20)
+    one = cost.work(20)
     fast = roof.Machine(convolution=1e30, product=1e30, copy=1e9)
     assert fast.rate(one, "plain", False, 4) == pytest.approx(1e9 / (19 * 4 * one.outputs))
     assert fast.rate(one, "residual", True, 2) == pytest.approx(1e9 / (15.25 * 2 * one.outputs))

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from soak.small_cifar import NAMES, RECORDS, Member, content_of, member
 
-from degradation import data, spec
-from degradation.data import DataError, Pictures, cifar10
+from degradation import spec
+from degradation.data import cifar10, sources
+from degradation.data.pictures import DataError, Pictures
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def settings(root: Path, held_out: int = 0, download: bool = False) -> spec.Data
 
 
 def load(root: Path, held_out: int = 0) -> Pictures:
-    return data.load(settings(root, held_out))
+    return sources.load(settings(root, held_out))
 
 
 def refusal(root: Path) -> str:
@@ -334,7 +335,7 @@ def test_missing_data_is_downloaded_and_then_read(
         write_archive(tmp_path, genuine_members())
 
     monkeypatch.setattr(cifar10, "download", download)
-    assert len(data.load(settings(tmp_path, download=True)).train) == 20
+    assert len(sources.load(settings(tmp_path, download=True)).train) == 20
 
 
 def test_a_failed_download_is_told_with_its_reason(
@@ -345,7 +346,7 @@ def test_a_failed_download_is_told_with_its_reason(
 
     monkeypatch.setattr(cifar10, "download", download)
     with pytest.raises(DataError, match=re.escape("(no mirror delivered it)")) as caught:
-        data.load(settings(tmp_path, download=True))
+        sources.load(settings(tmp_path, download=True))
     assert "data=digits" in str(caught.value)
 
 

@@ -8,7 +8,8 @@ import photographs
 import pytest
 import torch
 
-from degradation import checkpoint, crops, data, evaluate, weights
+from degradation import checkpoint, crops, evaluate, weights
+from degradation.data import sources
 from degradation.pool import finish
 from degradation.signals import Stop
 from degradation.state import fresh
@@ -47,8 +48,8 @@ def test_a_run_is_tested_and_its_errors_are_said(run: Run, capsys) -> None:
 
 def test_what_is_tested_is_what_was_trained(run: Run) -> None:
     """A center crop through the same preparation is the curve's own test error."""
-    source = data.load(run.point().data)
-    assert isinstance(source, data.Folder)
+    source = sources.load(run.point().data)
+    assert isinstance(source, sources.Folder)
     network = fresh(run.point(), source, torch.device("cpu")).network
     weights.fit(network, weights.named(checkpoint.decode(checkpoint.newest(run.checkpoints))[0]))
     ready = evaluate.Ready(source, torch.device("cpu"))

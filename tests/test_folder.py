@@ -8,7 +8,8 @@ import photographs
 import pytest
 from PIL import Image
 
-from degradation.data import DataError, decode, folder, imagenet, prepare
+from degradation.data import decode, folder, imagenet, prepare
+from degradation.data.pictures import DataError
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation import begin, data, grow, network, schema, worker
+from degradation import begin, grow, network, schema, worker
+from degradation.data import sources
 from degradation.data.batches import Exam
 from degradation.network import Network
 from degradation.pool import finish
@@ -23,8 +24,8 @@ def net_of(point: Point) -> Network:
 
 def grown(point: Point) -> tuple[Network, Network, torch.Tensor]:
     """A shallow net that is no longer fresh, the deep one that grew from it, and test pictures."""
-    pictures = data.load(point.data)
-    shallow = net_of(grow.parent(point))
+    pictures = sources.load(point.data)
+    shallow = net_of(begin.parent(point))
     with torch.no_grad():
         for x, _ in Exam(pictures.train, pictures, CPU, size=64):
             shallow(x)  # moves the running averages
@@ -78,7 +79,7 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
     shallow = dataclasses.replace(
         deep, depth=8, recipe=dataclasses.replace(deep.recipe, grown_from=None)
     )
-    assert grow.parent(deep) == shallow
+    assert begin.parent(deep) == shallow
     runs = {p: Run.of(p, tmp_path) for p in (deep, shallow)}
     for point, run in runs.items():
         run.create(point)
@@ -86,7 +87,7 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
         finish(worker.work(runs[deep], machine, Stop()))
     finish(worker.work(runs[shallow], machine, Stop()))
     session = begin.prepare(runs[deep], machine, Stop())
-    exam = Exam(data.load(deep.data).test, data.load(deep.data), CPU)
+    exam = Exam(sources.load(deep.data).test, sources.load(deep.data), CPU)
     _, errors = session.engine.examine("test", exam, lambda: None)
     last = runs[shallow].rows()[-1]
     assert round(100 * errors / len(exam), 4) == last["test_error"]

@@ -20,11 +20,11 @@ from conftest import After
 from PIL import Image, ImageOps
 
 from degradation import begin, checkpoint, run, storage, study, train, worker
-from degradation.data import DataError, colour, decode, feed, folder, imagenet, loader, spread
+from degradation.data import colour, decode, feed, folder, imagenet, loader, spread
 from degradation.data.loader import FolderExam, FolderStream
 from degradation.data.order import batch_table, below, draws
+from degradation.data.pictures import DataError
 from degradation.pool import finish
-from degradation.ranks import Ranks
 from degradation.signals import Stop, Stopped
 from degradation.store import Run
 
@@ -291,11 +291,11 @@ def test_shares_of_a_batch_make_the_batch(source) -> None:
     """And those of an exam the exam: each process decodes its own."""
     for iteration in (0, 3):
         whole = FolderStream(source, 0, 6, CPU, 0).batch(iteration)
-        parts = [FolderStream(source, 0, 6, CPU, 0, Ranks(rank, 3)).batch(iteration)
+        parts = [FolderStream(source, 0, 6, CPU, 0, rank, 3).batch(iteration)
                  for rank in range(3)]  # fmt: skip
         for column, ours in zip(whole, zip(*parts, strict=True), strict=True):
             assert torch.equal(column, torch.cat(ours))
-    exams = [FolderExam(source.train, source, CPU, 0, 2, Ranks(rank, 2)) for rank in range(2)]
+    exams = [FolderExam(source.train, source, CPU, 0, 2, rank, 2) for rank in range(2)]
     found = torch.cat([labels for exam in exams for _, labels in exam])
     assert sorted(found.tolist()) == sorted(source.train.labels)
 
@@ -364,7 +364,8 @@ import sys, time
 sys.path[:0] = sys.argv[1:2]
 import photographs, torch
 from pathlib import Path
-from degradation.data import imagenet, loader
+from degradation.data import imagenet
+from degradation.data import loader
 source = imagenet.load(photographs.data(Path(sys.argv[2])))
 stream = loader.FolderStream(source, 0, 5, torch.device("cpu"), 2)
 stream.load(0, 1)

@@ -15,7 +15,6 @@ from degradation import (
     checkpoint,
     layerwise,
     machine,
-    native,
     network,
     spec,
     train,
@@ -25,6 +24,7 @@ from degradation.data import digits, feed
 from degradation.engine import Engine
 from degradation.layers import BatchNorm, Conv3x3, rectified
 from degradation.native import convolution, library
+from degradation.native import cpu as native
 from degradation.pool import finish
 from degradation.schema import Invalid
 from degradation.signals import Stop, Stopped

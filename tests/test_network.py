@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from degradation.bench import roof
+from degradation import cost
 from degradation.blocks import Identity, Projection
 from degradation.layers import MaxPool, max_pool_by_slices
 from degradation.network import Network, build, count_parameters, parameters_digest
@@ -60,7 +60,7 @@ def test_parameters_for_imagenet(depth: int, shortcut: str, count: int) -> None:
 def test_multiply_adds_of_table_1(depth: int, billions: float) -> None:
     """With option B from 50 layers on, as Table 1 has it."""
     shortcut = "projection" if depth >= 50 else "identity"
-    work = roof.work(depth, 224, 3, 64, 1000, shortcut, "imagenet")
+    work = cost.work(depth, 224, 3, 64, 1000, shortcut, "imagenet")
     assert work.operations / 2e9 == pytest.approx(billions, abs=0.08)
 
 
@@ -72,7 +72,7 @@ def test_every_parameter_of_other_designs_learns(design: str, depth: int, shortc
     net = build(model, depth, 3, 10, 0, "fan_in")
     net(torch.randn(4, 3, 32, 32)).square().mean().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
-    assert roof.work(depth, 32, 3, 2, 10, shortcut, design).parameters == count_parameters(net)
+    assert cost.work(depth, 32, 3, 2, 10, shortcut, design).parameters == count_parameters(net)
 
 
 def test_pairs_for_imagenet_start_equal() -> None:

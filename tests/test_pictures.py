@@ -7,13 +7,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from degradation import data, spec
-from degradation.data import DataError, Pictures
-from degradation.data.pictures import Split, split_off
+from degradation import spec
+from degradation.data import sources
+from degradation.data.pictures import DataError, Pictures, Split, split_off
 
 
 def digits(held_out: int = 0) -> Pictures:
-    return data.load(spec.Data("digits", held_out, 1, False, "no folder", False))
+    return sources.load(spec.Data("digits", held_out, 1, False, "no folder", False))
 
 
 def made(n: int, start: int = 0) -> Split:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation import data, estimate, machine, network, plan, study, trial
-from degradation.bench import contest, costs, roof
-from degradation.data import cifar10, digits, imagenet
+from degradation import cost, estimate, machine, network, plan, study, trial
+from degradation.bench import contest, costs
+from degradation.data import cifar10, digits, imagenet, sources
 from degradation.entries import of_study
 from degradation.estimate import Lines, Trial
 from degradation.state import fresh
@@ -25,7 +25,7 @@ def test_parameters_are_counted_as_torch_does(small, shortcut: str, depth: int) 
 
 
 def test_shapes_are_those_of_the_data(small) -> None:
-    found = data.load(small().data)
+    found = sources.load(small().data)
     shape = estimate.SHAPES["digits"]
     assert (shape.train, shape.test) == (len(found.train), len(found.test))
     assert (shape.side, shape.classes) == (digits.SIDE, found.classes)
@@ -147,9 +147,9 @@ def test_a_plan_for_programs_has_totals(begun, capsys, monkeypatch) -> None:
     total = json.loads(told.out)["total"]
     assert total["points"] == 8
     assert total["device_hours_left"] == 6 * 40 + 30
-    work = roof.work(8, 8, 1).training + roof.work(14, 8, 1).training
+    work = cost.work(8, 8, 1).training + cost.work(14, 8, 1).training
     assert total["operations_left"] == pytest.approx(
-        128 * (4 * 40 * work - 40 * roof.work(8, 8, 1).training - 10 * roof.work(8, 8, 1).training)
+        128 * (4 * 40 * work - 40 * cost.work(8, 8, 1).training - 10 * cost.work(8, 8, 1).training)
     )
     assert "memory: " in told.err and "a thing has" in told.err
 

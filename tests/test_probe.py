@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from degradation import network, probe
-from degradation.data import load
 from degradation.data.batches import Exam
+from degradation.data.sources import load
 from degradation.pool import finish
 from degradation.probe import Spread
 from degradation.signals import Stop

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from degradation import schema
+from degradation import schema, screen
 from degradation.schema import Invalid, choice, free, number
 
 
@@ -75,7 +75,7 @@ def test_unknown_key_in_a_group_carries_its_path() -> None:
 
 def test_no_guess_where_nothing_is_near() -> None:
     assert "did you mean" not in message("zzzz", 1)
-    assert schema.did_you_mean("zzzz", ["count"]) == ""
+    assert screen.did_you_mean("zzzz", ["count"]) == ""
 
 
 def test_a_key_that_is_no_word_is_refused() -> None:

@@ -21,7 +21,8 @@ from soak.targets import PLACES, TARGETS
 from degradation import guard, remote, study
 from degradation.data import cifar10
 from degradation.places import TOP
-from degradation.schema import Invalid, shown
+from degradation.schema import Invalid
+from degradation.screen import shown
 from degradation.study import Line
 
 ATTACKS = attacks(full=False)

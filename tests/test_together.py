@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from degradation import data, network, peers, schema, step
+from degradation import network, process_group, schema, step, world_size
 from degradation.checkpoint import newest
+from degradation.data import sources
 from degradation.data.batches import Exam, Stream
 from degradation.pool import finish
-from degradation.ranks import Ranks
 from degradation.signals import Stop
 from degradation.store import Run, runs_in
 from degradation.worker import work
@@ -145,9 +145,9 @@ def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
 
 def test_shares_of_a_batch_make_the_batch(small) -> None:
     point = small(data__pad=1, data__flip=True)
-    pictures = data.load(point.data)
+    pictures = sources.load(point.data)
     whole = Stream(pictures, point.data, 0, 6, CPU)
-    shares = [Stream(pictures, point.data, 0, 6, CPU, Ranks(rank, 3)) for rank in range(3)]
+    shares = [Stream(pictures, point.data, 0, 6, CPU, rank, 3) for rank in range(3)]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
         parts = [stream.batch(iteration) for stream in shares]
@@ -156,8 +156,8 @@ def test_shares_of_a_batch_make_the_batch(small) -> None:
 
 
 def test_shares_of_an_exam_have_every_picture_once(small) -> None:
-    pictures = data.load(small().data)
-    exams = [Exam(pictures.test, pictures, CPU, 7, Ranks(rank, 3)) for rank in range(3)]
+    pictures = sources.load(small().data)
+    exams = [Exam(pictures.test, pictures, CPU, 7, rank, 3) for rank in range(3)]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(pictures.test.labels).tolist()
 
@@ -165,7 +165,7 @@ def test_shares_of_an_exam_have_every_picture_once(small) -> None:
 def test_a_batch_in_parts_is_the_batch(small) -> None:
     """Loss, logits, gradients, averages: the same but for roundings."""
     point = small(model__ghost=4)
-    pictures = data.load(point.data)
+    pictures = sources.load(point.data)
     x, labels = Stream(pictures, point.data, 0, 16, CPU).batch(0)
     found = []
     for parts in (1, 2, 4):
@@ -187,7 +187,7 @@ def test_a_run_in_parts_is_marked_so(small, machine) -> None:
     finish(work(run, machine, Stop()))
     assert json.loads(run.starts.read_text())["fingerprint"]["parts"] == 2
     with pytest.raises(schema.Invalid, match=r"machine\.accumulate=3"):
-        peers.check(point, 1, 3)
+        world_size.check(point, 1, 3)
 
 
 def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
@@ -204,7 +204,7 @@ def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
     }
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    peers.meet_by_slurm()
-    assert peers.expected() == (3, 4)
-    assert peers.local_rank() == 1
+    process_group.meet_by_slurm()
+    assert process_group.expected() == (3, 4)
+    assert process_group.local_rank() == 1
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "21234")

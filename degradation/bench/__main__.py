@@ -67,7 +67,7 @@ def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
     pairs = [pack.rpartition(":") for pack in packs.split(",") if pack]
     for name in [*names.split(","), *(name for name, _, _ in pairs)]:
         if name not in there:
-            hint = schema.did_you_mean(name, there)
+            hint = screen.did_you_mean(name, there)
             raise schema.Invalid(f"--engines {name}: must be of {', '.join(there)}{hint}")
     workers = asked.workers or ("4,12" if gpu else "0")
     return Plan(

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from degradation import cost, pool
 from degradation import engine as engines
-from degradation import pool
 from degradation.bench import clock, practice, roof
 from degradation.data.batches import Stream
 from degradation.data.pictures import Pictures, Split
@@ -114,7 +114,7 @@ def contest(point: Point, plan: Plan, machine: roof.Machine, pictures: Pictures)
         rate = pictures_a_round / statistics.median(each)
         fast = name.startswith("fast")
         ceiling = machine.rate(
-            roof.work(point.depth), point.arm, fast or "compiled" in name, 2 if fast else 4
+            cost.work(point.depth), point.arm, fast or "compiled" in name, 2 if fast else 4
         )
         memory = entry.memory if device.type == "cuda" else tensors_of(point)
         results.append(Result(point.arm, point.depth, name, rate,

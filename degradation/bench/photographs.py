@@ -24,10 +24,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from degradation import data, engine, machine, schema, screen, study
+from degradation import engine, machine, screen, study
 from degradation.bench import clock
-from degradation.data import DataError, Folder
+from degradation.data import sources
+from degradation.data.imagenet import Folder
 from degradation.data.loader import NOISE, FolderStream, processes
+from degradation.data.pictures import DataError
 from degradation.engine import Engine
 from degradation.schema import Invalid
 from degradation.spec import Point, Settings
@@ -168,7 +170,7 @@ def _train(made: Engine, iterations: int) -> None:
 def report(settings: Settings) -> list[str]:
     """The lines. Raises DataError, Invalid."""
     point = settings.point
-    source = data.load(point.data)
+    source = sources.load(point.data)
     if not isinstance(source, Folder):
         raise Invalid(f"data={point.data.name}: lies whole on the device; say data=imagenet")
     device = machine.apply(settings.machine, point.numerics)
@@ -216,10 +218,10 @@ def main(arguments: Sequence[str]) -> int:
             raise Invalid(f"{len(asked)} points: name one")
         print("\n".join(report(asked[0])))
     except DataError as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 3
     except Invalid as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 2
     return 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degradation import provenance
+from degradation import cost, provenance
 from degradation.bench import costs as costs_of
 from degradation.bench import roof
 from degradation.bench.contest import Result
@@ -112,7 +112,7 @@ def roofline(results: Sequence[Result], found: roof.Machine, path: Path) -> None
     axes.loglog(intensity, np.minimum(found.convolution, intensity * found.copy) / 1e9, color="k")
     for number, name in enumerate(dict.fromkeys(r.contestant for r in results)):
         mine = [r for r in results if r.contestant == name]
-        works = [roof.work(r.depth) for r in mine]
+        works = [cost.work(r.depth) for r in mine]
         compiled, each = "compiled" in name or "fast" in name, 2 if name.startswith("fast") else 4
         x = [
             w.training / w.traffic(r.arm, compiled, each) for w, r in zip(works, mine, strict=True)

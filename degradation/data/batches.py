@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from degradation.data.order import batch_table, epoch_table
 from degradation.data.pictures import Pictures, Split
-from degradation.ranks import ALONE, Ranks
 from degradation.spec import Data
 
 
@@ -38,11 +37,12 @@ class Stream:
         seed: int,
         batch: int,
         device: torch.device,
-        ranks: Ranks = ALONE,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         train = pictures.train
-        self.data, self.seed, self.length, self.ranks = data, seed, len(train), ranks
-        self.whole, self.size = batch, batch // ranks.size
+        self.data, self.seed, self.length, self.rank = data, seed, len(train), rank
+        self.whole, self.size = batch, batch // world_size
         """Pictures in a batch, and in this process's share."""
         self.white, self.device = pictures.white, device
         self.shape = train.pictures.shape[1:]
@@ -76,7 +76,7 @@ class Stream:
         height, width, _ = self.shape
         across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
         wide, pixels = width + 2 * data.pad, (height + 2 * data.pad) * (width + 2 * data.pad)
-        own = slice(self.ranks.rank * size, (self.ranks.rank + 1) * size)
+        own = slice(self.rank * size, (self.rank + 1) * size)
         picture = table.index + self.length * table.flip
         left = np.where(table.flip, 2 * data.pad - table.left, table.left)  # as a mirror has it
         for column, rows in (
@@ -126,9 +126,10 @@ class Exam:
         pictures: Pictures,
         device: torch.device,
         size: int | None = None,
-        ranks: Ranks = ALONE,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.ranks = ranks
+        self.rank, self.world_size = rank, world_size
         self.pictures = torch.from_numpy(split.pictures.copy()).to(device)
         self.labels = torch.from_numpy(split.labels).to(device)
         self.mean, self.white = torch.from_numpy(pictures.mean).to(device), pictures.white
@@ -139,7 +140,7 @@ class Exam:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rank, ranks = self.ranks.rank, self.ranks.size
+        rank, ranks = self.rank, self.world_size
         for start in range(rank * self.size, len(self), ranks * self.size):
             rows = slice(start, start + self.size)
             x = self.pictures[rows].float() / self.white - self.mean

@@ -23,7 +23,7 @@ from degradation import storage
 from degradation.data import decode
 from degradation.data.folder import Manifest, faulty
 from degradation.data.spread import spread
-from degradation.schema import shown
+from degradation.screen import shown
 
 log = logging.getLogger("degradation")
 

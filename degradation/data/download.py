@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from degradation import storage
 from degradation.data.pictures import DataError
-from degradation.schema import bare
+from degradation.screen import bare
 
 CHUNK = 1 << 18
 STALL = 20.0  # seconds without a byte after which a mirror is left

@@ -11,7 +11,6 @@ from degradation.data.batches import Exam, Stream
 from degradation.data.imagenet import Folder
 from degradation.data.loader import FolderExam, FolderStream, processes
 from degradation.data.pictures import Pictures
-from degradation.ranks import ALONE, Ranks
 from degradation.spec import Point
 
 
@@ -21,8 +20,6 @@ class Batches(Protocol):
     device: torch.device
     length: int
     """Pictures that are trained on."""
-    ranks: Ranks
-    """The processes that have a share of each batch."""
     rows: int
 
     def load(self, first: int, count: int) -> None: ...
@@ -47,21 +44,26 @@ def stream(
     point: Point,
     device: torch.device,
     workers: int | str,
-    ranks: Ranks = ALONE,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Batches:
     """The training batches of `point`, or this process's share of each."""
     if isinstance(source, Folder):
         count = processes(workers, device)
-        return FolderStream(source, point.seed, point.recipe.batch, device, count, ranks)
-    return Stream(source, point.data, point.seed, point.recipe.batch, device, ranks)
+        return FolderStream(source, point.seed, point.recipe.batch, device, count, rank, world_size)
+    return Stream(source, point.data, point.seed, point.recipe.batch, device, rank, world_size)
 
 
 def exams(
-    source: Pictures | Folder, device: torch.device, workers: int | str, ranks: Ranks = ALONE
+    source: Pictures | Folder,
+    device: torch.device,
+    workers: int | str,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> dict[str, Exams]:
     """By the prefix of their columns: test, perhaps validation, train for the clean error."""
     found = {
-        name: exam(source, name, device, workers, ranks=ranks)
+        name: exam(source, name, device, workers, rank=rank, world_size=world_size)
         for name in ("test", "validation", "train")
     }
     return {name: one for name, one in found.items() if len(one)}
@@ -73,11 +75,14 @@ def exam(
     device: torch.device,
     workers: int | str,
     size: int | None = None,
-    ranks: Ranks = ALONE,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Exams:
     """One of them; a folder's `train` is a sample of it. `size`: pictures of a batch."""
     if isinstance(source, Folder):
         files = {"test": source.test, "validation": folder.NONE, "train": source.clean}
-        return FolderExam(files[name], source, device, processes(workers, device), size, ranks)
+        return FolderExam(
+            files[name], source, device, processes(workers, device), size, rank, world_size
+        )
     splits = {"test": source.test, "validation": source.held_out, "train": source.train}
-    return Exam(splits[name], source, device, size, ranks)
+    return Exam(splits[name], source, device, size, rank, world_size)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from degradation import storage
 from degradation.data.pictures import DataError
-from degradation.schema import bare, shown
+from degradation.screen import bare, shown
 
 SUFFIXES = (".jpeg", ".jpg")
 SPLITS = ("train", "val")

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from degradation import schema, screen, storage
+from degradation import screen, storage
 from degradation.data import colour, decode, folder, prepare
 from degradation.data.colour import Colour
 from degradation.data.folder import Files, Manifest
@@ -143,10 +143,10 @@ def main(arguments: list[str]) -> int:
         else:
             print(json.dumps(prepare.prepare(manifest, asked.target, asked.side, asked.quality)))
     except DataError as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 3
     except (storage.Failed, prepare.Refused) as error:
-        print(schema.shown(str(error)), file=sys.stderr)
+        print(screen.shown(str(error)), file=sys.stderr)
         return 5
     return 0
 

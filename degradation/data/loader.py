@@ -24,7 +24,6 @@ from degradation.data.imagenet import Folder
 from degradation.data.order import Draws, Table, batch_table, draws
 from degradation.data.pictures import DataError
 from degradation.data.spread import cores, leave_signals_to_parent
-from degradation.ranks import ALONE, Ranks
 from degradation.signals import held_back
 from degradation.spec import Data
 
@@ -161,15 +160,16 @@ class FolderStream:
         batch: int,
         device: torch.device,
         workers: int,
-        ranks: Ranks = ALONE,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         data = source.data
         assert data.crop is not None
-        self.seed, self.length, self.ranks = seed, len(source.train), ranks
-        self.whole, self.size = batch, batch // ranks.size
+        self.seed, self.length = seed, len(source.train)
+        self.whole, self.size = batch, batch // world_size
         """Pictures in a batch, and in this process's share."""
         self.device, self.workers, self.data = device, workers, data
-        self.order = Order(seed, batch, self.size, ranks.rank, self.length, data.flip)
+        self.order = Order(seed, batch, self.size, rank, self.length, data.flip)
         self.crops = Crops(source.manifest.root, source.train.paths, data)
         self.classes = np.array(source.train.labels, np.int64)
         one = self.size * data.crop**2 * 3
@@ -269,9 +269,10 @@ class FolderExam:
         device: torch.device,
         workers: int,
         size: int | None = None,
-        ranks: Ranks = ALONE,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.ranks = ranks
+        self.rank, self.world_size = rank, world_size
         self.crops = Crops(source.manifest.root, files.paths, source.data)
         self.labels = torch.tensor(files.labels, dtype=torch.int64)
         self.shift = torch.from_numpy(Shift(source).of(None, 1)).to(device)
@@ -282,8 +283,8 @@ class FolderExam:
         return len(self.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        step = self.ranks.size * self.size
-        starts = range(self.ranks.rank * self.size, len(self), step)
+        step = self.world_size * self.size
+        starts = range(self.rank * self.size, len(self), step)
         jobs: Iterator[list[Job]] = (
             [(i, None) for i in range(s, min(s + self.size, len(self)))] for s in starts
         )

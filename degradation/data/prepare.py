@@ -19,7 +19,7 @@ from degradation.data.colour import places
 from degradation.data.folder import Manifest, faulty
 from degradation.data.pictures import DataError
 from degradation.data.spread import spread
-from degradation.schema import shown
+from degradation.screen import shown
 
 
 class Refused(RuntimeError):

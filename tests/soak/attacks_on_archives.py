@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from degradation.data import DataError, cifar10, download
+from degradation.data import cifar10, download
+from degradation.data.pictures import DataError
 
 from .attack import Attack
 from .child import Outcome

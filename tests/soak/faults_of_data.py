@@ -12,7 +12,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from degradation.data import DataError, cifar10, digits, download
+from degradation.data import cifar10, digits, download
+from degradation.data.pictures import DataError
 
 from .child import NOBODY, Outcome, can_drop_root
 from .fault import Fault

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from degradation import data as sources
 from degradation import provenance, spec, worker
+from degradation.data import sources
 from degradation.data.pictures import Pictures
 from degradation.state import fresh
 from degradation.store import Run

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation import checkpoint, engine
-from degradation import data as sources
+from degradation.data import sources
 
 from . import command, fork, pair
 from .command import Command

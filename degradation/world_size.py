@@ -1,34 +1,7 @@
-"""Whether other processes train the same point: what torchrun and SLURM say of it; no torch."""
-
-import os
+"""Whether a point is the same on several processes, or with its batch in parts."""
 
 from degradation.schema import Invalid
 from degradation.spec import Point
-
-
-def expected() -> tuple[int, int]:
-    """This process's number and how many there are, as torchrun and SLURM's launcher say it."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def meet_by_slurm() -> None:
-    """Say it as torchrun would, in a job of several tasks that submitit has started."""
-    tasks = int(os.environ.get("SLURM_NTASKS", 1))
-    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or tasks == 1:
-        return
-    os.environ |= {
-        "RANK": os.environ["SLURM_PROCID"],
-        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
-        "WORLD_SIZE": str(tasks),
-        # Its batch script, and so srun, runs on the job's first node, as task 0 does.
-        "MASTER_ADDR": os.environ["SLURM_LAUNCH_NODE_IPADDR"],
-        "MASTER_PORT": str(20_000 + int(os.environ["SLURM_JOB_ID"]) % 40_000),
-    }
-
-
-def local_rank() -> int:
-    """The number among those of this machine."""
-    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def check(point: Point, size: int, parts: int = 1) -> None:

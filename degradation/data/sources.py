@@ -1,0 +1,30 @@
+"""Sources of pictures by name, behind one interface: `load(data)` gives a `Pictures`, or a `Folder`
+of them that is too large for memory."""
+
+from collections.abc import Callable
+
+from degradation.data import cifar10, digits, imagenet
+from degradation.data.imagenet import Folder
+from degradation.data.pictures import Pictures
+from degradation.spec import Data
+
+SOURCES: dict[str, Callable[[Data], Pictures | Folder]] = {
+    "cifar10": cifar10.load,
+    "digits": digits.load,
+    "imagenet": imagenet.load,
+}
+MISSING = {"cifar10": cifar10.missing, "imagenet": imagenet.missing}
+
+
+def load(data: Data) -> Pictures | Folder:
+    """The pictures that `data` names. Raises DataError where they are missing or damaged."""
+    return SOURCES[data.name](data)
+
+
+def missing(data: Data) -> str:
+    """Why `load` would find nothing there, as far as a look at the folder tells; "" where it might.
+
+    It takes no time, or seconds for a million files, so that a study can say it before anything
+    starts.
+    """
+    return MISSING[data.name](data) if data.name in MISSING else ""

@@ -1,0 +1,28 @@
+"""The processes that train one run together: what torchrun and SLURM say of them; no torch."""
+
+import os
+
+
+def expected() -> tuple[int, int]:
+    """This process's number and how many there are, as torchrun and SLURM's launcher say it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def meet_by_slurm() -> None:
+    """Say it as torchrun would, in a job of several tasks that submitit has started."""
+    tasks = int(os.environ.get("SLURM_NTASKS", 1))
+    if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or tasks == 1:
+        return
+    os.environ |= {
+        "RANK": os.environ["SLURM_PROCID"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "WORLD_SIZE": str(tasks),
+        # Its batch script, and so srun, runs on the job's first node, as task 0 does.
+        "MASTER_ADDR": os.environ["SLURM_LAUNCH_NODE_IPADDR"],
+        "MASTER_PORT": str(20_000 + int(os.environ["SLURM_JOB_ID"]) % 40_000),
+    }
+
+
+def local_rank() -> int:
+    """The number among those of this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
