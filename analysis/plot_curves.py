@@ -16,26 +16,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import commands
-import crop_tables
-import depth_figures
-import figures
-import frames
 import matplotlib
-import output
 import pandas as pd
-import responses
-import tables
-import why
-from finding import Finding
-from frames import Study
-from judgement import Rule
-from looks import LOOKS, Look
-from markup import shown
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from degradation import store
+from analysis.frames import runs as frames
+from analysis.frames.runs import Study
+from analysis.page import commands
+from analysis.plots import crop_tables, curves, depth, layer_responses, output, tables
+from analysis.plots.markup import shown
+from analysis.plots.style import LOOKS, Look
+from analysis.stats.judgement import Rule
+from analysis.why import studies
+from analysis.why.finding import Finding
+from degradation.runs import run_dir
 
 
 @dataclass(frozen=True)
@@ -63,15 +58,15 @@ def _finals(study: Study) -> pd.DataFrame:
 
 
 FIGURES = {
-    "figure1": Drawing(figures.figure1, _rows, never="imagenet"),
-    "figure4": Drawing(figures.figure4, _rows, only="imagenet"),
-    "figure6": Drawing(figures.figure6, _rows, never="imagenet"),
-    "figure7": Drawing(responses.figure7, frames.responses),
-    "depth": Drawing(depth_figures.errors, _finals),
-    "gap": Drawing(depth_figures.gap, depth_figures.gaps),
-    "generalisation": Drawing(depth_figures.generalisation, _finals),
-    "speed": Drawing(depth_figures.speed, _rows),
-    "cost": Drawing(depth_figures.cost, frames.timing),
+    "figure1": Drawing(curves.figure1, _rows, never="imagenet"),
+    "figure4": Drawing(curves.figure4, _rows, only="imagenet"),
+    "figure6": Drawing(curves.figure6, _rows, never="imagenet"),
+    "figure7": Drawing(layer_responses.figure7, frames.responses),
+    "depth": Drawing(depth.errors, _finals),
+    "gap": Drawing(depth.gap, depth.gaps),
+    "generalisation": Drawing(depth.generalisation, _finals),
+    "speed": Drawing(depth.speed, _rows),
+    "cost": Drawing(depth.cost, frames.timing),
 }
 FORMATS = ("png", "svg", "pdf")
 # What would date a file: left out of it.
@@ -102,9 +97,9 @@ def main() -> int:
         for study in folder.studies:
             draw(study, asked.runs, asked.out, look)
         write_evaluations(asked.runs, asked.out)
-        for finding in why.findings(folder.runs, Rule()):
+        for finding in studies.findings(folder.runs, Rule()):
             draw_finding(finding, asked.out, look)
-    except store.Foreign as error:
+    except run_dir.Foreign as error:
         print(shown(str(error)), file=sys.stderr)
         return 2
     except output.Failed as error:
@@ -116,10 +111,11 @@ def main() -> int:
 
 def _fetched(path: str) -> Path:
     """A folder of the run folders of a W&B project. Raises store.Foreign."""
-    from degradation import fetch, screen  # wandb, only for those who ask for it
+    from degradation.system import console  # wandb, only for those who ask for it
+    from degradation.tracking import download
 
-    screen.show_messages()
-    return fetch.fetch(path)
+    console.show_messages()
+    return download.fetch(path)
 
 
 def draw(study: Study, folder: str, out: Path, look: Look) -> None:
@@ -158,7 +154,7 @@ def draw_finding(finding: Finding, out: Path, look: Look) -> None:
     suffix = "" if look.name == "paper" else f"-{look.name}"
     output.write(out / f"{stem}.csv", tables.csv(finding.rows).encode())
     save(finding.draw(look), out, f"{stem}{suffix}")
-    print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{shown(why.text(finding))}\n")
+    print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{shown(studies.text(finding))}\n")
 
 
 def save(figure: Figure, out: Path, stem: str) -> None:

@@ -20,26 +20,20 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import commands
-import curve_charts
-import depth_charts
-import frames
-import markup
 import matplotlib
-import output
-import report_sections as sections
-import response_chart
-import run_list
-import verdict
-import why
-from charts import Sheet, packed
-from finding import Finding
-from frames import Folder, Study
-from judgement import Rule
-from looks import MODERN
-from markup import Html
 
-from degradation import store
+from analysis.frames import runs as frames
+from analysis.frames.runs import Folder, Study
+from analysis.page import commands, curve_charts, depth_charts, response_chart, run_list, verdict
+from analysis.page import sections as sections
+from analysis.page.charts import Sheet, packed
+from analysis.plots import markup, output
+from analysis.plots.markup import Html
+from analysis.plots.style import MODERN
+from analysis.stats.judgement import Rule
+from analysis.why import studies as why
+from analysis.why.finding import Finding
+from degradation.runs import run_dir
 
 PARTS = Path(__file__).resolve().parent / "report"
 SCRIPTS = ("charts.js", "runs.js", "page.js")
@@ -61,7 +55,7 @@ def main() -> int:
                   "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
             return 1
         output.write(asked.out, content := page(asked.runs, folder, runs).encode())
-    except store.Foreign as error:
+    except run_dir.Foreign as error:
         print(markup.shown(str(error)), file=sys.stderr)
         return 2
     except output.Failed as error:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from degradation import launch, schema, spec
-from degradation.native import library
-from degradation.signals import ASKS, Stop
+from degradation.config import schema, validation
+from degradation.launch import process
+from degradation.models.kernels import library
+from degradation.system.signals import ASKS, Stop
 
 torch.set_num_threads(1)
 
@@ -32,13 +33,13 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def small(**changes: Any) -> spec.Point:
+def small(**changes: Any) -> schema.Point:
     """A point of a few iterations; `changes` by dotted key with `__` for the dot."""
     mapping = {k: dict(v) if isinstance(v, dict) else v for k, v in SMALL.items()}
     for key, value in changes.items():
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
-    return schema.read(spec.Point, mapping)
+    return validation.read(schema.Point, mapping)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def _signals() -> tuple[set[int], list[Any]]:
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a command that is called in the test's own process: it hears no signals."""
     monkeypatch.setattr(Stop, "listen", lambda stop: stop)
-    monkeypatch.setattr(launch.stopping, "listen", lambda: None)
+    monkeypatch.setattr(process.stopping, "listen", lambda: None)
 
 
 class After:
@@ -81,27 +82,27 @@ def compiler() -> None:
     """Skips a test of numerics.native where nothing compiles its kernels."""
     try:
         library.load()
-    except schema.Invalid as error:
+    except validation.Invalid as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(name="small")
-def _small() -> Callable[..., spec.Point]:
+def _small() -> Callable[..., schema.Point]:
     return small
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> spec.Machine:
+def machine(tmp_path: Path) -> schema.Machine:
     """A machine whose runs lie in the test's own folder, without W&B."""
-    return spec.Machine(
+    return schema.Machine(
         device="cpu", threads=1, runs=str(tmp_path / "runs"), progress="none", resume="exact",
         wandb="disabled", wandb_project="test", wandb_entity=None,
     )  # fmt: skip
 
 
 @pytest.fixture
-def settings(machine: spec.Machine) -> spec.Settings:
+def settings(machine: schema.Machine) -> schema.Settings:
     """What a command line would set for `small()` on `machine`."""
     point = small()
     parts = {f.name: getattr(point, f.name) for f in dataclasses.fields(point)}
-    return spec.Settings(**parts, machine=machine, study="test")
+    return schema.Settings(**parts, machine=machine, study="test")

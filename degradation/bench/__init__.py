@@ -1,1 +1,1 @@
-"""How fast the harness is, beside common practice and beside what the machine could do."""
+"""Speed beside a plain PyTorch loop and beside what the machine could do."""

@@ -1,9 +1,9 @@
 """Measure this machine: throughput of every engine beside common practice, under probed roofs.
 
-    python -m degradation.bench                     on a CPU, about five minutes
-    python -m degradation.bench --all               every engine and packing; for a GPU
-    python -m degradation.bench hour --budget 9m --out DIR      checks, benchmark, real points
-    python -m degradation.bench collect DIR         what `hour` left, as pages and reference curves
+    degradation bench                     on a CPU, about five minutes
+    degradation bench --all               every engine and packing; for a GPU
+    degradation bench hour --budget 9m --out DIR      checks, benchmark, real points
+    degradation bench collect DIR         what `hour` left, as pages and reference curves
 
 Prints Markdown; --out FOLDER keeps it there with the roofline picture and the numbers as JSON.
 """
@@ -17,21 +17,32 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from degradation import machine, provenance, schema, screen, storage
-from degradation.bench import collect, contest, costs, hour, probes, table
-from degradation.bench.contest import ENGINES, Plan
-from degradation.native import library
+from degradation.bench import (
+    collect,
+    contest,
+    costs,
+    hour,
+    probes,
+    table,
+)
+from degradation.bench.contest import Plan
+from degradation.config import validation
+from degradation.models.kernels import library
+from degradation.system import console, files, provenance
+from degradation.training import synthetic_run
+from degradation.training.devices import device as machine
+from degradation.training.synthetic_run import ENGINES
 
 
 def main(arguments: list[str]) -> int:
-    screen.show_messages()
+    console.show_messages()
     if arguments[:1] == ["hour"]:
         return hour.main(arguments[1:])
     if arguments[:1] == ["collect"]:
         return collect.main(arguments[1:])
     try:
         return measure(parser().parse_args(arguments))
-    except schema.Invalid as error:
+    except validation.Invalid as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -39,7 +50,7 @@ def main(arguments: list[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     head, _, tail = (__doc__ or "").partition("\n")
     found = argparse.ArgumentParser(
-        prog="python -m degradation.bench", description=head, epilog=tail,
+        prog="degradation bench", description=head, epilog=tail,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -67,8 +78,8 @@ def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
     pairs = [pack.rpartition(":") for pack in packs.split(",") if pack]
     for name in [*names.split(","), *(name for name, _, _ in pairs)]:
         if name not in there:
-            hint = screen.did_you_mean(name, there)
-            raise schema.Invalid(f"--engines {name}: must be of {', '.join(there)}{hint}")
+            hint = console.did_you_mean(name, there)
+            raise validation.Invalid(f"--engines {name}: must be of {', '.join(there)}{hint}")
     workers = asked.workers or ("4,12" if gpu else "0")
     return Plan(
         device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
@@ -82,7 +93,7 @@ def usual(device: torch.device) -> list[str]:
         return ["graph", "fast"]
     try:
         library.load()
-    except schema.Invalid as error:
+    except validation.Invalid as error:
         print(f"without the engine native: {error}", file=sys.stderr)
         return ["eager"]
     return ["eager", "native"]
@@ -92,7 +103,7 @@ def measure(asked: argparse.Namespace) -> int:
     """Contests of all networks asked for, then the harness's own costs; printed, and kept."""
     device = machine.device(asked.device)
     torch.set_num_threads(1)
-    chosen, found, pictures = plan(asked, device), probes.probe(device), contest.synthetic()
+    chosen, found, pictures = plan(asked, device), probes.probe(device), synthetic_run.synthetic()
     networks = [(a, int(d)) for d in asked.depths.split(",") for a in asked.arms.split(",")]
     results = []
     for arm, depth in tqdm(networks, desc="bench", unit="network", disable=None):
@@ -110,9 +121,9 @@ def measure(asked: argparse.Namespace) -> int:
         text += ["", *table.costs()]
     print("\n".join(text))
     if asked.out:
-        storage.make_folder(asked.out)
-        storage.write_atomically(asked.out / "bench.md", ("\n".join(text) + "\n").encode())
-        storage.write_json(asked.out / "bench.json", [dataclasses.asdict(r) for r in results])
+        files.make_folder(asked.out)
+        files.write_atomically(asked.out / "bench.md", ("\n".join(text) + "\n").encode())
+        files.write_json(asked.out / "bench.json", [dataclasses.asdict(r) for r in results])
         table.roofline(results, found, asked.out / "roofline.png")
     return 0
 

@@ -1,6 +1,6 @@
 """What a borrowed hour left, made part of the repository: reference curves, rows, benchmark.
 
-    python -m degradation.bench collect DIR [--into CHECKOUT]
+    degradation bench collect DIR [--into CHECKOUT]
 
 Finished runs go to analysis/results/, which `python analysis/plot_curves.py analysis/results`
 draws; their errors become rows of REPRODUCTION.md, and the benchmark a dated part of BENCHMARKS.md.
@@ -14,10 +14,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from degradation import paper, storage
 from degradation.bench.hour import copy
-from degradation.places import TOP
-from degradation.store import Run, runs_in
+from degradation.runs import reference
+from degradation.runs.run_dir import Run, runs_in
+from degradation.system import files
+from degradation.system.paths import TOP
 
 RESULTS = Path("analysis/results")
 ROWS = "|---|---|---|---|---|--:|--:|--:|---|\n"
@@ -26,7 +27,7 @@ DATED = "<!-- the newest first -->\n"
 
 def main(arguments: list[str]) -> int:
     found = argparse.ArgumentParser(
-        prog="python -m degradation.bench collect", description=__doc__,
+        prog="degradation bench collect", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     found.add_argument("dir", type=Path, help="what `bench hour --out` was given")
@@ -59,7 +60,9 @@ def rows(runs: list[Run]) -> list[str]:
         start = last_start(found[0][0])
         fingerprint = start["fingerprint"]
         device = fingerprint.get("gpu", fingerprint["device"])
-        theirs = [paper.errors().get((data, arm, depth, f"{q}_error")) for q in ("train", "test")]
+        theirs = [
+            reference.errors().get((data, arm, depth, f"{q}_error")) for q in ("train", "test")
+        ]
         cells = [
             start["at"][:10], start["commit"], f"{device}, torch {fingerprint['torch']}",
             f"`python -m degradation.run data={data} model={arm} depth={depth}`",
@@ -99,4 +102,4 @@ def insert(page: Path, marker: str, lines: list[str]) -> None:
     if not found:
         raise ValueError(f"{page}: has no line {marker.strip()!r} to put results behind")
     new = [line for line in lines if line.strip() not in text]
-    storage.write_atomically(page, (before + found + "".join(new) + after).encode())
+    files.write_atomically(page, (before + found + "".join(new) + after).encode())

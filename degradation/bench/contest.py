@@ -8,19 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
-from degradation import cost, pool
-from degradation import engine as engines
 from degradation.bench import clock, practice, roof
-from degradation.data.batches import Stream
-from degradation.data.pictures import Pictures, Split
-from degradation.engine import Engine
-from degradation.spec import Numerics, Point
-from degradation.state import State, fresh
+from degradation.config.schema import Point
+from degradation.data.dataset import Pictures
+from degradation.models import cost
+from degradation.training.devices import interleave
+from degradation.training.synthetic_run import ENGINES, Ours, tensors_of, wait
 
 PRACTICE, CACHED = "practice", "practice, batches ready"
 SAME = 1e-4  # greatest difference of two losses that come from the same work
@@ -42,16 +38,6 @@ class Plan:
     rounds: int = 5
 
 
-ENGINES = {
-    "eager": Numerics("fp32", "channels_last", True, compiled=False, graph="off"),
-    "native": Numerics("fp32", "channels_last", True, native=True, graph="off"),
-    "compiled": Numerics("fp32", "channels_last", True, compiled=True, graph="off"),
-    "graph": Numerics("fp32", "channels_last", True, compiled=False, graph="auto"),
-    "compiled graph": Numerics("fp32", "channels_last", True, compiled=True, graph="auto"),
-    "fast": Numerics("bf16", "channels_last", True, compiled=True, graph="auto"),
-}
-
-
 @dataclass(frozen=True)
 class Result:
     """A line of the table."""
@@ -68,36 +54,6 @@ class Result:
     """Seconds from nothing to the end of the first iteration."""
     memory: float
     """Bytes: on a GPU the most it held, on a CPU the tensors an iteration needs."""
-
-
-def synthetic(count: int = 10_000, side: int = 32, channels: int = 3) -> Pictures:
-    """Pictures of noise: speed doesn't depend on what is on them."""
-    rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
-    split = Split(pictures, rng.integers(0, 10, count, dtype=np.int64))
-    return Pictures(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
-
-
-class Ours:
-    """One point on one engine, its first iteration done."""
-
-    def __init__(self, point: Point, pictures: Pictures, device: torch.device) -> None:
-        self.state: State = fresh(point, pictures, device)
-        self.stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
-        record = engines.record_for(point.numerics.graph, device)
-        self.engine = Engine(point, self.state, self.stream, record)
-        self.run(1)
-        _wait(device)
-
-    def run(self, iterations: int) -> None:
-        pool.finish(self.turns(iterations))
-
-    def turns(self, iterations: int) -> pool.Turns[int]:
-        left = iterations
-        while left:
-            left -= self.engine.advance(left)
-            yield self.engine.ready
-        return 0
 
 
 def contest(point: Point, plan: Plan, machine: roof.Machine, pictures: Pictures) -> list[Result]:
@@ -182,7 +138,7 @@ def _ours(
     ours = [Ours(one, pictures, plan.device) for one in points]
 
     def work() -> None:
-        pool.take_turns([(one.turns(plan.iterations), 1 / count) for one in ours])
+        interleave.take_turns([(one.turns(plan.iterations), 1 / count) for one in ours])
 
     return work, count, time.monotonic() - began
 
@@ -208,35 +164,10 @@ def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> N
     assert abs(float(losses[0] - losses[1])) < SAME, f"other losses: {losses}"
 
 
-def tensors_of(point: Point, side: int = 32, channels: int = 3) -> float:
-    """Bytes an iteration needs: parameters, gradients, momenta, what forward keeps for backward.
-
-    Counted on two pictures, for which forward keeps a fraction of what it does for a batch.
-    """
-    few = replace(point, numerics=ENGINES["eager"])
-    state = fresh(few, synthetic(4, side, channels), torch.device("cpu"))
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    own = {p.untyped_storage().data_ptr() for p in state.network.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = state.network(
-            torch.zeros(2, channels, side, side).to(memory_format=torch.channels_last)
-        )
-    del logits
-    activations = sum(size for place, size in kept.items() if place not in own)
-    parameters = sum(p.nbytes for p in state.network.parameters())
-    return 3 * parameters + activations * point.recipe.batch / 2
-
-
 def _held(device: torch.device) -> float:
     if device.type != "cuda":
         return 0.0
-    _wait(device)
+    wait(device)
     return float(torch.cuda.memory_reserved(device))
 
 
@@ -244,8 +175,3 @@ def _forget(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

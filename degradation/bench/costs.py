@@ -13,17 +13,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from degradation import begin, pool, spec, storage, study
 from degradation.bench import clock, practice
-from degradation.bench.contest import ENGINES, Ours, synthetic, tensors_of
-from degradation.data.batches import Stream
-from degradation.recorder import Recorder
-from degradation.signals import Stop
-from degradation.spec import Point, Settings
-from degradation.store import Run
-from degradation.train import Saver, train
+from degradation.config import schema, study
+from degradation.config.schema import Point, Settings
+from degradation.data.device_loader import Stream
+from degradation.runs.run_dir import Run
+from degradation.system import files
+from degradation.system.signals import Stop
+from degradation.training import setup
+from degradation.training.devices import interleave
+from degradation.training.loop import Saver, train
+from degradation.training.run_logger import Recorder
+from degradation.training.synthetic_run import ENGINES, Ours, synthetic, tensors_of
 
-MACHINE = spec.Machine("cpu", 1, "runs", "none", "exact", "disabled", "bench", None)
+MACHINE = schema.Machine("cpu", 1, "runs", "none", "exact", "disabled", "bench", None)
 
 
 def settings(*overrides: str) -> Settings:
@@ -73,12 +76,12 @@ def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.of(point, folder)
         run.create(point)
-        session = begin.prepare(run, replace(MACHINE, runs=folder), Stop())
+        session = setup.prepare(run, replace(MACHINE, runs=folder), Stop())
         session.recorder.__class__ = TimedRecorder
         save, Saver.save = Saver.save, timed("checkpoints", Saver.save)  # type: ignore[method-assign,assignment]
         began = time.perf_counter()
         try:
-            pool.finish(train(session))
+            interleave.finish(train(session))
         finally:
             Saver.save = save  # type: ignore[method-assign]
         return spent | {"all": time.perf_counter() - began}
@@ -143,7 +146,7 @@ def finished(point: Point, runs: str | Path) -> None:
     run = Run.of(point, runs)
     run.create(point)
     if run.result() is None:
-        storage.write_json(run.done_json, {"outcome": "done", "iteration": 1, "exact": True,
+        files.write_json(run.done_json, {"outcome": "done", "iteration": 1, "exact": True,
                                            "last": None})  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 """A borrowed hour on a GPU, well spent: checks, benchmark, then points of the paper's study.
 
-    python -m degradation.bench hour --budget 9m --out DIR [--data ROOT] [--runs RUNS]
+    degradation bench hour --budget 9m --out DIR [--data ROOT] [--runs RUNS]
 
 The points come in the order of what they tell: plain and residual of 20 and 56 layers, then 32 and
 44, then 110, then more seeds, then 1,202; as many at once as the device takes. It ends in time with
 everything saved, and goes on when it is called again. DIR gets what is worth keeping, small and
-without checkpoints (`python -m degradation.bench collect DIR` makes pages of it); RUNS, elsewhere,
+without checkpoints (`degradation bench collect DIR` makes pages of it); RUNS, elsewhere,
 keeps the checkpoints for the next call.
 """
 
@@ -20,10 +20,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from degradation import launch, schema, storage, study
-from degradation.places import TOP
-from degradation.spec import Settings
-from degradation.store import Run, runs_in
+from degradation.config import study, validation
+from degradation.config.schema import Settings
+from degradation.launch import process
+from degradation.runs.run_dir import Run, runs_in
+from degradation.system import files
+from degradation.system.paths import TOP
 
 WAVES = (
     "depth=20,56 seed=0", "depth=32,44 seed=0", "depth=110 seed=0",
@@ -35,12 +37,12 @@ LEAVE = 20.0  # seconds before the end at which points are asked to save and lea
 
 def main(arguments: list[str]) -> int:
     asked = parser().parse_args(arguments)
-    launch.stopping.listen()
+    process.stopping.listen()
     try:
         end = time.monotonic() + seconds(asked.budget)
-        storage.make_folder(asked.out)
+        files.make_folder(asked.out)
         points = study_points(asked)
-    except schema.Invalid as error:
+    except validation.Invalid as error:
         print(error, file=sys.stderr)
         return 2
     share = 0.3  # of the budget, at most, for each of the first two
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
-        prog="python -m degradation.bench hour", description=__doc__,
+        prog="degradation bench hour", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     found.add_argument("--budget", default="9m", help="in seconds, or with s, m, h")
@@ -81,7 +83,9 @@ def seconds(text: str) -> float:
     """540 for 9m. Raises Invalid."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not found:
-        raise schema.Invalid(f"--budget {text}: must be a number with s, m or h, for example 9m")
+        raise validation.Invalid(
+            f"--budget {text}: must be a number with s, m or h, for example 9m"
+        )
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
@@ -112,15 +116,15 @@ def benchmark(asked: argparse.Namespace) -> list[str]:
 
 def log_to(asked: argparse.Namespace, name: str, command: Sequence[str], limit: float) -> None:
     """Run a command, with its output in DIR/NAME.txt; once, whether it comes to its end or not."""
-    storage.make_folder(asked.runs)
+    files.make_folder(asked.runs)
     print(f"{name}: {' '.join(command)}", flush=True)
-    with storage.appending(asked.out / f"{name}.txt") as file:
+    with files.appending(asked.out / f"{name}.txt") as file:
         try:
             done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, timeout=limit)
             print(f"{name}: status {done.returncode}", flush=True)
         except subprocess.TimeoutExpired:
             print(f"{name}: cut after {limit:.0f} s", flush=True)
-    storage.write_atomically(asked.runs / f"{name}.done", b"")
+    files.write_atomically(asked.runs / f"{name}.done", b"")
 
 
 def train(points: Sequence[Settings], budget: float) -> int:
@@ -131,8 +135,8 @@ def train(points: Sequence[Settings], budget: float) -> int:
     signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     signal.setitimer(signal.ITIMER_REAL, budget)
     try:
-        launch.train_together(missing)
-    except launch.Interrupted:
+        process.train_together(missing)
+    except process.Interrupted:
         pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -145,12 +149,12 @@ def keep(runs: Path, out: Path) -> None:
         copy(run, out / "runs" / run.name)
     summary = [{"run": run.name, "state": run.state(), "rows": len(run.rows())}
                for run in runs_in(runs)]  # fmt: skip
-    storage.write_json(out / "summary.json", summary)
+    files.write_json(out / "summary.json", summary)
 
 
 def copy(run: Run, folder: Path) -> None:
     """The small files of a run."""
-    storage.make_folder(folder)
+    files.make_folder(folder)
     for name in KEPT:
         if (run.folder / name).exists():
-            storage.write_atomically(folder / name, (run.folder / name).read_bytes())
+            files.write_atomically(folder / name, (run.folder / name).read_bytes())

@@ -24,16 +24,19 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from degradation import engine, machine, screen, study
 from degradation.bench import clock
+from degradation.config import study
+from degradation.config.schema import Point, Settings
+from degradation.config.validation import Invalid
 from degradation.data import sources
-from degradation.data.imagenet import Folder
-from degradation.data.loader import NOISE, FolderStream, processes
-from degradation.data.pictures import DataError
-from degradation.engine import Engine
-from degradation.schema import Invalid
-from degradation.spec import Point, Settings
-from degradation.state import fresh
+from degradation.data.dataset import DataError
+from degradation.data.image_folder.imagenet import Folder
+from degradation.data.image_folder.loader import NOISE, FolderStream, processes
+from degradation.system import console
+from degradation.training.devices import device as machine
+from degradation.training.devices import engine
+from degradation.training.devices.engine import Engine
+from degradation.training.state import fresh
 
 ROUNDS = 5
 PICTURES = 128  # of a round, a core
@@ -201,7 +204,7 @@ def limit(point: Point, read: float, trained: float) -> str:
     hours = [pictures / rate / 3600 for rate in (read, trained)]
     if hours[0] > hours[1]:
         why = (f"reading is the limit: {hours[1]:,.1f} h without it; more cores (machine.workers), "
-               "or smaller copies (python -m degradation.data.imagenet prepare)")  # fmt: skip
+               "or smaller copies (degradation data prepare)")  # fmt: skip
     else:
         why = f"the device is the limit; reading would take {hours[0]:,.1f} h"
     return (f"{point.recipe.iterations:,} iterations of {point.recipe.batch}: {max(hours):,.1f} h "
@@ -210,7 +213,7 @@ def limit(point: Point, read: float, trained: float) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the report; 2 refused, 3 data missing or damaged."""
-    screen.show_messages()
+    console.show_messages()
     torch.set_num_threads(1)
     try:
         asked = study.settings(study.Line.read(list(arguments)))
@@ -218,10 +221,10 @@ def main(arguments: Sequence[str]) -> int:
             raise Invalid(f"{len(asked)} points: name one")
         print("\n".join(report(asked[0])))
     except DataError as error:
-        print(screen.shown(str(error)), file=sys.stderr)
+        print(console.shown(str(error)), file=sys.stderr)
         return 3
     except Invalid as error:
-        print(screen.shown(str(error)), file=sys.stderr)
+        print(console.shown(str(error)), file=sys.stderr)
         return 2
     return 0
 

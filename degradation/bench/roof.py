@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from degradation.cost import Work
+from degradation.models.cost import Work
 
 
 @dataclass(frozen=True)

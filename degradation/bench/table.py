@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from degradation import cost, provenance
 from degradation.bench import costs as costs_of
 from degradation.bench import roof
 from degradation.bench.contest import Result
+from degradation.models import cost
+from degradation.system import provenance
 
 POINT = 64_000  # iterations of the paper's recipe
 STUDY = (20, 32, 44, 56, 110)

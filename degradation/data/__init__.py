@@ -1,1 +1,1 @@
-"""Data sets behind one interface, their order, and their batches on a device."""
+"""Data sets behind one interface, the order of their images, and batches on the device."""

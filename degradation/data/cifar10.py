@@ -14,10 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from degradation import storage
+from degradation.config.schema import Data
+from degradation.data.dataset import (
+    DataError,
+    Pictures,
+    Split,
+    split_off,
+)
 from degradation.data.download import download
-from degradation.data.pictures import DataError, Pictures, Split, split_off
-from degradation.spec import Data
+from degradation.system import files
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 ARCHIVE_BYTES = 170_052_171
@@ -71,14 +76,14 @@ def _members(root: Path, may_download: bool) -> dict[str, bytes]:
             download(MIRRORS, archive, ARCHIVE_BYTES, ARCHIVE_SHA256)
         except DataError as error:
             raise DataError(_missing(root, " ".join(str(error).split()))) from error
-        except storage.Failed as error:
+        except files.Failed as error:
             raise DataError(str(error).replace("machine.runs=", "data.root=")) from error
     return _from_archive(archive)
 
 
 def _from_folder(folder: Path, name: str) -> bytes:
     try:
-        content = storage.read(folder / name)
+        content = files.read(folder / name)
     except OSError as error:
         raise DataError(
             f"{folder / name}: {error.strerror}; the folder must hold {', '.join(MEMBER_SHA256)}. "
@@ -117,7 +122,7 @@ def _check_archive(archive: Path) -> None:
                 page = "; it is a web page" if file.read(64).lstrip()[:1] == b"<" else ""
             raise DataError(f"{archive}: {size:,} bytes, expected {ARCHIVE_BYTES:,}{page}; "
                             f"{_REMEDY}")  # fmt: skip
-        if (digest := storage.sha256_of(archive)) != ARCHIVE_SHA256:
+        if (digest := files.sha256_of(archive)) != ARCHIVE_SHA256:
             raise DataError(f"{archive}: damaged: SHA-256 {digest}, expected {ARCHIVE_SHA256}; "
                             f"{_REMEDY}")  # fmt: skip
     except OSError as error:

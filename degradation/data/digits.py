@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from degradation.data.pictures import DataError, Pictures, Split, split_off
-from degradation.spec import Data
+from degradation.config.schema import Data
+from degradation.data.dataset import (
+    DataError,
+    Pictures,
+    Split,
+    split_off,
+)
 
 WHITE = 16
 CLASSES = 10

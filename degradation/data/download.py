@@ -11,9 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from degradation import storage
-from degradation.data.pictures import DataError
-from degradation.screen import bare
+from degradation.data.dataset import DataError
+from degradation.system import files
+from degradation.system.console import bare
 
 CHUNK = 1 << 18
 STALL = 20.0  # seconds without a byte after which a mirror is left
@@ -40,18 +40,18 @@ def download(urls: Sequence[str], target: Path, size: int, sha256: str, pause: f
     Bytes gather in `<target>.part`, which a later call goes on with; only a complete and verified
     file gets the name `target`. `pause`: seconds before another round. Raises DataError.
     """
-    storage.make_folder(target.parent)
-    with storage.lock(target.with_name(target.name + ".lock"), wait=True):
+    files.make_folder(target.parent)
+    with files.lock(target.with_name(target.name + ".lock"), wait=True):
         if target.is_file():
             return  # another process was faster
         part = target.with_name(target.name + ".part")
         _gather(urls, part, size, pause)
-        digest = storage.sha256_of(part)
+        digest = files.sha256_of(part)
         if digest != sha256:
-            storage.move(part, target.with_name(target.name + ".bad"))
+            files.move(part, target.with_name(target.name + ".bad"))
             raise DataError(f"the download has SHA-256 {digest}, expected {sha256}; "
                             f"kept as {target.name}.bad")  # fmt: skip
-        storage.move(part, target)
+        files.move(part, target)
 
 
 def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
@@ -62,7 +62,7 @@ def _gather(urls: Sequence[str], part: Path, size: int, pause: float) -> None:
             for url in urls:
                 have = part.stat().st_size if part.exists() else 0
                 if have > size:  # of another file: no server can go on with it
-                    storage.remove(part)
+                    files.remove(part)
                     have = 0
                 bar.update(have - bar.n)
                 if have == size:
@@ -88,11 +88,11 @@ def _append_from(url: str, part: Path, have: int, size: int, bar: "tqdm[Any]") -
         if offered >= 0 and have + offered != size:
             raise ValueError(f"offers {have + offered:,} bytes, expected {size:,}")
         if anew:  # only now: an error page must not cost what is there
-            storage.remove(part)
+            files.remove(part)
             bar.reset(total=size)
-        with storage.appending(part) as descriptor:
+        with files.appending(part) as descriptor:
             while have < size and (chunk := answer.read(min(CHUNK, size - have))):
-                storage.write_all(descriptor, chunk)
+                files.write_all(descriptor, chunk)
                 have += len(chunk)
                 bar.update(len(chunk))
     if have != size:

@@ -3,10 +3,11 @@ of them that is too large for memory."""
 
 from collections.abc import Callable
 
-from degradation.data import cifar10, digits, imagenet
-from degradation.data.imagenet import Folder
-from degradation.data.pictures import Pictures
-from degradation.spec import Data
+from degradation.config.schema import Data
+from degradation.data import cifar10, digits
+from degradation.data.dataset import Pictures
+from degradation.data.image_folder import imagenet
+from degradation.data.image_folder.imagenet import Folder
 
 SOURCES: dict[str, Callable[[Data], Pictures | Folder]] = {
     "cifar10": cifar10.load,

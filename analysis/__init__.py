@@ -1,0 +1,1 @@
+"""Figures, tables, verdict and report of finished runs: no GPU, no network, no account."""

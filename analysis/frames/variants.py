@@ -1,0 +1,177 @@
+"""Which of a folder's protocols vary another one, and in what: the runs behind the studies of why.
+
+A protocol is a *variant*, and never enters the paper's figures and tables, where
+
+    alpha       its shortcuts are scaled (model.alpha, alpha_learned)
+    grown       its nets start from shallower ones (recipe.grown_from)
+    cure        it is what a file of conf/cure makes of another protocol here: plain nets alone, of
+                depths that the other has
+    look        it holds the first row alone and a look at the layers: gradients, not training
+
+All others are studies of their own. A cure's *base* is the protocol from which most others here are
+one cure away; what differs from a base in one setting that no file names is called by it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.frames import settings
+from degradation.config import schema
+from degradation.runs import run_dir
+
+BELOW = (90, 80, 20)
+"""Percent of training error: the paper's mark of a start, its warm-up's end, and a trained net."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What one of a folder's protocols is."""
+
+    key: str
+    point: schema.Point
+    """One of its points, as a plain net's where it can be."""
+    runs: int
+    depths: frozenset[int]
+    paired: bool
+    """Whether it holds both arms."""
+    looks: bool
+    base: str
+    """The protocol that is left without scaling and growing; its own key where there is neither."""
+    cure: str = ""
+    """What it changes of `cure_of`; empty: it is no cure's."""
+    cure_of: str = ""
+    named: bool = False
+    """Whether a file of conf/cure makes that change."""
+
+    @property
+    def variant(self) -> bool:
+        return self.base != self.key or self.looks or (self.named and not self.paired)
+
+    @property
+    def default(self) -> bool:
+        """Whether it is what `conf/` composes for its data."""
+        return not settings.overrides(self.point)
+
+
+def protocols(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Protocol]:
+    """Every protocol of a folder by its key; `runs` and `rows` as `store.load` gives them."""
+    if runs.empty:
+        return {}
+    lengths = rows.groupby("run").size() if len(rows) else pd.Series(dtype=int)
+    found = {}
+    for key, own in runs.groupby("protocol"):
+        run = run_dir.Run(Path(str(own["folder"].iloc[0])))
+        point = run.point()
+        short = own["run"].map(lengths).fillna(0).max() <= 1
+        found[str(key)] = Protocol(
+            str(key), point, len(own), frozenset(own["depth"].map(int)),
+            own["arm"].nunique() > 1,
+            bool(short) and run.layers.exists(), _ordinary(point).protocol,
+        )  # fmt: skip
+    return found | {p.key: p for p in _cures(found.values())}
+
+
+def _ordinary(point: schema.Point) -> schema.Point:
+    """The point without a scaled shortcut, from scratch."""
+    model = replace(point.model, alpha=1.0, alpha_learned=False)
+    recipe = replace(point.recipe, grown_from=None, grown_noise=0.0)
+    return replace(point, model=model, recipe=recipe)
+
+
+def _cures(found: Iterable[Protocol]) -> Iterable[Protocol]:
+    """The protocols that vary a base, with what they change and of which."""
+    left = {p.key: p for p in found if p.base == p.key}
+    reached = {key: _one_cure_away(p, left) for key, p in left.items()}
+    taken: set[str] = set()
+    for key in sorted(reached, key=lambda key: (-len(reached[key]), -left[key].runs, key)):
+        others = {k: label for k, label in reached[key].items() if k not in taken}
+        if key in taken or not others:
+            continue
+        others |= {k: line for k in left if k not in {*others, *taken, key}
+                   if (line := _one_setting(left[key], left[k]))}  # fmt: skip
+        taken |= {key, *others}
+        for other, label in others.items():
+            named = other in reached[key]
+            yield replace(left[other], cure=label, cure_of=key, named=named)
+
+
+def _one_cure_away(protocol: Protocol, others: Mapping[str, Protocol]) -> dict[str, str]:
+    """The name of the cure by which each of the others is reached, where one is."""
+    found = {}
+    for name, change in settings.cures().items():
+        point = settings.changed(protocol.point, change)
+        other = others.get(point.protocol) if point is not None else None
+        if other is not None and other.key != protocol.key and other.depths <= protocol.depths:
+            found[other.key] = name
+    return found
+
+
+def _one_setting(base: Protocol, other: Protocol) -> str:
+    """`recipe.lr: 0.05 → 0.2`, where that is all; else nothing."""
+    lines = schema.difference(_held(base.point), _held(other.point))
+    return lines[0] if len(lines) == 1 else ""
+
+
+def _held(point: schema.Point) -> dict[str, object]:
+    """A point's identity, less what a protocol leaves open."""
+    whole = schema.identity(point.with_shortcut("none") if point.model.alpha == 1 else point)
+    return {key: value for key, value in whole.items() if key not in ("depth", "seed")}
+
+
+def described(
+    runs: pd.DataFrame, rows: pd.DataFrame, known: Mapping[str, Protocol]
+) -> pd.DataFrame:
+    """A line a run: the columns of `store.describe`, what it varies, and how it went.
+
+    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look, variant, start;
+    train_error and test_error of the last row of a finished run, else NaN; first_train and
+    first_test of its first row; below_90, below_80, below_20: the first row below so much training
+    error, else NaN.
+    """
+    if runs.empty:
+        return runs
+    varied = {key: _varied(protocol) for key, protocol in known.items()}
+    extra = pd.DataFrame([varied[key] for key in runs["protocol"]], index=runs.index)
+    table = pd.concat([runs, extra], axis=1).set_index("run", drop=False)
+    rows = rows.sort_values(["run", "iteration"]) if len(rows) else rows
+    for name, row in (("", "last"), ("first_", "first")):
+        ends = getattr(rows.groupby("run"), row)() if len(rows) else pd.DataFrame()
+        for error in ("train", "test"):
+            column = f"{name}{error}_error" if not name else f"{name}{error}"
+            values = ends[f"{error}_error"] if len(ends) else pd.Series(dtype=float)
+            table[column] = table["run"].map(values)
+    table.loc[table["state"] != "done", ["train_error", "test_error"]] = float("nan")
+    for percent in BELOW:
+        under = rows[rows["train_error"] < percent] if len(rows) else rows
+        first = under.groupby("run")["iteration"].min() if len(under) else pd.Series(dtype=float)
+        table[f"below_{percent}"] = table["run"].map(first).astype(float)
+    return table.reset_index(drop=True)
+
+
+def _varied(protocol: Protocol) -> dict[str, object]:
+    point = protocol.point
+    return {
+        "alpha": point.model.alpha,
+        "alpha_learned": point.model.alpha_learned,
+        "norm": point.model.norm,
+        "grown_from": point.recipe.grown_from,
+        "grown_noise": point.recipe.grown_noise,
+        "base": protocol.base,
+        "cure": protocol.cure,
+        "cure_of": protocol.cure_of,
+        "look": protocol.looks,
+        "variant": protocol.variant,
+        "start": start(point),
+    }
+
+
+def start(point: schema.Point) -> str:
+    """A key of all that decides a net's first gradients, but arm, normalisation, depth, seed."""
+    held = schema.identity(_ordinary(point))
+    model = {k: v for k, v in held["model"].items() if k not in ("norm", "shortcut")}
+    kept = [model, held["data"], point.recipe.batch, point.recipe.init]
+    return json.dumps(kept, sort_keys=True)

@@ -1,0 +1,1 @@
+"""Intervals, the verdict's rules, and the paper's claims."""

@@ -1,0 +1,1 @@
+"""The side studies: for each its rule, its verdict lines and its figure."""

@@ -1,0 +1,1 @@
+"""A folder of JPEGs in ImageNet's layout: its list, its decoding, its batches."""

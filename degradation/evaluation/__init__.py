@@ -1,0 +1,1 @@
+"""Measurements of finished runs: layer responses, ten crops and scales, published weights."""

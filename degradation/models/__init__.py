@@ -1,0 +1,1 @@
+"""Networks from settings: layers, blocks, initialization, parameters and FLOPs, kernels."""

@@ -1,0 +1,130 @@
+"""Blocks of layers, and the shortcut around them that makes the one arm residual (Sec. 3.2, 4.1).
+
+With option A the shortcut has no parameters: it takes every second pixel and adds channels of
+zeros, so both arms have the same parameter names and shapes. A 1×1 convolution there is option B
+(where the shape changes) or C (everywhere).
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from degradation.config.architecture import Unit
+from degradation.config.schema import Model
+from degradation.models.layers import BatchNorm, Conv3x3, rectified
+
+
+class Identity(nn.Module):
+    """Option A: every `stride`-th pixel, `extra` channels of zeros, no parameter."""
+
+    def __init__(self, extra: int, stride: int, padding: str) -> None:
+        super().__init__()
+        self.stride = stride
+        self.front = extra // 2 if padding == "split" else 0
+        self.back = extra - self.front
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if self.front or self.back:
+            x = functional.pad(x, (0, 0, 0, 0, self.front, self.back))
+        return x
+
+
+class Projection(nn.Sequential):
+    """Options B and C: a 1×1 convolution and its batch normalisation."""
+
+    def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(
+            OrderedDict(
+                conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+                norm=normalisation(model, outputs),
+            )
+        )
+
+
+def normalisation(model: Model, planes: int) -> nn.Module:
+    """What stands behind a convolution."""
+    return BatchNorm(planes, model.ghost) if model.norm else nn.Identity()
+
+
+class Scaled(nn.Module):
+    """A shortcut times `alpha`: a number, or a parameter that starts there."""
+
+    def __init__(self, inner: nn.Module, alpha: float, learned: bool) -> None:
+        super().__init__()
+        self.inner, self.start = inner, alpha
+        self.alpha = nn.Parameter(torch.empty(())) if learned else alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.alpha * self.inner(x)
+        return scaled
+
+
+def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    """What is added to a block's residual: nothing (plain), its input, or a projection of it.
+
+    Times `model.alpha`: at 0 the net is a plain one, at 1 there is no factor.
+    """
+    if model.alpha == 0 and not model.alpha_learned:
+        return None
+    whole = _whole_shortcut(model, inputs, outputs, stride)
+    if whole is None or (model.alpha == 1 and not model.alpha_learned):
+        return whole
+    return Scaled(whole, model.alpha, model.alpha_learned)
+
+
+def _whole_shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    changes = inputs != outputs or stride != 1
+    match model.shortcut:
+        case "none":
+            return None
+        case "projection" if changes:
+            return Projection(model, inputs, outputs, stride)
+        case "projection_all":
+            return Projection(model, inputs, outputs, stride)
+        case _:
+            return Identity(outputs - inputs, stride, model.padding)
+
+
+class Block(nn.Module):
+    """Two 3×3 layers, and the shortcut around them where there is one."""
+
+    def __init__(self, model: Model, unit: Unit) -> None:
+        super().__init__()
+        self.conv1 = Conv3x3(unit.inputs, unit.outputs, unit.stride)
+        self.norm1 = normalisation(model, unit.outputs)
+        self.conv2 = Conv3x3(unit.outputs, unit.outputs)
+        self.norm2 = normalisation(model, unit.outputs)
+        self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = rectified(self.norm1, self.conv1(x))
+        return rectified(self.norm2, self.conv2(y), _around(self.shortcut, x))
+
+
+class Bottleneck(nn.Module):
+    """A 1×1, a 3×3 and a 1×1 layer, likewise (Figure 5)."""
+
+    def __init__(self, model: Model, unit: Unit) -> None:
+        super().__init__()
+        first, second = (unit.stride, 1) if model.striding == 1 else (1, unit.stride)
+        self.conv1 = nn.Conv2d(unit.inputs, unit.width, 1, first, bias=False)
+        self.norm1 = normalisation(model, unit.width)
+        self.conv2 = Conv3x3(unit.width, unit.width, second)
+        self.norm2 = normalisation(model, unit.width)
+        self.conv3 = nn.Conv2d(unit.width, unit.outputs, 1, bias=False)
+        self.norm3 = normalisation(model, unit.outputs)
+        self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = rectified(self.norm1, self.conv1(x))
+        y = rectified(self.norm2, self.conv2(y))
+        return rectified(self.norm3, self.conv3(y), _around(self.shortcut, x))
+
+
+def _around(shortcut: nn.Module | None, x: Tensor) -> Tensor | None:
+    """What is added at a block's end, before its last ReLU."""
+    return None if shortcut is None else shortcut(x)

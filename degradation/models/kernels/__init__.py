@@ -1,0 +1,1 @@
+"""Kernels in C behind the one seam normalise + add + rectify."""

@@ -1,0 +1,77 @@
+"""The kernels, compiled by this machine's C compiler for its processor, as functions."""
+
+import ctypes
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from degradation.config.validation import Invalid
+
+SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+POINTER, LONG, DOUBLE = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
+ARGUMENTS: dict[str, list[type[Any]]] = {
+    "scratch_size": [LONG] * 6,
+    "weight_gradient": [POINTER] * 4 + [LONG] * 7,
+    "rectified": [POINTER] * 9 + [LONG] * 2 + [DOUBLE] * 2,
+    "rectified_backward": [POINTER] * 11 + [LONG] * 2,
+}
+
+
+@cache
+def load() -> ctypes.CDLL:
+    """The library: a fifth of a second, once a process. Raises Invalid where there can't be one.
+
+    Built anew in each process, so none finds one that was built for another processor.
+    """
+    # Not -march on others: what a 64-bit ARM has, it has always had.
+    march = ["-march=native"] if platform.machine() in ("x86_64", "AMD64") else []
+    with tempfile.TemporaryDirectory(prefix="degradation-") as folder:
+        built = Path(folder) / "native.so"
+        _run([*compiler(), *FLAGS, *march, *map(str, SOURCES), "-o", str(built), "-lm"])
+        try:
+            found = ctypes.CDLL(str(built))
+        except OSError as error:
+            raise Invalid(f"numerics.native=true: {error}; say TMPDIR=FOLDER, on a disk that may "
+                          "hold programs, or numerics=reference") from error  # fmt: skip
+    for name, types in ARGUMENTS.items():
+        getattr(found, name).argtypes, getattr(found, name).restype = types, None
+    found.scratch_size.restype = LONG
+    return found
+
+
+def versions() -> dict[str, Any]:
+    """What compiles, for a fingerprint. Raises Invalid where nothing does."""
+    return {"compiler": _run([*compiler(), "--version"]).splitlines()[0]}
+
+
+def compiler() -> list[str]:
+    """The C compiler: $CC, or the first of cc, gcc and clang. Raises Invalid without one."""
+    if asked := shlex.split(os.environ.get("CC", "")):
+        return asked
+    for name in ("cc", "gcc", "clang"):
+        if there := shutil.which(name):
+            return [there]
+    raise Invalid("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; "
+                  "install one (Debian: apt install gcc libc6-dev), name it in CC, or say "
+                  "numerics=reference")  # fmt: skip
+
+
+def _run(command: list[str]) -> str:
+    """What a compiler's command prints. Raises Invalid with its words where it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise Invalid(f"numerics.native=true: {command[0]}: {error.strerror}; name a C compiler in "
+                      "CC, or say numerics=reference") from error  # fmt: skip
+    if done.returncode:
+        raise Invalid(f"numerics.native=true: {shlex.join(command)} failed:\n"
+                      f"{done.stderr.strip()}\nname another C compiler in CC, or say "
+                      "numerics=reference")  # fmt: skip
+    return done.stdout

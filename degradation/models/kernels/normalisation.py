@@ -1,0 +1,72 @@
+"""Batch normalisation in training, a shortcut's addition and ReLU as one operation (rectified.c).
+
+Torch does them in three operations forward and three backward, each over all maps in memory.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from degradation.models.kernels import library
+from degradation.models.layers import BatchNorm
+
+
+def rectify(norm: BatchNorm, x: Tensor, shortcut: Tensor | None) -> Tensor:
+    """ReLU of the normalised maps plus the shortcut, all (n, planes, h, w); moves the averages.
+
+    Planes a multiple of 8, float32 on the CPU.
+    """
+    given = x, shortcut, norm.weight, norm.bias, norm
+    found: Tensor = _Rectified.apply(*given)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Rectified(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, norm: BatchNorm
+    ) -> Tensor:
+        x, shortcut = _pixels_first(x), _pixels_first(shortcut)
+        y, moments, scratch = torch.empty_like(x), x.new_empty(2, weight.numel()), _scratch(weight)
+        library.load().rectified(
+            *_places(x, shortcut, weight, bias, norm.running_mean, norm.running_var, moments, y,
+                     scratch),
+            *_sizes(x), norm.eps, cast(float, norm.momentum),
+        )  # fmt: skip
+        # Without a shortcut, what ReLU let through follows from x, and y need not be read again.
+        ctx.save_for_backward(x, weight, bias, moments, None if shortcut is None else y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
+        x, weight, bias, moments, y = ctx.saved_tensors
+        grad = _pixels_first(grads[0])
+        of_x = torch.empty_like(x)
+        of_shortcut = None if y is None else torch.empty_like(x)
+        of_weight, of_bias, scratch = *map(torch.empty_like, (weight, bias)), _scratch(weight)
+        library.load().rectified_backward(
+            *_places(grad, x, weight, bias, moments, y, of_x, of_shortcut, of_weight, of_bias,
+                     scratch),
+            *_sizes(x),
+        )  # fmt: skip
+        return of_x, of_shortcut, of_weight, of_bias, None
+
+
+def _pixels_first(maps: Tensor | None) -> Any:
+    return None if maps is None else maps.contiguous(memory_format=torch.channels_last)
+
+
+def _places(*tensors: Tensor | None) -> list[int | None]:
+    """Where they lie; whoever asks must hold them for as long."""
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def _scratch(weight: Tensor) -> Tensor:
+    return weight.new_empty(4, weight.numel(), dtype=torch.float64)
+
+
+def _sizes(x: Tensor) -> tuple[int, int]:
+    """Pixels, planes."""
+    planes = x.shape[1]
+    return x.numel() // planes, planes

@@ -1,0 +1,111 @@
+"""A point and how far it is, read from the disk; thousands of them in seconds.
+
+Of a finished point two small files are read, of another one the end of its curves.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from degradation.config import validation
+from degradation.config.schema import Point
+from degradation.runs.run_dir import (
+    OUTCOMES,
+    STATES,
+    Run,
+    row_fault,
+    runs_in,
+)
+from degradation.system import console, files
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One point and how far it is."""
+
+    run: Run
+    point: Point
+    state: str
+    row: dict[str, Any] | None
+    """Its last row."""
+    reason: str
+    """Why it failed or diverged, in one line."""
+
+    @classmethod
+    def of(cls, run: Run, point: Point) -> "Entry":
+        """Read from the disk: of what has its result, two small files. Raises Foreign."""
+        if (result := run.result()) is not None:
+            outcome, last = result["outcome"], result.get("last")
+            why = f"at iteration {result.get('iteration')}" if outcome == "diverged" else ""
+            sound = isinstance(last, dict) and not row_fault(last)
+            return cls(run, point, outcome, last if sound else run.last_row(), why)
+        state = run.state()
+        why = _first_line((run.failure() or {}).get("message")) if state == "failed" else ""
+        return cls(run, point, state, None if state == "missing" else run.last_row(), why)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has its result."""
+        return self.state in OUTCOMES
+
+    @property
+    def iteration(self) -> int:
+        """The iteration of the last row."""
+        return self.row["iteration"] if self.row else 0
+
+    @property
+    def network(self) -> str:
+        """`cifar10 residual 56`, with the shortcut where it is a projection."""
+        point, shortcut = self.point, self.point.model.shortcut
+        named = f" {shortcut}" if "projection" in shortcut else ""
+        return f"{point.data.name} {point.arm} {point.depth}{named}"
+
+    @property
+    def progress(self) -> str:
+        return f"{self.iteration}/{self.point.recipe.iterations}"
+
+
+def _first_line(message: Any) -> str:
+    return next(iter(str(message or "").splitlines()), "no reason is left")[:200]
+
+
+def of_study(points: Iterable[Point], runs: str) -> list[Entry]:
+    """The entries of a study's points, in its order."""
+    return [Entry.of(Run.of(point, runs), point) for point in points]
+
+
+def of_folder(runs: str) -> list[Entry]:
+    """The entries of every run in a folder. Raises Foreign; storage.Failed where it is none."""
+    files.check_folder(Path(runs).expanduser())
+    return [Entry.of(run, run.point()) for run in runs_in(runs)]
+
+
+KEYS: dict[str, Callable[[Entry], object]] = {
+    "state": lambda e: e.state,
+    "data": lambda e: e.point.data.name,
+    "arm": lambda e: e.point.arm,
+    "depth": lambda e: e.point.depth,
+    "seed": lambda e: e.point.seed,
+    "shortcut": lambda e: e.point.model.shortcut,
+}
+"""What `--only` may name."""
+
+
+def only(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
+    """The entries that have one of the VALUES of every KEY=VALUES. Raises Invalid."""
+    conditions = [_condition(one) for one in wanted]
+    return [e for e in entries if all(str(KEYS[key](e)) in values for key, values in conditions)]
+
+
+def _condition(text: str) -> tuple[str, set[str]]:
+    key, equals, values = text.partition("=")
+    if key not in KEYS or not equals:
+        hint = console.did_you_mean(key, KEYS)
+        raise validation.Invalid(f"--only {text}: must be KEY=VALUE,… with a KEY of "
+                             f"{', '.join(KEYS)}{hint}")  # fmt: skip
+    found = set(values.split(","))
+    if key == "state" and (unknown := found - {*STATES}):
+        hint = console.did_you_mean(min(unknown), STATES)
+        raise validation.Invalid(f"--only {text}: must be of {', '.join(STATES)}{hint}")
+    return key, found

@@ -1,0 +1,60 @@
+"""What a result rests on beside its point: the code's commit, versions, the machine, the time."""
+
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from degradation.system.paths import TOP
+
+PACKAGES = ("torch", "numpy", "hydra-core", "scikit-learn", "pillow")
+
+
+def commit() -> str:
+    """The checkout's commit, with `+` where files differ from it; without one, the version."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return f"version {importlib.metadata.version('degradation')}"
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions, of those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def host() -> str:
+    return socket.gethostname()
+
+
+def processor() -> str:
+    """The CPU's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _git(*words: str) -> str:
+    if not (TOP / ".git").exists():
+        raise OSError("not a checkout")
+    done = subprocess.run(
+        ["git", "-C", str(TOP), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def now() -> str:
+    """The time, as files have it: UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,1 @@
+"""curves.jsonl to Weights & Biases and back."""

@@ -1,0 +1,146 @@
+"""One row -> curves.jsonl, timing.jsonl and the screen.
+
+A resumed process trains again what came after its checkpoint. The rows that the dead process wrote
+for that stretch stay; each replayed row is compared with its line, so every resume proves itself:
+equal lines say nothing, a difference is reported, and marks the run.
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from degradation.runs.run_dir import Foreign, Run, whole_lines
+from degradation.system import files, provenance
+from degradation.system.console import Unheard
+
+log = logging.getLogger("degradation")
+
+
+class Recorder:
+    """Writes the rows of one run from row number `rows` on.
+
+    Raises Foreign where curves.jsonl holds fewer, or what are no rows in order: then it is not the
+    file of that checkpoint.
+    """
+
+    def __init__(self, run: Run, rows: int, iterations: int, progress: str) -> None:
+        self.run, self.rows, self.iterations = run, rows, iterations
+        self.replayed = self._lines()[rows:]
+        self.progress = progress
+        self.bar: tqdm[Any] | None = None
+        self.last: tuple[float, int] | None = None
+
+    def _lines(self) -> list[str]:
+        """The whole lines on the disk; a torn one is cut off."""
+        lines = whole_lines(self.run.curves)
+        self.run.rows()  # raises where one isn't a row
+        if len(lines) < self.rows:
+            raise Foreign(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
+                          "restore the file, or remove the run's folder to train anew")  # fmt: skip
+        size = sum(len(line.encode()) + 1 for line in lines)
+        if self.run.curves.exists() and self.run.curves.stat().st_size > size:
+            files.truncate(self.run.curves, size)
+        return lines
+
+    def start(self, iteration: int) -> None:
+        """Training goes on, or begins, at `iteration`."""
+        self.last = time.monotonic(), iteration
+        if self.progress == "bar":
+            self.bar = tqdm(
+                total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
+                dynamic_ncols=True, leave=False, mininterval=0.2,
+                file=Unheard(sys.stderr),
+            )  # fmt: skip
+
+    def tick(self, iterations: int) -> None:
+        """So many more iterations are done, or at least launched."""
+        if self.bar is not None:
+            self.bar.update(iterations)
+
+    def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None:
+        """Write `row`. `pictures`: trained on since the last one; `evaluation`: seconds of it."""
+        line = json.dumps(row, allow_nan=False)
+        if self.replayed:
+            self._compare(line, self.replayed.pop(0))
+        else:
+            files.append_line(self.run.curves, line)
+        self.rows += 1
+        self._time(row, pictures, evaluation)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def _compare(self, line: str, before: str) -> None:
+        if line == before:
+            return
+        mark_inexact(self.run, {"row": self.rows + 1, "before": before, "now": line})
+        log.warning("%s: this resume was not exact: row %d was\n  %s\nand is now\n  %s",
+                    self.run.name, self.rows + 1, before, line)  # fmt: skip
+        # What was trained now is what goes on, so its rows replace the others.
+        kept = whole_lines(self.run.curves)[: self.rows]
+        files.truncate(self.run.curves, sum(len(k.encode()) + 1 for k in kept))
+        files.append_line(self.run.curves, line)
+        self.replayed = []
+
+    def _time(self, row: dict[str, Any], pictures: int, evaluation: float) -> None:
+        assert self.last is not None
+        now, (then, before) = time.monotonic(), self.last
+        seconds, iterations = now - then - evaluation, row["iteration"] - before
+        self.last = now, row["iteration"]
+        timing = {
+            "iteration": row["iteration"],
+            "seconds": round(seconds, 4),
+            "evaluation_seconds": round(evaluation, 4),
+            "pictures_per_second": round(pictures / seconds, 1)
+            if seconds > 0 and iterations
+            else None,
+            "peak_memory_bytes": peak_memory(),
+            "at": provenance.now(),
+        }
+        files.append_line(self.run.timing_jsonl, json.dumps(timing))
+        self._show(row, iterations / seconds if seconds > 0 else 0.0)
+
+    def _show(self, row: dict[str, Any], rate: float) -> None:
+        errors = f"train {row['train_error']:.2f} %  test {row['test_error']:.2f} %"
+        if self.bar is not None:
+            self.bar.set_postfix_str(errors)
+        elif self.progress == "lines" and rate:
+            left = (self.iterations - row["iteration"]) / rate
+            log.info("%s  %*d/%d  lr %g  %s  %.3g it/s  %s left", _label(self.run),
+                     len(str(self.iterations)), row["iteration"], self.iterations, row["lr"],
+                     errors, rate, tqdm.format_interval(left))  # fmt: skip
+
+
+class Unrecorded:
+    """In a process that leaves the writing to another one."""
+
+    def start(self, iteration: int) -> None: ...
+
+    def tick(self, iterations: int) -> None: ...
+
+    def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def peak_memory() -> int:
+    """The most bytes held so far: on the GPU where one is in use, else by this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def mark_inexact(run: Run, why: dict[str, Any]) -> None:
+    """Note that the run's rows are not those of one uninterrupted process."""
+    files.append_line(run.inexact, json.dumps(why))
+
+
+def _label(run: Run) -> str:
+    return run.name.rpartition("-")[0]

@@ -1,0 +1,128 @@
+"""The wheel and the sdist: everything a user needs, outside the checkout, and nothing else."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from degradation.system.paths import TOP
+
+pytestmark = pytest.mark.slow
+
+SOURCES = ("degradation", "conf", "sweeps", "analysis", "tests", "docs")
+
+
+def build(folder: Path, kind: str) -> Path:
+    """Built by setuptools from what is under version control, in a copy; without network."""
+    copy = folder / "copy"
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, text=True,
+                            capture_output=True, check=True).stdout.splitlines()  # fmt: skip
+    for name in listed:
+        if (TOP / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((TOP / name).read_bytes())
+    code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("setuptools")
+    if not (TOP / ".git").exists():
+        pytest.skip("not a checkout")
+    return build(tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel in it; what that needs is borrowed from ours."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    [packages] = folder.glob("lib/python*/site-packages")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
+    subprocess.run(
+        [*pip, "-q", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)],
+        check=True, capture_output=True, env=environment(folder),
+    )  # fmt: skip
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "borrowed.pth").write_text("\n".join(ours) + "\n")
+    return folder
+
+
+def call(installed: Path, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program of the environment in `folder`, which is no checkout."""
+    return subprocess.run(
+        [str(installed / "bin" / words[0]) if words[0] != "bash" else "bash", *words[1:]],
+        cwd=folder, env=environment(installed) | {"HOME": str(folder)}, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+
+
+def environment(installed: Path) -> dict[str, str]:
+    """Without anything of ours, and with the installed programs first."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "WANDB"))}
+    return kept | {"PATH": f"{installed / 'bin'}:{os.environ['PATH']}"}
+
+
+def test_the_wheel_has_every_module_and_every_file_of_settings(wheel: Path) -> None:
+    there = set(zipfile.ZipFile(wheel).namelist())
+    code = [p for kind in ("*.py", "*.c") for p in (TOP / "degradation").rglob(kind)]
+    modules = {str(path.relative_to(TOP)) for path in code}
+    assert modules - there == set()
+    for folder in ("conf", "sweeps"):
+        files = {f"degradation/{p.relative_to(TOP)}" for p in (TOP / folder).rglob("*.yaml")}
+        assert files and files - there == set()
+    assert "degradation/paper_tables/errors.csv" in there
+    assert not [name for name in there if name.startswith(("tests", "docs", "conf", "sweeps"))]
+
+
+def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    sdist = build(tmp_path, "sdist")
+    with tarfile.open(sdist) as tar:
+        tar.extractall(tmp_path / "sdist", filter="data")
+    [source] = (tmp_path / "sdist").iterdir()
+    code = f"from setuptools import build_meta; print(build_meta.build_wheel({str(tmp_path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again = zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1])
+    assert set(again.namelist()) == set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) -> None:
+    small = ["depth=8", "recipe.iterations=4", "recipe.drops=[]", "model.width=4", "model=plain",
+             "machine.wandb=disabled", "machine.device=cpu", "cluster=serial"]  # fmt: skip
+    where = call(installed, tmp_path, "python", "-c", "import degradation as d; print(d.__file__)")
+    assert str(installed) in where.stdout, where.stderr
+    done = call(installed, tmp_path, "degradation", "+sweeps=quickstart", *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "digits plain 8" in done.stdout
+    planned = call(installed, tmp_path, "degradation", "+sweeps=figure6", "--dry-run", "--no-probe")
+    assert planned.returncode == 0 and "cifar10-residual-110-s0" in planned.stdout
+    told = call(installed, tmp_path, "python", "-m", "degradation.commands.status")
+    assert "1 done" in told.stdout, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("degradation model=", ["model=plain", "model=residual"]),
+        ("degradation +sweeps=fig", ["+sweeps=figure1", "+sweeps=figure4", "+sweeps=figure6"]),
+        ("degradation recipe.it", ["recipe.iterations="]),
+        ("degradation cluster=s", ["cluster=serial", "cluster=slurm"]),
+    ],
+)
+def test_tab_completion(installed: Path, tmp_path: Path, typed: str, offered: list[str]) -> None:
+    """As bash asks for it: through the function that `-sc install=bash` defines."""
+    script = (
+        'eval "$(degradation -sc install=bash)"\n'
+        f'COMP_LINE={typed!r}; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({typed}); COMP_CWORD=1\n'
+        'hydra_bash_completion; printf "%s\\n" "${COMPREPLY[@]}"'
+    )  # fmt: skip
+    done = call(installed, tmp_path, "bash", "-c", script)
+    assert done.stdout.split() == offered, done.stderr

@@ -1,0 +1,215 @@
+"""The command, from outside: it trains, skips, goes on, names what failed, and mirrors to W&B."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from degradation.runs.run_dir import Run, runs_in
+from degradation.tracking import keys
+
+POINT = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.drops=[20]", "recipe.batch=32",
+         "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]  # fmt: skip
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    """No account, no key, and W&B's own files in the test's folder."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    home = {name: str(tmp_path / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    return kept | home | {"NETRC": str(tmp_path / "netrc")}
+
+
+def start(tmp_path: Path, *words: str, module: str = "run") -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", f"degradation.{module}", *words], cwd=tmp_path, text=True,
+        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def command(tmp_path: Path, *words: str, module: str = "run") -> "subprocess.CompletedProcess[str]":
+    process = start(tmp_path, *words, module=module)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a pair was trained, with W&B in mode auto."""
+    folder = tmp_path_factory.mktemp("study")
+    done = command(folder, "-m", *POINT, "model=plain,residual")
+    assert done.returncode == 0, done.stderr
+    (folder / "out.txt").write_text(done.stdout)
+    (folder / "err.txt").write_text(done.stderr)
+    return folder
+
+
+def test_a_study_trains_its_points_and_ends_with_their_errors(study: Path) -> None:
+    runs = runs_in(study / "runs")
+    assert [r.state() for r in runs] == ["done", "done"]
+    assert [len(r.rows()) for r in runs] == [4, 4]
+    out = (study / "out.txt").read_text()
+    for run in runs:
+        assert f"{run.rows()[-1]['test_error']:.2f}" in out
+    assert "paper" in out
+    assert "python analysis/plot_curves.py runs" in out
+    assert "10/40" in (study / "err.txt").read_text()  # a line a row where there is no terminal
+
+
+def test_the_arms_are_a_provable_pair(study: Path) -> None:
+    plain, residual = (json.loads(r.starts.read_text()) for r in runs_in(study / "runs"))
+    assert plain["digests"] == residual["digests"]
+    assert plain["parameters"] == residual["parameters"]
+    assert len({r.point().pair for r in runs_in(study / "runs")}) == 1
+
+
+def test_the_same_command_again_touches_nothing(study: Path) -> None:
+    def times() -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in (study / "runs").rglob("*") if p.is_file()}
+
+    before = times()
+    again = command(study, "-m", *POINT, "model=plain,residual")
+    assert again.returncode == 0
+    assert "2 of them finished: nothing to train" in again.stderr
+    assert times() == before
+
+
+def test_only_what_is_missing_is_trained(study: Path) -> None:
+    done = command(
+        study, "-m", *POINT, "model=plain,residual", "seed=0,1", "machine.wandb=disabled"
+    )
+    assert done.returncode == 0
+    assert "4 points, 2 of them finished" in done.stderr
+    assert len(runs_in(study / "runs")) == 4
+    assert all(len(r.starts.read_text().splitlines()) == 1 for r in runs_in(study / "runs"))
+
+
+def test_status_tells_done_from_missing(study: Path) -> None:
+    told = command(study, "-m", *POINT, "model=plain,residual", "seed=0,7", module="status")
+    assert told.returncode == 0
+    assert [line.split()[0] for line in told.stdout.splitlines()[:4]] == [
+        "done", "missing", "done", "missing",
+    ]  # fmt: skip
+    assert "2 done, 2 missing" in told.stdout
+    assert "done" in command(study, module="status").stdout
+
+
+def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
+    """What W&B's own reader finds in the folder equals curves.jsonl."""
+    mirrored = [run for run in runs_in(study / "runs") if run.point().seed == 0]
+    assert len(mirrored) == 2
+    for run in mirrored:
+        (folder,) = (study / "runs/wandb").glob(f"offline-run-*-{run.name}")
+        (file,) = folder.glob("*.wandb")
+        told = subprocess.run(
+            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
+            capture_output=True, text=True, env=environment(study), check=True,
+        )  # fmt: skip
+        records = [json.loads(line) for line in told.stdout.splitlines()]
+        items = [r["history"]["item"] for r in records if r["type"] == "history"]
+        assert [keys.row_of(item) for item in items] == run.rows()
+        text = json.dumps(records)
+        assert all(f'"{word}"' in text for word in ("arm", "depth-8", "digits", "test_error"))
+
+
+def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None:
+    words = [*POINT, "recipe.iterations=400", "model=residual", "machine.wandb=disabled"]
+    process = start(tmp_path, *words)
+    wait_until(lambda: any(len(r.rows()) >= 4 for r in runs_in(tmp_path / "runs")))
+    (run,) = runs_in(tmp_path / "runs")
+    os.kill(int(run.lock.read_text().split()[1]), signal.SIGKILL)
+    out, _ = process.communicate(timeout=60)
+    assert run.result() is None  # it was killed in the middle
+    assert process.returncode == 1
+    assert "SIGKILL" in out
+    assert command(tmp_path, *words).returncode == 0
+    assert command(tmp_path, *words, "machine.runs=whole").returncode == 0
+    (whole,) = runs_in(tmp_path / "whole")
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+    assert not run.inexact.exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) -> None:
+    long = [*POINT, "recipe.iterations=4000", "machine.wandb=disabled"]
+    process = start(tmp_path, *long)
+    wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    (run,) = runs_in(tmp_path / "runs")
+    assert run.state() == "partial"
+    assert any(run.checkpoints.iterdir())
+
+
+def test_two_processes_on_one_run(tmp_path: Path) -> None:
+    long = [*POINT, "recipe.iterations=4000", "machine.wandb=disabled"]
+    first = start(tmp_path, *long)
+    wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
+    (run,) = runs_in(tmp_path / "runs")
+    second = command(tmp_path, *long)
+    assert second.returncode == 1
+    assert run.lock.read_text().split()[1] in second.stderr  # the holder's pid
+    assert run.state() == "running"
+    first.terminate()
+    first.communicate(timeout=60)
+
+
+def test_a_point_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
+    words = ["-m", "data=cifar10,digits", *POINT[1:], "recipe=digits", "machine.wandb=disabled"]
+    done = command(tmp_path, *words, f"data.root={tmp_path}/none", "data.download=false")
+    assert done.returncode == 1
+    failed, fine = runs_in(tmp_path / "runs")
+    assert (failed.state(), fine.state()) == ("failed", "done")
+    assert failed.name in done.stdout
+    assert "1 of 2 points have no result yet" in done.stdout
+    assert "data=digits runs on built-in data" in done.stderr
+    assert "Traceback" not in done.stderr
+    status = command(tmp_path, module="status")
+    assert status.returncode == 1
+    assert "CIFAR-10 is not there" in status.stdout
+
+
+def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
+    refused = command(tmp_path, "dept=20")
+    assert refused.returncode == 2
+    assert "did you mean 'depth'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, study: Path) -> None:
+    assert command(tmp_path, *POINT, "machine.wandb=disabled").returncode == 0
+    (run,) = runs_in(tmp_path / "runs")
+    point = json.loads(run.point_json.read_text())
+    point["recipe"]["lr"] = 0.5
+    run.point_json.write_text(json.dumps(point))
+    run.done_json.unlink()
+    refused = command(tmp_path, *POINT, "machine.wandb=disabled")
+    assert refused.returncode == 1
+    assert "recipe.lr: 0.5 → 0.05" in refused.stderr
+
+
+def test_points_side_by_side(tmp_path: Path) -> None:
+    """cluster=joblib: the same bytes as one after the other."""
+    words = ["-m", *POINT, "recipe.iterations=10", "recipe.drops=[]", "machine.wandb=disabled",
+             "model=plain,residual"]  # fmt: skip
+    assert command(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
+    assert command(tmp_path, *words, "machine.runs=serial").returncode == 0
+    side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))
+    assert [r.curves.read_bytes() for r in side] == [r.curves.read_bytes() for r in serial]
+    assert len(side) == 2
+    assert isinstance(side[0], Run)

@@ -1,0 +1,199 @@
+"""The listing and the table of errors."""
+
+import json
+import shlex
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from degradation.commands import status
+from degradation.config import overrides, study, validation
+from degradation.runs import progress, reference
+from degradation.runs.run_dir import Run, last_lines
+from degradation.system import files
+
+
+def done(point, runs: Path, **row: float) -> Run:
+    run = Run.of(point, runs)
+    run.create(point)
+    files.append_line(run.curves, json.dumps({"iteration": point.recipe.iterations, **row}))
+    files.write_json(run.done_json, {"outcome": "done"})
+    return run
+
+
+def test_the_table_has_mean_spread_n_and_the_papers_number(small, tmp_path: Path) -> None:
+    points = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(2)]
+    for point, error in zip(points, (9.0, 10.0), strict=True):
+        done(point, tmp_path, train_error=1.0, test_error=error)
+    table = status.table(progress.of_study(points, str(tmp_path)))
+    (line,) = [text for text in table.splitlines() if text.startswith("cifar10 plain 20")]
+    assert line.split() == [
+        "cifar10", "plain", "20", "2", "1.00", "±", "0.00", "1.44", "9.50", "±", "0.71", "9.69",
+    ]  # fmt: skip
+
+
+def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) -> None:
+    points = [small(seed=seed) for seed in range(4)]
+    done(points[0], tmp_path, train_error=1.0, test_error=2.0)
+    failed, diverged = (Run.of(point, tmp_path) for point in points[1:3])
+    failed.create(points[1])
+    files.write_json(failed.failed_json, {"message": "no memory\nmore"})
+    diverged.create(points[2])
+    files.write_json(diverged.done_json, {"outcome": "diverged", "iteration": 7})
+    listing = status.listing(progress.of_study(points, str(tmp_path))).splitlines()
+    assert [line.split()[0] for line in listing[:4]] == ["done", "failed", "diverged", "missing"]
+    assert "12/12" in listing[0]
+    assert listing[1].endswith("no memory")
+    assert listing[2].endswith("at iteration 7")
+    assert listing[4] == "1 done, 1 failed, 1 diverged, 1 missing"
+
+
+def test_one_value_has_no_spread() -> None:
+    assert status.spread([6.5]) == "6.50"
+    assert status.spread([6.45, 6.77]) == "6.61 ± 0.23"
+
+
+@pytest.mark.parametrize(
+    ("arm", "depth", "error"), [("residual", 110, 6.43), ("residual", 1202, 7.93)]
+)
+def test_the_papers_numbers(arm: str, depth: int, error: float) -> None:
+    assert reference.errors()["cifar10", arm, depth, "test_error"] == error
+
+
+@pytest.fixture
+def four(small, tmp_path: Path) -> list[progress.Entry]:
+    """A point done, one failed, one partial, one missing; residual from the second on."""
+    points = [small(seed=0), *(small(seed=s, model__shortcut="identity") for s in range(1, 4))]
+    done(points[0], tmp_path, train_error=1.0, test_error=2.0)
+    for point in points[1:3]:
+        run = Run.of(point, tmp_path)
+        run.create(point)
+        files.append_line(run.curves, '{"iteration": 4, "train_error": 9, "test_error": 8}')
+    failed = Run.of(points[1], tmp_path)
+    files.write_json(failed.failed_json, {"message": "no memory\nmore"})
+    failed.log.write_text("".join(f"line {n}\n" for n in range(9)))
+    return progress.of_study(points, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seeds"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["state=failed"], [1]),
+        (["state=partial,missing"], [2, 3]),
+        (["arm=residual", "seed=1,3"], [1, 3]),
+        (["depth=8", "data=digits", "shortcut=none"], [0]),
+        (["depth=80"], []),
+    ],
+)
+def test_filters(four, wanted: list[str], seeds: list[int]) -> None:
+    assert [e.point.seed for e in progress.only(four, wanted)] == seeds
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ("stat=failed", "did you mean 'state'"),
+        ("failed", "must be KEY=VALUE"),
+        ("state=faled", "did you mean 'failed'"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(four, wanted: str, says: str) -> None:
+    with pytest.raises(validation.Invalid, match=says):
+        progress.only(four, [wanted])
+
+
+def test_failed_points_come_with_their_log_and_the_command_that_trains_them(four) -> None:
+    shown = status.failures(four, None).splitlines()
+    assert shown[1].endswith("failed: no memory")
+    assert shown[2:5] == ["    line 6", "    line 7", "    line 8"]
+    assert shown[5].strip() == overrides.of(four[1].point, str(four[1].run.folder.parent))
+    assert len(shown) == 6
+    many = status.failures([four[1]] * 12, 10)
+    assert many.count("no memory") == 10 and many.endswith("2 more: --only state=failed")
+
+
+def test_brief_has_a_line_a_network(four) -> None:
+    lines = status.brief(four).splitlines()
+    assert lines[0].split() == ["done", "partial", "failed", "missing"]
+    assert lines[1].split() == ["digits", "plain", "8", "1", "–", "–", "–"]
+    assert lines[2].split() == ["digits", "residual", "8", "–", "1", "1", "1"]
+
+
+def test_status_for_programs(four) -> None:
+    told = json.loads(status.as_json(four))
+    assert [one["state"] for one in told] == ["done", "failed", "partial", "missing"]
+    assert told[1]["reason"] == "no memory"
+    assert told[2] == {
+        "run": four[2].run.name, "state": "partial", "data": "digits", "arm": "residual",
+        "depth": 8, "seed": 2, "shortcut": "identity", "iteration": 4, "iterations": 12,
+        "train_error": 9, "test_error": 8, "reason": "",
+    }  # fmt: skip
+    assert told[3]["test_error"] is None
+
+
+def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkeypatch) -> None:
+    looks = []
+
+    def finish(seconds: float) -> None:
+        looks.append(seconds)
+        (entry,) = progress.only(progress.of_folder(str(tmp_path)), ["state=partial"])
+        files.write_json(entry.run.done_json, {"outcome": "done"})
+
+    # Not time.sleep itself, which threads of other tests call.
+    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=finish, strftime=time.strftime))
+    words = ["--watch", "--every", "7", "--only", "seed=2", f"machine.runs={tmp_path}"]
+    assert status.main(words) == 0
+    assert looks == [7]
+    out = capsys.readouterr().out
+    assert out.index("1 partial") < out.index("1 done")
+
+
+def test_of_a_finished_point_no_row_is_read(small, tmp_path: Path) -> None:
+    run = done(small(), tmp_path, train_error=1.0, test_error=2.0)
+    last = {"iteration": 12, "train_error": 3.0, "test_error": 4.0}
+    files.write_json(run.done_json, {"outcome": "done", "last": last})
+    run.curves.unlink()
+    assert progress.Entry.of(run, small()).row == last
+
+
+@pytest.mark.parametrize("padding", [0, 5000, 500_000])
+def test_the_last_row_is_what_rows_end_with(small, tmp_path: Path, padding: int) -> None:
+    """Whatever is before it, however long it is, and with a torn line behind it."""
+    run = Run.of(small(), tmp_path)
+    run.create(small())
+    assert run.last_row() is None
+    run.curves.write_text('{"iteration": 1, "train_error": 1, "test_error": 1}')
+    assert run.last_row() is None
+    rows = [{"iteration": n, "train_error": None, "test_error": n / 3} for n in range(3)]
+    text = "".join(json.dumps(row) + " " * padding + "\n" for row in rows)
+    run.curves.write_text(text + '{"iteration": 3, "tor')
+    assert run.last_row() == run.rows()[-1] == rows[-1]
+
+
+def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert last_lines(log, 3) == []
+    log.write_text("".join(f"{n:050}\n" for n in range(10_000)))
+    assert last_lines(log, 3) == [f"{n:050}" for n in (9997, 9998, 9999)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=digits", "model=residual"],
+        ["depth=110", "seed=3", "model=residual", "model.shortcut=projection"],
+        ["data=digits", "recipe.drops=[]", "recipe.warmup_min_depth=null", "recipe.lr=1e-3"],
+        ["numerics=fast", "data.root='/a b/it\\'s'", "recipe.nesterov=true"],
+        ["data=digits", "recipe=cifar10", "machine.runs=/some/where"],
+    ],
+)
+def test_the_command_that_trains_a_point_is_that_point(words: list[str]) -> None:
+    [asked] = study.settings(study.Line.read(words))
+    told = shlex.split(overrides.of(asked.point, asked.machine.runs))
+    assert told[:3] == ["python", "-m", "degradation.run"]
+    [again] = study.settings(study.Line.read(told[3:]))
+    assert again.point == asked.point
+    assert again.machine.runs == asked.machine.runs

@@ -1,0 +1,174 @@
+"""A point in a process of its own: however that ends, it is named, and signals reach it."""
+
+import dataclasses
+import multiprocessing
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from degradation.config.schema import Settings
+from degradation.launch import process
+from degradation.runs.run_dir import Run
+
+
+@pytest.fixture(autouse=True)
+def stopping(monkeypatch) -> process.Stopping:
+    """Each test begins unasked."""
+    monkeypatch.setattr(process, "stopping", process.Stopping())
+    return process.stopping
+
+
+def run_with(monkeypatch, settings: Settings, code: str) -> Run:
+    """Let a stub take the worker's place; it finds the run's folder in `folder`."""
+    run = Run.of(settings.point, settings.machine.runs)
+    stub = (
+        f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})\n{code}"
+    )
+    monkeypatch.setattr(process, "command", lambda *_: [sys.executable, "-c", stub])
+    process.train_point(settings)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("sys.exit(0)", "left with status 0 and no result"),
+        ("sys.exit(7)", "left with status 7 and no result"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL; often the system is out of memory"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os.abort()", "SIGABRT"),
+    ],
+)
+def test_every_end_without_a_result_is_named(monkeypatch, settings, code: str, reason: str) -> None:
+    run = run_with(monkeypatch, settings, code)
+    assert run.state() == "failed"
+    assert reason in run.failure()["message"]
+
+
+def test_a_reason_that_the_process_left_is_kept(monkeypatch, settings) -> None:
+    code = '(folder / "failed.json").write_text(\'{"message": "its own"}\'); sys.exit(1)'
+    assert run_with(monkeypatch, settings, code).failure()["message"] == "its own"
+
+
+def test_a_finished_point_is_not_started(monkeypatch, settings) -> None:
+    run = Run.of(settings.point, settings.machine.runs)
+    run.create(settings.point)
+    run.done_json.write_text('{"outcome": "done"}')
+    run_with(monkeypatch, settings, '(folder / "started").touch()')
+    assert not (run.folder / "started").exists()
+
+
+def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, caplog) -> None:
+    run = Run.of(settings.point, settings.machine.runs)
+    run.create(small(recipe__lr=0.5))
+    before = run.point_json.read_bytes()
+    run_with(monkeypatch, settings, '(folder / "started").touch()')
+    assert run.point_json.read_bytes() == before
+    assert not (run.folder / "started").exists()
+    assert "recipe.lr: 0.5 → 0.05" in caplog.text
+
+
+def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, stopping) -> None:
+    code = (
+        "def save(*_):\n"
+        "    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save); (folder / 'ready').touch(); time.sleep(60)"
+    )
+    folder = Run.of(settings.point, settings.machine.runs).folder
+
+    def ask() -> None:
+        wait_until((folder / "ready").exists)
+        stopping.hear(signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    with pytest.raises(process.Interrupted) as stopped:
+        run_with(monkeypatch, settings, code)
+    asking.join()
+    assert stopped.value.number == signal.SIGTERM
+    assert (folder / "saved").exists()
+    assert not (folder / "failed.json").exists()
+
+
+def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
+    monkeypatch, settings, stopping
+) -> None:
+    start = subprocess.Popen
+
+    def slow(*args, **named):
+        stopping.hear(signal.SIGTERM)  # before there is anything to pass it on to
+        return start(*args, **named)
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    began = time.monotonic()
+    with pytest.raises(process.Interrupted):
+        run_with(monkeypatch, settings, "time.sleep(60)")
+    assert time.monotonic() - began < 30
+
+
+def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeypatch) -> None:
+    stopping.hear(signal.SIGTERM)
+    late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
+    late.start()
+    late.join(30)
+    assert late.exitcode == -signal.SIGTERM
+
+
+LISTENING = """
+import multiprocessing, os, signal, sys, threading, time
+from degradation import launch
+launch.stopping.listen()
+from multiprocessing import resource_tracker
+resource_tracker.ensure_running()
+os.kill(os.getpid(), signal.SIGINT)
+time.sleep(0.5)
+print(launch.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+
+
+def test_who_listens_is_interrupted_by_nothing() -> None:
+    """Not even once Python's own helper has let the signals through, as it does in 3.11."""
+    told = subprocess.run([sys.executable, "-c", LISTENING], capture_output=True, text=True)
+    assert told.stdout.startswith("2 "), told.stderr
+    assert "SIGINT" in told.stdout and "SIGTERM" in told.stdout
+
+
+def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:
+    """SIGKILL leaves no time to pass anything on: the kernel tells the worker."""
+    runs = tmp_path / "runs"
+    words = [
+        sys.executable, "-m", "degradation.run", "data=digits", "depth=8", "recipe.iterations=5000",
+        "recipe.drops=[]", f"machine.runs={runs}", "machine.wandb=disabled", "machine.device=cpu",
+    ]  # fmt: skip
+    study = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: any(runs.glob("*/curves.jsonl")))
+    (run,) = (Run(p.parent) for p in runs.glob("*/point.json"))
+    assert run.state() == "running"
+    study.kill()
+    study.wait()
+    wait_until(lambda: run.state() == "partial")
+    assert any(run.checkpoints.iterdir())
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def test_the_environment_makes_cublas_deterministic(settings) -> None:
+    env = process.environment(3)
+    assert env["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert env["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_command_decides_what_the_screen_shows(settings, monkeypatch) -> None:
+    auto = dataclasses.replace(settings.machine, progress="auto")
+    words = process.command([Run(Path("x"))], auto)
+    assert '"progress": "lines"' in words[-1]

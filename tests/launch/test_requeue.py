@@ -1,0 +1,81 @@
+"""SLURM's signal, without SLURM: the point saves, and only then the job is queued again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# Plays submitit: its handler notes what the point has left by then, and leaves.
+JOB = """
+import json, os, signal, sys
+from pathlib import Path
+from degradation import launch, requeue, study
+
+runs, note = sys.argv[1], Path(sys.argv[2])
+[settings] = study.settings(study.Line.read([
+    "data=digits", "depth=8", "recipe.iterations=100000", "recipe.drops=[]", "machine.device=cpu",
+    "machine.wandb=disabled", "machine.progress=none", f"machine.runs={runs}"]))
+
+def queue_again(number, frame):
+    [folder] = Path(runs).glob("digits-*")
+    note.write_text(json.dumps(sorted(p.name[:18] for p in (folder / "checkpoints").iterdir())))
+    sys.exit(7)
+
+signal.signal(signal.SIGUSR2, queue_again)
+with requeue.requeued():
+    launch.train_point(settings)
+"""
+
+
+def start(tmp_path: Path, executor: str) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(tmp_path / "runs"), str(tmp_path / "note")],
+        env=os.environ | {"SUBMITIT_EXECUTOR": executor}, start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not any((tmp_path / "runs").glob("*/curves.jsonl")):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+def workers(process: "subprocess.Popen[bytes]") -> list[int]:
+    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in found]
+
+
+def test_the_point_saves_before_the_job_is_queued_again(tmp_path: Path) -> None:
+    """The signal comes as from SLURM: to every process of the job."""
+    process = start(tmp_path, "slurm")
+    for pid in [process.pid, *workers(process)]:
+        os.kill(pid, signal.SIGUSR2)
+    assert process.wait(30) == 7
+    [folder] = (tmp_path / "runs").glob("digits-*")
+    there = sorted(p.name[:18] for p in (folder / "checkpoints").iterdir())
+    assert there and (tmp_path / "note").read_text() == str(there).replace("'", '"')
+    assert not (folder / "failed.json").exists()
+
+
+def test_being_ended_is_no_reason_to_be_queued_again(tmp_path: Path) -> None:
+    process = start(tmp_path, "slurm")
+    process.terminate()
+    assert process.wait(30) not in (0, 7)
+    assert not (tmp_path / "note").exists()
+
+
+@pytest.mark.parametrize("executor", ["local", ""])
+def test_elsewhere_the_signal_is_left_alone(executor: str, monkeypatch) -> None:
+    from degradation.launch import slurm
+
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
+    before = signal.getsignal(signal.SIGUSR2)
+    with slurm.requeued():
+        assert signal.getsignal(signal.SIGUSR2) is before
+    assert slurm.expected() is None
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1")
+    assert slurm.expected() == signal.SIGUSR1

@@ -1,0 +1,116 @@
+"""cluster=slurm on a real SLURM (slurm_here.py); it skips where there can be none."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from degradation.runs.run_dir import Run, runs_in
+from tests.launch.slurm_here import SLURM, absent, ask, cluster, log, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
+STUDY = ["-m", "data=digits", "depth=8", "recipe.batch=32", "model.width=4", "recipe.drops=[20]",
+         "machine.device=cpu", "machine.wandb=disabled"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a cluster that is up; it ends with the module."""
+    with cluster(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment
+
+
+def start(folder: Path, environment: dict[str, str], *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "degradation.run", *words], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, str, str]:
+    process = start(folder, environment, *words)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def test_a_study_as_a_job_array_with_a_point_that_fails(slurm, tmp_path: Path) -> None:
+    """The failing point is named, the others finish, and their bytes are those of a serial run."""
+    words = [*STUDY, "recipe.iterations=40", "recipe.eval_every=10"]
+    mixed = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
+    status, out, err = train(tmp_path, slurm, *words, *mixed, *SLURM)
+    assert status == 1, err
+    failed, fine = runs_in(tmp_path / "runs")
+    assert (failed.state(), fine.state()) == ("failed", "done"), err
+    assert f"failed: {failed.name} CIFAR-10 is not there" in out
+    assert "1 of 2 points have no result yet" in out
+    assert "Traceback" not in err
+    status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
+    assert status == 0
+    [serial] = runs_in(tmp_path / "serial")
+    assert fine.curves.read_bytes() == serial.curves.read_bytes()
+
+
+def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Path) -> None:
+    """SLURM's signal comes by hand here, and the two minutes' wait is cut short."""
+    words = [*STUDY, "recipe.iterations=500", "recipe.eval_every=25"]
+    process = start(tmp_path, slurm, *words, *SLURM)
+    wait_until(lambda: any(len(r.rows()) > 3 for r in runs_in(tmp_path / "runs")))
+    [run] = runs_in(tmp_path / "runs")
+    assert run.result() is None
+    job = ask(slurm, "squeue", "-h", "-o", "%A")
+    ask(slurm, "scancel", "--signal=USR2", job)
+    wait_until(lambda: ask(slurm, "squeue", "-h", "-o", "%T") == "PENDING")
+    saved = max(int(p.name[10:18]) for p in run.checkpoints.iterdir())
+    assert saved >= run.rows()[-1]["iteration"] >= 75
+
+    time.sleep(3)  # SLURM revokes what was running by the second: a job of the same one is dead
+
+    def started() -> bool:
+        ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
+        return ask(slurm, "squeue", "-h", "-o", "%T") != "PENDING"
+
+    wait_until(started, 200, lambda: ask(slurm, "scontrol", "show", "job") + log(slurm))
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    starts = run.starts.read_text().splitlines()
+    assert len(starts) == 2
+    assert f'"iteration": {saved},' in starts[1]
+    status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
+    assert status == 0
+    [serial] = runs_in(tmp_path / "serial")
+    assert run.curves.read_bytes() == serial.curves.read_bytes()
+
+
+def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
+    words = [*STUDY[1:], "model.ghost=8", "recipe.iterations=60", "recipe.eval_every=20",
+             "recipe.drops=[40]"]  # fmt: skip
+    status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
+    assert status == 0, err
+    [run] = runs_in(tmp_path / "runs")
+    assert json.loads(run.starts.read_text())["fingerprint"]["processes"] == 2
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node=2"]  # fmt: skip
+    subprocess.run(
+        [*torchrun, "-m", "degradation.run", *words, "machine.runs=here"], cwd=tmp_path,
+        check=True, timeout=120, env=slurm, capture_output=True,
+    )  # fmt: skip
+    [here] = runs_in(tmp_path / "here")
+    assert run.curves.read_bytes() == here.curves.read_bytes()
+
+
+def test_the_command_may_be_left_and_the_points_go_on(slurm, tmp_path: Path) -> None:
+    process = start(tmp_path, slurm, *STUDY, "recipe.iterations=200", "recipe.eval_every=50",
+                    *SLURM)  # fmt: skip
+    wait_until(lambda: runs_in(tmp_path / "runs"))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the points stay in the queue" in err
+    [run] = runs_in(tmp_path / "runs")
+    wait_until(lambda: run.state() == "done")
+    assert isinstance(run, Run)

@@ -1,0 +1,78 @@
+"""Signals and gradients by layer: the numbers, and that looking changes nothing."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from degradation.models import resnet
+from degradation.runs.run_dir import Run, whole_lines
+from degradation.system.signals import Stop
+from degradation.training import checkpoint, layer_stats, worker
+from degradation.training.devices.interleave import finish
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(6, 1, 8, 8, generator=generator), torch.arange(6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"model__norm": False},
+                                     {"model__shortcut": "projection_all"}])  # fmt: skip
+def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, object], small) -> None:
+    point = small(depth=14, **changes)
+    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    x, labels = batch()
+    found = layer_stats.measure(net, x, labels, "fp32")
+    assert [layer["layer"] for layer in found] == list(range(1, 14))
+    functional.cross_entropy(net(x), labels).backward()
+    for layer in found:
+        weight = net.get_parameter(f"{layer['name']}.weight")
+        assert weight.grad is not None
+        assert layer["gradient_norm"] == pytest.approx(float(weight.grad.norm()), rel=1e-5)
+        assert layer["weight_norm"] == pytest.approx(float(weight.detach().norm()))
+    assert found[0]["input_std"] == pytest.approx(float(x.std()))
+    if not changes:  # a fresh batch normalisation gives variance 1, plane by plane
+        assert all(layer["response_std"] == pytest.approx(1, abs=0.01) for layer in found)
+
+
+def test_looking_moves_nothing(small) -> None:
+    point = small(depth=14)
+    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    layer_stats.measure(net, *batch(), "fp32")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.training and all(p.grad is None for p in net.parameters())
+    assert {m.momentum for m in net.modules() if hasattr(m, "momentum")} == {0.1}
+
+
+@pytest.mark.parametrize(("every", "iterations"), [(1, [0, 4, 6, 8, 9, 12]), (2, [0, 6, 9])])
+def test_a_run_looks_when_asked_and_its_bytes_are_the_same(
+    every: int, iterations: list[int], small, machine, tmp_path: Path
+) -> None:
+    runs = []
+    for looks in (0, every):
+        run = Run(tmp_path / str(looks) / small().name)
+        run.create(small())
+        finish(worker.work(run, dataclasses.replace(machine, layers_every=looks), Stop()))
+        runs.append(run)
+    assert not runs[0].layers.exists()
+    looked = [json.loads(line) for line in whole_lines(runs[1].layers)]
+    assert [look["iteration"] for look in looked] == iterations
+    assert all(len(look["layers"]) == 7 for look in looked)
+    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
+    states = [checkpoint.newest(run.checkpoints) for run in runs]
+    assert states[0] == states[1]
+
+
+def test_what_is_no_number_is_null(small) -> None:
+    point = small(depth=14)
+    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    with torch.no_grad():
+        net.linear.weight.fill_(float("inf"))
+    found = layer_stats.measure(net, *batch(), "fp32")
+    assert found[0]["gradient_norm"] is None
+    json.dumps(found, allow_nan=False)

@@ -1,0 +1,248 @@
+"""numerics.native: kernels in C that give what torch's layers give, rounded less."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from degradation.config import schema
+from degradation.config.validation import Invalid
+from degradation.data import digits, loaders
+from degradation.models import resnet
+from degradation.models.kernels import convolution, library
+from degradation.models.kernels import cpu as native
+from degradation.models.layers import BatchNorm, Conv3x3, rectified
+from degradation.runs.run_dir import Run
+from degradation.system.signals import Stop, Stopped
+from degradation.training import (
+    checkpoint,
+    layer_stats,
+    loop,
+    setup,
+    worker,
+)
+from degradation.training.devices import device
+from degradation.training.devices.engine import Engine
+from degradation.training.devices.interleave import finish
+from degradation.training.state import fresh
+from tests.conftest import After
+
+CPU = torch.device("cpu")
+KERNELS = {"numerics__native": True, "model__width": 8}
+
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
+def noise(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last)
+
+
+def off(ours: Tensor, truth: Tensor) -> float:
+    return float((ours.double() - truth).detach().norm() / truth.detach().norm())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("pictures", "inputs", "outputs", "height", "width"),
+    [(5, 16, 16, 8, 8), (3, 8, 4, 7, 5), (2, 24, 36, 1, 3), (1, 16, 32, 45, 40), (2, 64, 64, 4, 4)],
+)
+def test_the_weights_gradient(
+    pictures: int, inputs: int, outputs: int, height: int, width: int, stride: int
+) -> None:
+    """In bands that come out even and not, of odd sides, with a pitch that is a line and not."""
+    torch.manual_seed(0)
+    x, weight = noise(pictures, inputs, height, width), noise(outputs, inputs, 3, 3)
+    leaves = [x.requires_grad_(), weight.requires_grad_()]
+    y = convolution.convolve(x, weight, stride)
+    grad = torch.randn_like(y)
+    ours = [y, *torch.autograd.grad(y, leaves, grad)]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    y = functional.conv2d(*exact, stride=stride, padding=1)
+    theirs = [y, *torch.autograd.grad(y, exact, grad.double())]
+    for own, truth in zip(ours, theirs, strict=True):
+        assert own.shape == truth.shape
+        assert off(own, truth) < 1e-6
+
+
+def test_a_gradient_of_other_strides() -> None:
+    """One number that autograd has expanded over all pixels, and planes before pixels."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 8, 6, 6, requires_grad=True), torch.randn(4, 8, 3, 3)
+    weight.requires_grad_()
+    own = torch.autograd.grad(convolution.convolve(x, weight, 1).sum(), [x, weight])
+    torchs = torch.autograd.grad(functional.conv2d(x, weight, padding=1).sum(), [x, weight])
+    for a, b in zip(own, torchs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def by_torch(
+    x: Tensor, shortcut: Tensor | None, norm: nn.BatchNorm2d, grad: Tensor
+) -> list[Tensor]:
+    y = norm(x) if shortcut is None else norm(x) + shortcut
+    leaves = [t for t in (x, shortcut, norm.weight, norm.bias) if t is not None]
+    y = functional.relu(y)
+    return [y, *torch.autograd.grad(y, leaves, grad)]
+
+
+@pytest.mark.parametrize("mean", [0, 30])
+@pytest.mark.parametrize("with_shortcut", [False, True])
+@pytest.mark.parametrize("shape", [(4, 16, 32, 32), (3, 8, 7, 5), (128, 64, 2, 2), (2, 24, 13, 13)])
+def test_normalised_and_rectified(
+    shape: tuple[int, int, int, int], with_shortcut: bool, mean: float
+) -> None:
+    """In blocks of pixels that come out even and not; the mean far from zero costs no digits."""
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm(shape[1]), nn.BatchNorm2d(shape[1]).double()
+    nn.init.normal_(ours.weight)
+    nn.init.normal_(ours.bias)
+    theirs.load_state_dict(ours.state_dict())
+    ours.rectify = native.rectify
+    x, shortcut, grad = noise(*shape) * 3 + mean, noise(*shape), noise(*shape)
+    given = [x.requires_grad_(), shortcut.requires_grad_() if with_shortcut else None]
+    leaves = [t for t in (*given, ours.weight, ours.bias) if t is not None]
+    y = rectified(ours, *given)
+    own = [y, *torch.autograd.grad(y, leaves, grad)]
+    exact = [None if t is None else t.detach().double().requires_grad_() for t in given]
+    truth = by_torch(*exact, theirs, grad.double())  # type: ignore[arg-type]
+    truth += [theirs.running_mean, theirs.running_var]  # type: ignore[list-item]
+    own += [ours.running_mean, ours.running_var]  # type: ignore[list-item]
+    same = (own[0] > 0) == (truth[0] > 0)  # where rounding moved one over ReLU's edge
+    assert same.double().mean() > 0.9999
+    for a, b in zip(own, truth, strict=True):
+        assert a.shape == b.shape
+        assert off(a, b) < (2e-6 if same.all() else 1e-2)
+
+
+def test_a_number_that_is_none_stays_so() -> None:
+    """Or a run that diverges would look as if it hadn't."""
+    norm = BatchNorm(8)
+    norm.rectify = native.rectify
+    x = noise(2, 8, 4, 4)
+    x[0, 3, 1, 1] = torch.nan
+    y = rectified(norm, x.requires_grad_())
+    assert y[:, 3].isnan().all()
+    assert not y[:, :3].isnan().any()
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad[:, 3].isnan().all()
+
+
+def test_the_kernels_serve_what_they_fit(small) -> None:
+    net = resnet.build(small(**KERNELS).model, 8, 1, 10, 0, "fan_in")
+    native.use(net)
+    served = {n: m.convolve is not None for n, m in net.named_modules() if isinstance(m, Conv3x3)}
+    assert served.pop("conv") is False  # of one plane
+    assert all(served.values())
+    assert len(served) == 6
+    assert all(m.rectify is not None for m in net.modules() if isinstance(m, BatchNorm))
+    ghosts = resnet.build(small(**KERNELS, model__ghost=4).model, 8, 1, 10, 0, "fan_in")
+    native.use(ghosts)
+    assert all(m.rectify is None for m in ghosts.modules() if isinstance(m, BatchNorm))
+
+
+def steps(point: schema.Point, iterations: int) -> tuple[float, list[Tensor]]:
+    """The sum of the losses, and the gradients after so many iterations."""
+    pictures = digits.load(point.data)
+    state = fresh(point, pictures, CPU)
+    engine = Engine(point, state, loaders.stream(pictures, point, CPU, 0), None)
+    for _ in range(iterations):
+        engine.advance(1)
+    return float(state.row.loss), engine.newest
+
+
+@pytest.mark.parametrize("shortcut", ["none", "identity", "projection"])
+def test_training_is_the_same_but_for_rounding(shortcut: str, small) -> None:
+    """Two iterations: the second one's loss shows the first one's gradients."""
+    common = {"model__shortcut": shortcut, "model__width": 8}
+    ours, torchs = (steps(small(**common, numerics__native=on), 2) for on in (True, False))
+    assert ours[0] == pytest.approx(torchs[0], rel=1e-5)
+    assert not all(map(torch.equal, ours[1], torchs[1]))  # or the kernels had no part in it
+    for a, b in zip(ours[1], torchs[1], strict=True):
+        assert float((a - b).norm() / b.norm()) < 1e-3
+
+
+def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
+    small, machine, tmp_path: Path
+) -> None:
+    point, runs = small(**KERNELS, model__shortcut="identity"), []
+    for name, stops in (("whole", None), ("cut", After(5))):
+        run = Run(tmp_path / name / point.name)
+        run.create(point)
+        if stops is not None:
+            with pytest.raises(Stopped):
+                finish(loop.train(setup.prepare(run, machine, stops)))
+        finish(worker.work(run, machine, Stop()))
+        runs.append(run)
+    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
+    assert checkpoint.newest(runs[0].checkpoints) == checkpoint.newest(runs[1].checkpoints)
+    starts = [json.loads(line) for line in runs[1].starts.read_text().splitlines()]
+    assert [start["iteration"] for start in starts] == [0, 4]
+    compiler = library.versions()["compiler"]
+    assert {start["fingerprint"]["compiler"] for start in starts} == {compiler}
+
+
+def test_who_listens_to_a_layer_hears_it(small) -> None:
+    """Of numbers layer by layer the kernels change the last digits alone."""
+    torch.manual_seed(0)
+    x, labels = noise(16, 1, 8, 8), torch.randint(10, (16,))
+    found = []
+    for serve in (False, True):
+        net = resnet.build(
+            small(**KERNELS, model__shortcut="identity").model, 8, 1, 10, 0, "fan_in"
+        )
+        if serve:
+            native.use(net)
+        found.append(layer_stats.measure(net, x, labels, "fp32"))
+    for ours, theirs in zip(found[1], found[0], strict=True):
+        assert ours.pop("name") == theirs.pop("name")
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("numerics__precision", "bf16", "numerics.precision=bf16: must be fp32"),
+        ("numerics__layout", "contiguous", "numerics.layout=contiguous: must be channels_last"),
+        ("numerics__compiled", True, "numerics.compiled=true: must be false"),
+    ],
+)
+def test_numerics_that_do_not_go_together(key: str, value: object, says: str, small) -> None:
+    with pytest.raises(Invalid, match=says):
+        small(numerics__native=True, **{key: value})
+
+
+def test_more_threads_than_one(small) -> None:
+    asked = schema.Machine(
+        device="cpu", threads=2, runs="runs", progress="none", resume="exact", wandb="disabled",
+        wandb_project="test", wandb_entity=None,
+    )  # fmt: skip
+    with pytest.raises(Invalid, match=r"machine.threads=1 \(here 2\)"):
+        device.apply(asked, small(**KERNELS).numerics)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "says"),
+    [
+        ("/nowhere/cc", "/nowhere/cc: No such file"),
+        ("false", "failed"),
+        ("true", "cannot open shared object"),
+    ],
+)
+def test_a_compiler_that_does_not_compile(
+    compiler: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    with pytest.raises(Invalid, match=says):
+        library.load.__wrapped__()
+
+
+def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "environ", os.environ | {"PATH": str(tmp_path)})
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(Invalid, match="needs a C compiler"):
+        library.load.__wrapped__()

@@ -1,0 +1,230 @@
+"""The networks: sizes, pairs, options, and what the shortcut does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from degradation.config.schema import Model
+from degradation.models import cost
+from degradation.models.blocks import Identity, Projection
+from degradation.models.layers import MaxPool, max_pool_by_slices
+from degradation.models.resnet import (
+    Network,
+    build,
+    count_parameters,
+    parameters_digest,
+)
+
+PLAIN, A = Model("none", "back", 16), Model("identity", "back", 16)
+B, C = Model("projection", "back", 16), Model("projection_all", "back", 16)
+# analysis of Sec. 4.2: equal for both arms with option A
+PARAMETERS = {
+    20: 269_722, 32: 464_154, 44: 658_586, 56: 853_018, 110: 1_727_962, 1202: 19_421_274,
+}  # fmt: skip
+
+
+def empty(model: Model, depth: int) -> Network:
+    with torch.device("meta"):
+        return Network(model, depth, 3, 10)
+
+
+@pytest.mark.parametrize(("depth", "count"), PARAMETERS.items())
+def test_parameters_are_the_papers(depth: int, count: int) -> None:
+    assert count_parameters(empty(PLAIN, depth)) == count
+    assert count_parameters(empty(A, depth)) == count
+    assert count_parameters(empty(B, depth)) == count + 2_752
+
+
+IMAGENET = [
+    # analysis of Table 1; from 50 layers on with option B, as they are widely known
+    (18, "identity", 11_515_688), (34, "identity", 21_623_848), (18, "none", 11_515_688),
+    (34, "none", 21_623_848), (18, "projection", 11_689_512), (34, "projection", 21_797_672),
+    (50, "projection", 25_557_032), (101, "projection", 44_549_160),
+    (152, "projection", 60_192_808),
+]  # fmt: skip
+
+
+def imagenet(shortcut: str = "identity", width: int = 64) -> Model:
+    return Model(shortcut, "back", width, design="imagenet")
+
+
+@pytest.mark.parametrize(("depth", "shortcut", "count"), IMAGENET)
+def test_parameters_for_imagenet(depth: int, shortcut: str, count: int) -> None:
+    with torch.device("meta"):
+        net = Network(imagenet(shortcut), depth, 3, 1000)
+    assert count_parameters(net) == count
+    layers = [m for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)
+              and "shortcut" not in n]  # fmt: skip
+    assert len(layers) == depth
+
+
+@pytest.mark.parametrize(("depth", "billions"), [(18, 1.8), (34, 3.6), (50, 3.8), (101, 7.6),
+                                                 (152, 11.3)])  # fmt: skip
+def test_multiply_adds_of_table_1(depth: int, billions: float) -> None:
+    """With option B from 50 layers on, as Table 1 has it."""
+    shortcut = "projection" if depth >= 50 else "identity"
+    work = cost.work(depth, 224, 3, 64, 1000, shortcut, "imagenet")
+    assert work.operations / 2e9 == pytest.approx(billions, abs=0.08)
+
+
+@pytest.mark.parametrize("shortcut", ["none", "identity", "projection", "projection_all"])
+@pytest.mark.parametrize(("design", "depth"), [("imagenet", 18), ("imagenet", 50),
+                                               ("bottleneck", 20)])  # fmt: skip
+def test_every_parameter_of_other_designs_learns(design: str, depth: int, shortcut: str) -> None:
+    model = Model(shortcut, "back", 2, design=design)
+    net = build(model, depth, 3, 10, 0, "fan_in")
+    net(torch.randn(4, 3, 32, 32)).square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+    assert cost.work(depth, 32, 3, 2, 10, shortcut, design).parameters == count_parameters(net)
+
+
+def test_pairs_for_imagenet_start_equal() -> None:
+    plain, residual = (build(imagenet(s, 2), 50, 3, 10, 1, "fan_in") for s in ("none", "identity"))
+    assert parameters_digest(plain) == parameters_digest(residual)
+    x = torch.randn(2, 3, 64, 64)
+    assert not torch.equal(plain(x), residual(x))
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_pool_of_slices_is_the_pool(side: int) -> None:
+    """Its gradients, too, where no window has its maximum twice."""
+    x = torch.rand(2, 3, side, side)
+    both = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    found = [MaxPool()(both[0]), max_pool_by_slices(both[1])]
+    assert torch.equal(*found)
+    weights = torch.randn_like(found[0])
+    for y in found:
+        (y * weights).sum().backward()
+    assert torch.allclose(both[0].grad, both[1].grad)
+
+
+def test_weighted_layers_are_the_depth() -> None:
+    for depth in (8, 20, 56):
+        layers = [m for m in empty(A, depth).modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert len(layers) == depth
+
+
+def test_option_c_projects_at_every_block() -> None:
+    found = [m for m in empty(C, 20).modules() if isinstance(m, Projection)]
+    assert len(found) == 9
+    assert sum(isinstance(m, Projection) for m in empty(B, 20).modules()) == 2
+
+
+def test_a_pair_has_equal_names_shapes_and_initial_tensors() -> None:
+    plain, residual = (build(m, 20, 3, 10, seed=3, init="fan_in") for m in (PLAIN, A))
+    ours, theirs = plain.state_dict(), residual.state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert parameters_digest(plain) == parameters_digest(residual)
+    assert parameters_digest(plain) != parameters_digest(build(PLAIN, 20, 3, 10, 4, "fan_in"))
+
+
+def test_initial_tensors_depend_on_name_and_seed_alone() -> None:
+    shallow, deep = (build(A, d, 3, 10, 0, "fan_in").state_dict() for d in (20, 32))
+    projected = build(B, 20, 3, 10, 0, "fan_in").state_dict()
+    torch.manual_seed(5)
+    again = build(A, 20, 3, 10, 0, "fan_in").state_dict()
+    for name, tensor in shallow.items():
+        assert torch.equal(tensor, deep[name])
+        assert torch.equal(tensor, projected[name])
+        assert torch.equal(tensor, again[name])
+
+
+@pytest.mark.parametrize(("init", "fan"), [("fan_in", 32), ("fan_out", 64)])
+def test_he_variance(init: str, fan: int) -> None:
+    conv = build(PLAIN, 8, 3, 10, 0, init).get_parameter("blocks.stage3_0.conv1.weight")
+    assert conv.shape == (64, 32, 3, 3)
+    assert float(conv.detach().var()) == pytest.approx(2 / (9 * fan), rel=0.03)
+
+
+@pytest.mark.parametrize("model", [PLAIN, A, B, C])
+def test_every_parameter_gets_a_gradient(model: Model) -> None:
+    net = build(model, 14, 3, 10, 0, "fan_in")
+    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("padding", "front"), [("back", 0), ("split", 2)])
+def test_option_a_subsamples_and_pads_with_zeros(padding: str, front: int) -> None:
+    x = torch.randn(2, 4, 6, 6)
+    y = Identity(4, 2, padding)(x)
+    assert y.shape == (2, 8, 3, 3)
+    assert torch.equal(y[:, front : front + 4], x[:, :, ::2, ::2])
+    assert y.count_nonzero() == y[:, front : front + 4].count_nonzero()
+
+
+def test_a_residual_block_adds_its_input_and_a_plain_one_does_not() -> None:
+    x = torch.randn(2, 16, 8, 8).relu()
+    plain, residual = (build(m, 8, 3, 10, 0, "fan_in") for m in (PLAIN, A))
+    for net in (plain, residual):  # a block whose residual is zero
+        net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
+    assert not plain.get_submodule("blocks.stage1_0")(x).any()
+    assert torch.equal(residual.get_submodule("blocks.stage1_0")(x), x)
+
+
+def test_maps_shrink_in_stages_two_and_three() -> None:
+    net, shapes = build(A, 20, 3, 10, 0, "fan_in"), []
+    for name in ("stage1_2", "stage2_2", "stage3_2"):
+        net.get_submodule(f"blocks.{name}").register_forward_hook(
+            lambda module, inputs, output: shapes.append(tuple(output.shape[1:]))
+        )
+    assert net(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def outputs_and_gradients(model: Model) -> list[torch.Tensor]:
+    net = build(model, 14, 3, 10, 1, "fan_in")
+    generator = torch.Generator().manual_seed(0)
+    logits = net(torch.randn(4, 3, 8, 8, generator=generator))
+    logits.square().sum().backward()
+    return [logits, *(p.grad for p in net.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize(("alpha", "arm"), [(0.0, PLAIN), (1.0, A)])
+def test_a_scaled_shortcut_ends_in_both_arms(alpha: float, arm: Model) -> None:
+    """Bit by bit, gradients included."""
+    scaled = outputs_and_gradients(replace(A, alpha=alpha))
+    wanted = outputs_and_gradients(arm)
+    assert len(scaled) == len(wanted)
+    assert all(torch.equal(a, b) for a, b in zip(scaled, wanted, strict=True))
+
+
+def test_between_them_the_shortcut_is_scaled() -> None:
+    x = torch.randn(2, 16, 8, 8).relu()
+    net = build(replace(A, alpha=0.25), 8, 3, 10, 0, "fan_in")
+    net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
+    assert torch.equal(net.get_submodule("blocks.stage1_0")(x), 0.25 * x)
+
+
+def test_a_learned_strength_starts_at_alpha_and_is_a_parameter_a_block() -> None:
+    net = build(replace(A, alpha=0.5, alpha_learned=True), 14, 3, 10, 0, "fan_in")
+    strengths = [p for n, p in net.named_parameters() if n.endswith("shortcut.alpha")]
+    assert [float(p.detach()) for p in strengths] == [0.5] * 6
+    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad for p in strengths)
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 0.5}, {"alpha_learned": True}])
+def test_a_plain_net_has_no_shortcut_to_scale(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"must be (1|False) in a plain net"):
+        replace(PLAIN, **fields)
+
+
+def test_without_normalisation_only_convolutions_and_the_linear_layer_have_parameters() -> None:
+    net = build(replace(A, norm=False), 14, 3, 10, 0, "fan_in")
+    assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(list(net.parameters())) == 14 + 1
+    assert torch.equal(net.conv.weight, build(A, 14, 3, 10, 0, "fan_in").conv.weight)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "delta_orthogonal"])
+def test_orthogonal_kernels(init: str) -> None:
+    weight = build(PLAIN, 8, 3, 10, 0, init).get_parameter("blocks.stage1_0.conv1.weight").detach()
+    matrix = weight.flatten(1) if init == "orthogonal" else weight[:, :, 1, 1]
+    torch.testing.assert_close(matrix @ matrix.T, 2 * torch.eye(16), rtol=1e-4, atol=1e-5)
+    elsewhere = weight.clone()
+    elsewhere[:, :, 1, 1] = 0
+    assert bool(elsewhere.any()) == (init == "orthogonal")

@@ -1,0 +1,88 @@
+"""What saving costs: its share of the time, and how much work is at risk between two saves."""
+
+import mmap
+import signal
+import struct
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from degradation.system import files
+from degradation.system.signals import Stop
+from degradation.training.loop import SAVE_SHARE, Saver
+from degradation.training.setup import prepare
+
+from . import fork, pair
+from .figure import Figure
+
+SECTION = "Cost"
+AT_RISK = {20: 30, 56: 30, 110: 30, 1202: 120}
+
+
+def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
+    """The share, measured; the seconds at risk, from measured saves of the real state's size."""
+    found = [share(30.0 if full else 4.0, folder / "share")]
+    return found + [at_risk(depth, folder / str(depth)) for depth in AT_RISK if full or depth < 100]
+
+
+def share(seconds: float, folder: Path) -> Figure:
+    """Train the real residual-20 for a while, saving by the product's own rule."""
+    point = pair.point(recipe__iterations=10**6, recipe__drops=[], recipe__eval_every=100)
+    fork.warm(point)
+    run, notes = pair.made(folder, point), mmap.mmap(-1, 8 * 1000)
+
+    def keep_time() -> None:
+        real, count = Saver.save, [0]
+        end = time.monotonic() + seconds
+
+        def save(saver: Saver) -> None:
+            began = time.monotonic()
+            real(saver)
+            count[0] += 1
+            at = 16 * count[0]
+            notes[at : at + 16] = struct.pack("dd", began, time.monotonic())
+            notes[:8] = struct.pack("d", count[0])
+
+        Saver.save = save  # type: ignore[method-assign]
+        Stop.__call__ = lambda stop: time.monotonic() > end  # type: ignore[method-assign]
+
+    status = fork.once(run, keep_time).status  # stopped, and by no signal of its own
+    count = int(struct.unpack("d", notes[:8])[0])
+    spans = [struct.unpack("dd", notes[16 * n : 16 * n + 16]) for n in range(1, count + 1)]
+    due = spans[:-1]  # the last one is that of the stop
+    spent = sum(end - began for began, end in due[:-1])
+    part = 100 * spent / (due[-1][0] - due[0][0]) if len(due) > 1 else 100.0
+    longest = max((b - a for (_, a), (b, _) in pairwise(due)), default=0.0)
+    cost = 1e3 * spent / max(1, len(due) - 1)
+    return Figure(
+        SECTION,
+        f"share of {seconds:.0f} s of residual-20 that saving takes, by its own rule",
+        "at most 1 %",
+        f"{part:.2f} %: {len(due)} saves, of {cost:.0f} ms, at most {longest:.1f} s apart",
+        status == 128 + signal.SIGTERM and part <= 1.0 + 1e-9,
+    )
+
+
+def at_risk(depth: int, folder: Path) -> Figure:
+    """SAVE_SHARE times a save of the state as it is, momenta and all; one step is not counted."""
+    point = pair.point(depth=depth, recipe__batch=8)
+    fork.warm(point)
+    run = pair.made(folder, point)
+    session = prepare(run, pair.machine(folder), Stop())
+    for parameter in session.state.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    session.state.optimizer.step()  # so that there are momenta to save
+    saver, costs = Saver(session), list[float]()
+    for iteration in range(5):
+        session.state.iteration = iteration
+        saver.save()
+        costs.append(saver.cost)
+    size, cost = sum(t.nbytes for t in session.state.tensors().values()), median(costs)
+    seconds = max(SAVE_SHARE * cost, 1.0)
+    return Figure(SECTION, f"work at risk at depth {depth} ({files.megabytes(size)} of state)",
+                  f"at most {AT_RISK[depth]} s",
+                  f"{seconds:.1f} s: {SAVE_SHARE} times a save of {1e3 * cost:.0f} ms (median of "
+                  f"{len(costs)})", seconds <= AT_RISK[depth])  # fmt: skip

@@ -1,0 +1,214 @@
+"""One point on several processes: the same function, the same bytes over a stop, clean ends."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from degradation.config import validation, world_size
+from degradation.data import sources
+from degradation.data.device_loader import Exam, Stream
+from degradation.models import resnet
+from degradation.runs.run_dir import Run, runs_in
+from degradation.system import process_group
+from degradation.system.signals import Stop
+from degradation.training import step
+from degradation.training.checkpoint import newest
+from degradation.training.devices.interleave import finish
+from degradation.training.worker import work
+
+CPU = torch.device("cpu")
+POINT = ("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost=8",
+         "recipe.batch=32", "recipe.drops=[200]", "recipe.eval_every=10", "recipe.iterations=300",
+         "machine.device=cpu", "machine.wandb=disabled", "machine.progress=none")  # fmt: skip
+SIZE = 2
+
+
+def start(folder: Path, *words: str, size: int = SIZE) -> "subprocess.Popen[str]":
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
+    return subprocess.Popen(
+        [sys.executable, *(torchrun if size > 1 else []), "-m", "degradation.run", *POINT, *words],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")},
+    )  # fmt: skip
+
+
+def train(folder: Path, *words: str, size: int = SIZE) -> tuple[int, str]:
+    process = start(folder, *words, size=size)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out + err
+
+
+def workers(folder: Path) -> dict[int, int]:
+    """The processes that train in a folder, by rank."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if b"degradation.training.worker" in command and str(folder).encode() in command:
+            rank = environment.partition(b"\0RANK=")[2].partition(b"\0")[0]
+            found[int(rank)] = int(entry.name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A point trained by two processes, uninterrupted."""
+    folder = tmp_path_factory.mktemp("pair")
+    status, said = train(folder, f"machine.runs={folder}")
+    assert status == 0, said
+    return runs_in(folder)[0]
+
+
+def test_two_processes_train_the_function_that_one_does(pair: Run, tmp_path: Path) -> None:
+    """The same pictures, groups of batch normalisation and averages; other roundings."""
+    status, said = train(tmp_path, f"machine.runs={tmp_path}", size=1)
+    assert status == 0, said
+    (alone,) = runs_in(tmp_path)
+    assert alone.name == pair.name
+    assert len(pair.rows()) == len(alone.rows())
+    for ours, theirs in zip(pair.rows()[:2], alone.rows()[:2], strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=2e-3)
+        assert ours["test_loss"] == pytest.approx(theirs["test_loss"], rel=2e-2)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=5e-2)
+    assert pair.rows()[0]["train_error"] == alone.rows()[0]["train_error"]
+
+
+def test_one_of_them_writes(pair: Run) -> None:
+    assert len(pair.starts.read_text().splitlines()) == 1
+    assert len(pair.timing()) == len(pair.rows()) == 30
+    assert json.loads(pair.starts.read_text())["fingerprint"]["processes"] == SIZE
+
+
+def test_a_stop_and_a_killed_process_change_no_byte(pair: Run, tmp_path: Path) -> None:
+    """First one of the two is killed: both ends are clean; then torchrun is asked to stop."""
+    place = f"machine.runs={tmp_path}"
+    process = start(tmp_path, place)
+    (run,) = _wait(lambda: [r for r in runs_in(tmp_path) if r.rows()])
+    os.kill(workers(tmp_path)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    _wait(lambda: not workers(tmp_path))
+    assert run.state() == "failed"
+    assert "another process of this point has ended" in (run.failure() or {})["message"]
+
+    process = start(tmp_path, place)
+    _wait(lambda: len(run.starts.read_text().splitlines()) == 2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    _wait(lambda: not workers(tmp_path))
+    assert run.failure() is None and run.result() is None
+
+    assert train(tmp_path, place)[0] == 0
+    assert len(run.starts.read_text().splitlines()) == 3
+    assert run.curves.read_bytes() == pair.curves.read_bytes()
+    assert newest(run.checkpoints) == newest(pair.checkpoints)
+
+
+def _wait(condition, seconds: float = 60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-m", "seed=0,1"], ["one point", "asks for 2", "tasks_per_node=2"]),
+        (["cluster=joblib"], ["by joblib"]),
+        (["recipe.batch=33"], ["recipe.batch=33", "multiple of 2"]),
+        (["model.ghost=null"], ["model.ghost=null", "say model.ghost=16"]),
+        (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost=4"]),
+    ],
+)
+def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
+    from degradation.commands import train
+    from degradation.config import study
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    flags = [word for word in words if word == "-m"]
+    line = study.Line.read([*flags, *POINT, *(w for w in words if w != "-m")])
+    with pytest.raises(validation.Invalid) as refusal:
+        train.study_of(line)
+    assert all(part in str(refusal.value) for part in says), refusal.value
+
+
+def test_shares_of_a_batch_make_the_batch(small) -> None:
+    point = small(data__pad=1, data__flip=True)
+    pictures = sources.load(point.data)
+    whole = Stream(pictures, point.data, 0, 6, CPU)
+    shares = [Stream(pictures, point.data, 0, 6, CPU, rank, 3) for rank in range(3)]
+    assert len({stream.digest() for stream in [whole, *shares]}) == 1
+    for iteration in (0, 239):  # the second lies across two epochs
+        parts = [stream.batch(iteration) for stream in shares]
+        for column, ours in zip(whole.batch(iteration), zip(*parts, strict=True), strict=True):
+            assert torch.equal(column, torch.cat(ours))
+
+
+def test_shares_of_an_exam_have_every_picture_once(small) -> None:
+    pictures = sources.load(small().data)
+    exams = [Exam(pictures.test, pictures, CPU, 7, rank, 3) for rank in range(3)]
+    labels = torch.cat([labels for exam in exams for _, labels in exam])
+    assert np.bincount(labels.numpy()).tolist() == np.bincount(pictures.test.labels).tolist()
+
+
+def test_a_batch_in_parts_is_the_batch(small) -> None:
+    """Loss, logits, gradients, averages: the same but for roundings."""
+    point = small(model__ghost=4)
+    pictures = sources.load(point.data)
+    x, labels = Stream(pictures, point.data, 0, 16, CPU).batch(0)
+    found = []
+    for parts in (1, 2, 4):
+        net = resnet.build(point.model, 8, 1, 10, 0, "fan_in")
+        optimizer = torch.optim.SGD(net.parameters(), 0.0)
+        loss, logits = step.training_step(net, optimizer, x, labels, "fp32", parts=parts)
+        averages = step.running_averages(net)
+        found.append([loss, logits, *step.gradients(net), *averages])
+    for other in found[1:]:
+        for whole, ours in zip(found[0], other, strict=True):
+            assert torch.allclose(whole, ours, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_in_parts_is_marked_so(small, machine) -> None:
+    point = small(model__ghost=4)
+    machine = dataclasses.replace(machine, accumulate=2)
+    run = Run.of(point, machine.runs)
+    run.create(point)
+    finish(work(run, machine, Stop()))
+    assert json.loads(run.starts.read_text())["fingerprint"]["parts"] == 2
+    with pytest.raises(validation.Invalid, match=r"machine\.accumulate=3"):
+        world_size.check(point, 1, 3)
+
+
+def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    job = {
+        "SUBMITIT_EXECUTOR": "slurm",
+        "SLURM_NTASKS": "4",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "81234",
+        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
+    }
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    process_group.meet_by_slurm()
+    assert process_group.expected() == (3, 4)
+    assert process_group.local_rank() == 1
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "21234")
