@@ -99,10 +99,10 @@ def main() -> int:
         write_evaluations(asked.runs, asked.out)
         for finding in studies.findings(folder.runs, Rule()):
             draw_finding(finding, asked.out, look)
-    except run_dir.Foreign as error:
+    except run_dir.RunDirError as error:
         print(shown(str(error)), file=sys.stderr)
         return 2
-    except output.Failed as error:
+    except output.StorageError as error:
         print(output.refusal(error), file=sys.stderr)
         return 5
     print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def _fetched(path: str) -> Path:
-    """A folder of the run folders of a W&B project. Raises store.Foreign."""
+    """A folder of the run folders of a W&B project. Raises run_dir.RunDirError."""
     from degradation.system import console  # wandb, only for those who ask for it
     from degradation.tracking import download
 
@@ -174,7 +174,7 @@ def remarks(study: Study, folder: str) -> list[str]:
         if run["state"] != "done":
             lines.append(f"{run['state']}: {run['run']} ({run['iteration']}/{study.iterations})")
         if not run["exact"]:
-            lines.append(f"not exact: {run['run']} (see its inexact.jsonl)")
+            lines.append(f"not exact: {run['run']} (see its resume_mismatches.jsonl)")
     lacks = commands.lacks(study, folder, probed=not frames.responses(study).empty)
     lines += [f"{'; '.join(lack.what)}\n  {lack.command}" for lack in lacks]
     return lines

@@ -55,10 +55,10 @@ def main() -> int:
                   "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
             return 1
         output.write(asked.out, content := page(asked.runs, folder, runs).encode())
-    except run_dir.Foreign as error:
+    except run_dir.RunDirError as error:
         print(markup.shown(str(error)), file=sys.stderr)
         return 2
-    except output.Failed as error:
+    except output.StorageError as error:
         print(output.refusal(error), file=sys.stderr)
         return 5
     print(f"{asked.out}: {len(runs)} runs, {len(content) / 1e6:.1f} MB")
@@ -88,7 +88,7 @@ def page(folder: str, content: Folder, runs: sections.Runs) -> str:
 
 
 def why_section(finding: Finding) -> Html:
-    """A study of why: its figure as a picture, as `plot_curves.py` draws it."""
+    """A study of why: its figure as a image, as `plot_curves.py` draws it."""
     drawing = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": f"{finding.study}-{finding.name}"}):
         finding.draw(MODERN).savefig(drawing, format="svg", metadata={"Date": None})

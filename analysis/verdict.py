@@ -34,7 +34,7 @@ def main() -> int:
     try:
         rule = Rule(margin=asked.margin)
         folder = Folder(tuple(paper.studies())) if asked.paper else frames.read(asked.runs)
-    except ValueError as error:  # a bad margin, or store.Foreign
+    except ValueError as error:  # a bad margin, or run_dir.RunDirError
         print(shown(str(error)), file=sys.stderr)
         return 2
     if folder.empty:

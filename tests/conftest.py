@@ -17,29 +17,29 @@ from degradation.system.signals import ASKS, Stop
 torch.set_num_threads(1)
 
 SMALL: dict[str, Any] = {
-    "model": {"shortcut": "none", "padding": "back", "width": 4},
+    "model": {"shortcut": "none", "shortcut_padding": "back", "width": 4},
     "data": {
-        "name": "digits", "held_out": 0, "pad": 1, "flip": False, "root": "data", "download": False,
+        "name": "digits", "val_size": 0, "pad": 1, "flip": False, "root": "data", "download": False,
     },
     "recipe": {
-        "iterations": 12, "batch": 16, "lr": 0.05, "drops": [6, 9], "drop_factor": 0.1,
-        "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "decay_norm": True,
+        "iterations": 12, "batch_size": 16, "lr": 0.05, "milestones": [6, 9], "gamma": 0.1,
+        "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "weight_decay_on_norm": True,
         "init": "fan_in", "warmup_min_depth": None, "warmup_lr": 0.005, "warmup_error": 80,
         "warmup_window": 2, "eval_every": 4,
     },
-    "numerics": {"precision": "fp32", "layout": "channels_last", "deterministic": True},
+    "numerics": {"precision": "fp32", "memory_format": "channels_last", "deterministic": True},
     "depth": 8,
     "seed": 0,
 }  # fmt: skip
 
 
-def small(**changes: Any) -> schema.Point:
-    """A point of a few iterations; `changes` by dotted key with `__` for the dot."""
+def small(**changes: Any) -> schema.RunConfig:
+    """A run of a few iterations; `changes` by dotted key with `__` for the dot."""
     mapping = {k: dict(v) if isinstance(v, dict) else v for k, v in SMALL.items()}
     for key, value in changes.items():
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
-    return validation.read(schema.Point, mapping)
+    return validation.read(schema.RunConfig, mapping)
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +82,12 @@ def compiler() -> None:
     """Skips a test of numerics.native where nothing compiles its kernels."""
     try:
         library.load()
-    except validation.Invalid as error:
+    except validation.ConfigError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(name="small")
-def _small() -> Callable[..., schema.Point]:
+def _small() -> Callable[..., schema.RunConfig]:
     return small
 
 
@@ -103,6 +103,6 @@ def machine(tmp_path: Path) -> schema.Machine:
 @pytest.fixture
 def settings(machine: schema.Machine) -> schema.Settings:
     """What a command line would set for `small()` on `machine`."""
-    point = small()
-    parts = {f.name: getattr(point, f.name) for f in dataclasses.fields(point)}
+    config = small()
+    parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     return schema.Settings(**parts, machine=machine, study="test")

@@ -2,8 +2,8 @@
 
 Two kinds of pairs, both of one protocol and one seed:
 
-    by depth    two depths of one arm; both saw the same pictures in the same order
-    by arm      plain and residual at one depth; both saw the same pictures in the same order and,
+    by depth    two depths of one arm; both saw the same images in the same order
+    by arm      plain and residual at one depth; both saw the same images in the same order and,
                 with option A, which has the same parameters, started from the same tensors
 
 Same means: equal digests. A pair counts at a moment (at the end, before the first drop) that both
@@ -105,9 +105,9 @@ def _last(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _copies(runs: pd.DataFrame) -> pd.Series:
     """For each run the one before it that trained the same point, or None."""
-    point = ["arm", "shortcut", "depth", "seed", "protocol"]
-    first = runs.groupby(point)["run"].transform("first")
-    return first.where(runs.duplicated(point), None)
+    config = ["arm", "shortcut", "depth", "seed", "protocol"]
+    first = runs.groupby(config)["run"].transform("first")
+    return first.where(runs.duplicated(config), None)
 
 
 def _originals(finals: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def _unusable(line: dict[Hashable, Any]) -> str:
     if pd.notna(line["copy_of"]):
         return f"a copy of {line['copy_of']}"
     if not line["exact"]:
-        return "its resume was not exact (see its inexact.jsonl)"
+        return "its resume was not exact (see its resume_mismatches.jsonl)"
     if pd.notna(line["train_error"]) and pd.notna(line["test_error"]):
         return ""
     if line["state"] == "done" and line["iteration"] == line["iterations"]:
@@ -156,7 +156,7 @@ def _unequal(pair: dict[Hashable, Any], same_start: bool) -> str:
         if not isinstance(pair[f"run_{side}"], str):
             return f"pair: no run of {pair[side]}"
     if not _agree(pair, "stream"):
-        return "pair: not known to have seen the same pictures in the same order (stream digests)"
+        return "pair: not known to have seen the same images in the same order (stream digests)"
     if same_start and not _agree(pair, "initial"):
         return "pair: not known to have started from the same weights (initial digests)"
     return ""

@@ -4,7 +4,7 @@ CIFAR-10 is Figure 6: left and middle panel, and 1202 layers from the right one.
 last measured point (a value below the frame is not drawn, so some end before 64k). ImageNet is
 Figure 4, center crop, whose points lie too close to read one: a run has two rows, the means before
 the first drop at 15e4 and over the last, 50e4 to 55e4 iterations. The paper doesn't say that its
-runs share pictures or starts; the rows say so, only to be compared at all.
+runs share images or starts; the rows say so, only to be compared at all.
 """
 
 import pandas as pd
@@ -18,7 +18,7 @@ CIFAR_DROP, IMAGENET_DROP, IMAGENET_END = 32_000, 150_000, 550_000
 
 NOTE = """\
 The paper's curves, measured on its figures: one seed each, so nothing is decided. That two runs
-saw the same pictures and started alike is assumed; the paper doesn't say."""
+saw the same images and started alike is assumed; the paper doesn't say."""
 
 
 def studies() -> list[Study]:

@@ -89,7 +89,7 @@ def studies(folder: str | Path) -> list[Study]:
 
 
 def read(folder: str | Path) -> Folder:
-    """The studies below `folder`, and its runs. Raises store.Foreign."""
+    """The studies below `folder`, and its runs. Raises run_dir.RunDirError."""
     runs, rows = run_dir.load(folder)
     known = variants.protocols(runs, rows)
     table = variants.described(runs, rows, known)
@@ -147,7 +147,7 @@ def timing(study: Study) -> pd.DataFrame:
     lines = []
     keys = ["arm", "depth", "seed", "device"]
     for run in study.rows.drop_duplicates("run").to_dict("records"):
-        rows = run_dir.Run(Path(str(run["folder"]))).timing()
+        rows = run_dir.RunDir(Path(str(run["folder"]))).timing()
         rates = [b["seconds"] / (b["iteration"] - a["iteration"]) for a, b in pairwise(rows)
                  if b["iteration"] > a["iteration"]]  # fmt: skip
         if rates:
@@ -163,7 +163,7 @@ def responses(study: Study) -> pd.DataFrame:
     for run in (
         study.rows.drop_duplicates("run").sort_values(["arm", "depth", "seed"]).to_dict("records")
     ):
-        path = run_dir.Run(Path(str(run["folder"]))).responses
+        path = run_dir.RunDir(Path(str(run["folder"]))).responses
         if path.is_file():
             network = f"{run['arm']}-{run['depth']}"
             found.append(_measured(path).assign(network=network, seed=run["seed"]))
@@ -172,12 +172,12 @@ def responses(study: Study) -> pd.DataFrame:
 
 
 def _measured(path: Path) -> pd.DataFrame:
-    """What `probe` wrote. Raises store.Foreign where it is something else."""
+    """What `probe` wrote. Raises run_dir.RunDirError where it is something else."""
     try:
         return pd.read_csv(path, dtype={"layer": int, "response_std": float},
                            usecols=["layer", "response_std"])  # fmt: skip
     except (ValueError, OSError) as error:  # those of pandas, too
-        raise run_dir.Foreign(f"{path}: {error}; degradation responses writes it anew"
+        raise run_dir.RunDirError(f"{path}: {error}; degradation responses writes it anew"
                             ) from error  # fmt: skip
 
 

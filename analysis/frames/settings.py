@@ -1,4 +1,4 @@
-"""What `conf/` says: the default settings of a point's data and arm, and the cures there are."""
+"""What `conf/` says: the default settings of a point's data and arm, and the interventions there are."""
 
 import dataclasses
 import json
@@ -9,17 +9,17 @@ from degradation.config import schema
 from degradation.system.paths import CONF
 
 
-def overrides(point: schema.Point) -> list[str]:
+def overrides(config: schema.RunConfig) -> list[str]:
     """The settings in which a point differs from the default ones of its data and arm."""
-    data = point.data.name
+    data = config.data.name
     network = content("network", data)  # the data choose it, and it is part of the model
     defaults = {
-        "model": content("model", point.arm) | network.get("model", network),
+        "model": content("model", config.arm) | network.get("model", network),
         "data": content("data", data),
         "recipe": content("recipe", data),
         "numerics": content("numerics", "reference"),
     }
-    given = schema.identity(point)
+    given = schema.identity(config)
     return [
         f"{group}.{key}={_written(value)}"
         for group, default in defaults.items()
@@ -28,21 +28,21 @@ def overrides(point: schema.Point) -> list[str]:
     ]
 
 
-def cures() -> dict[str, dict[str, Any]]:
-    """By the name of its file, what each cure changes; not `none`, which changes nothing."""
-    names = sorted(path.stem for path in (CONF / "cure").glob("*.yaml"))
-    changes = {name: content("cure", name) for name in names}
+def interventions() -> dict[str, dict[str, Any]]:
+    """By the name of its file, what each intervention changes; not `none`, which changes nothing."""
+    names = sorted(path.stem for path in (CONF / "intervention").glob("*.yaml"))
+    changes = {name: content("intervention", name) for name in names}
     return {name: change for name, change in changes.items() if change}
 
 
-def changed(point: schema.Point, change: dict[str, Any]) -> schema.Point | None:
-    """The point with a cure's settings; None where they don't go together with its own."""
+def changed(config: schema.RunConfig, change: dict[str, Any]) -> schema.RunConfig | None:
+    """The point with an intervention's settings; None where they don't go together with its own."""
     try:
         groups = {
-            name: dataclasses.replace(getattr(point, name), **values)
+            name: dataclasses.replace(getattr(config, name), **values)
             for name, values in change.items()
         }
-        return dataclasses.replace(point, **groups)
+        return dataclasses.replace(config, **groups)
     except ValueError:
         return None
 

@@ -3,13 +3,13 @@
 A protocol is a *variant*, and never enters the paper's figures and tables, where
 
     alpha       its shortcuts are scaled (model.alpha, alpha_learned)
-    grown       its nets start from shallower ones (recipe.grown_from)
-    cure        it is what a file of conf/cure makes of another protocol here: plain nets alone, of
+    grown       its nets start from shallower ones (recipe.identity_init_from)
+    intervention        it is what a file of conf/intervention makes of another protocol here: plain nets alone, of
                 depths that the other has
     look        it holds the first row alone and a look at the layers: gradients, not training
 
-All others are studies of their own. A cure's *base* is the protocol from which most others here are
-one cure away; what differs from a base in one setting that no file names is called by it.
+All others are studies of their own. An intervention's *base* is the protocol from which most others here are
+one intervention away; what differs from a base in one setting that no file names is called by it.
 """
 
 import json
@@ -32,7 +32,7 @@ class Protocol:
     """What one of a folder's protocols is."""
 
     key: str
-    point: schema.Point
+    config: schema.RunConfig
     """One of its points, as a plain net's where it can be."""
     runs: int
     depths: frozenset[int]
@@ -41,11 +41,11 @@ class Protocol:
     looks: bool
     base: str
     """The protocol that is left without scaling and growing; its own key where there is neither."""
-    cure: str = ""
-    """What it changes of `cure_of`; empty: it is no cure's."""
-    cure_of: str = ""
+    intervention: str = ""
+    """What it changes of `intervention_of`; empty: it is no intervention's."""
+    intervention_of: str = ""
     named: bool = False
-    """Whether a file of conf/cure makes that change."""
+    """Whether a file of conf/intervention makes that change."""
 
     @property
     def variant(self) -> bool:
@@ -54,7 +54,7 @@ class Protocol:
     @property
     def default(self) -> bool:
         """Whether it is what `conf/` composes for its data."""
-        return not settings.overrides(self.point)
+        return not settings.overrides(self.config)
 
 
 def protocols(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Protocol]:
@@ -64,28 +64,28 @@ def protocols(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Protocol]:
     lengths = rows.groupby("run").size() if len(rows) else pd.Series(dtype=int)
     found = {}
     for key, own in runs.groupby("protocol"):
-        run = run_dir.Run(Path(str(own["folder"].iloc[0])))
-        point = run.point()
+        run = run_dir.RunDir(Path(str(own["folder"].iloc[0])))
+        config = run.config()
         short = own["run"].map(lengths).fillna(0).max() <= 1
         found[str(key)] = Protocol(
-            str(key), point, len(own), frozenset(own["depth"].map(int)),
+            str(key), config, len(own), frozenset(own["depth"].map(int)),
             own["arm"].nunique() > 1,
-            bool(short) and run.layers.exists(), _ordinary(point).protocol,
+            bool(short) and run.layers.exists(), _ordinary(config).protocol,
         )  # fmt: skip
-    return found | {p.key: p for p in _cures(found.values())}
+    return found | {p.key: p for p in _interventions(found.values())}
 
 
-def _ordinary(point: schema.Point) -> schema.Point:
+def _ordinary(config: schema.RunConfig) -> schema.RunConfig:
     """The point without a scaled shortcut, from scratch."""
-    model = replace(point.model, alpha=1.0, alpha_learned=False)
-    recipe = replace(point.recipe, grown_from=None, grown_noise=0.0)
-    return replace(point, model=model, recipe=recipe)
+    model = replace(config.model, alpha=1.0, alpha_learned=False)
+    recipe = replace(config.recipe, identity_init_from=None, identity_init_noise=0.0)
+    return replace(config, model=model, recipe=recipe)
 
 
-def _cures(found: Iterable[Protocol]) -> Iterable[Protocol]:
+def _interventions(found: Iterable[Protocol]) -> Iterable[Protocol]:
     """The protocols that vary a base, with what they change and of which."""
     left = {p.key: p for p in found if p.base == p.key}
-    reached = {key: _one_cure_away(p, left) for key, p in left.items()}
+    reached = {key: _one_intervention_away(p, left) for key, p in left.items()}
     taken: set[str] = set()
     for key in sorted(reached, key=lambda key: (-len(reached[key]), -left[key].runs, key)):
         others = {k: label for k, label in reached[key].items() if k not in taken}
@@ -96,15 +96,15 @@ def _cures(found: Iterable[Protocol]) -> Iterable[Protocol]:
         taken |= {key, *others}
         for other, label in others.items():
             named = other in reached[key]
-            yield replace(left[other], cure=label, cure_of=key, named=named)
+            yield replace(left[other], intervention=label, intervention_of=key, named=named)
 
 
-def _one_cure_away(protocol: Protocol, others: Mapping[str, Protocol]) -> dict[str, str]:
-    """The name of the cure by which each of the others is reached, where one is."""
+def _one_intervention_away(protocol: Protocol, others: Mapping[str, Protocol]) -> dict[str, str]:
+    """The name of the intervention by which each of the others is reached, where one is."""
     found = {}
-    for name, change in settings.cures().items():
-        point = settings.changed(protocol.point, change)
-        other = others.get(point.protocol) if point is not None else None
+    for name, change in settings.interventions().items():
+        config = settings.changed(protocol.config, change)
+        other = others.get(config.protocol) if config is not None else None
         if other is not None and other.key != protocol.key and other.depths <= protocol.depths:
             found[other.key] = name
     return found
@@ -112,13 +112,13 @@ def _one_cure_away(protocol: Protocol, others: Mapping[str, Protocol]) -> dict[s
 
 def _one_setting(base: Protocol, other: Protocol) -> str:
     """`recipe.lr: 0.05 → 0.2`, where that is all; else nothing."""
-    lines = schema.difference(_held(base.point), _held(other.point))
+    lines = schema.difference(_held(base.config), _held(other.config))
     return lines[0] if len(lines) == 1 else ""
 
 
-def _held(point: schema.Point) -> dict[str, object]:
+def _held(config: schema.RunConfig) -> dict[str, object]:
     """A point's identity, less what a protocol leaves open."""
-    whole = schema.identity(point.with_shortcut("none") if point.model.alpha == 1 else point)
+    whole = schema.identity(config.with_shortcut("none") if config.model.alpha == 1 else config)
     return {key: value for key, value in whole.items() if key not in ("depth", "seed")}
 
 
@@ -127,7 +127,7 @@ def described(
 ) -> pd.DataFrame:
     """A line a run: the columns of `store.describe`, what it varies, and how it went.
 
-    alpha, alpha_learned, norm, grown_from, grown_noise, base, cure, cure_of, look, variant, start;
+    alpha, alpha_learned, norm, grown_from, grown_noise, base, intervention, intervention_of, look, variant, start;
     train_error and test_error of the last row of a finished run, else NaN; first_train and
     first_test of its first row; below_90, below_80, below_20: the first row below so much training
     error, else NaN.
@@ -153,25 +153,25 @@ def described(
 
 
 def _varied(protocol: Protocol) -> dict[str, object]:
-    point = protocol.point
+    config = protocol.config
     return {
-        "alpha": point.model.alpha,
-        "alpha_learned": point.model.alpha_learned,
-        "norm": point.model.norm,
-        "grown_from": point.recipe.grown_from,
-        "grown_noise": point.recipe.grown_noise,
+        "alpha": config.model.alpha,
+        "alpha_learned": config.model.alpha_learned,
+        "norm": config.model.norm,
+        "grown_from": config.recipe.identity_init_from,
+        "grown_noise": config.recipe.identity_init_noise,
         "base": protocol.base,
-        "cure": protocol.cure,
-        "cure_of": protocol.cure_of,
+        "intervention": protocol.intervention,
+        "intervention_of": protocol.intervention_of,
         "look": protocol.looks,
         "variant": protocol.variant,
-        "start": start(point),
+        "start": start(config),
     }
 
 
-def start(point: schema.Point) -> str:
+def start(config: schema.RunConfig) -> str:
     """A key of all that decides a net's first gradients, but arm, normalisation, depth, seed."""
-    held = schema.identity(_ordinary(point))
+    held = schema.identity(_ordinary(config))
     model = {k: v for k, v in held["model"].items() if k not in ("norm", "shortcut")}
-    kept = [model, held["data"], point.recipe.batch, point.recipe.init]
+    kept = [model, held["data"], config.recipe.batch_size, config.recipe.init]
     return json.dumps(kept, sort_keys=True)

@@ -44,11 +44,11 @@ def lacks(study: Study, folder: str, probed: bool) -> list[Lack]:
         own = runs[runs["arm"] == arm]
         missing = dict.fromkeys(absent.get(arm, []), seeds) | _without(own, seeds)
         unfinished = own[own["state"].isin(UNFINISHED)]
-        points = [(depth, seed) for depth, without in missing.items() for seed in without]
-        points += [(int(r["depth"]), int(r["seed"])) for r in unfinished.to_dict("records")]
-        if points:
+        configs = [(depth, seed) for depth, without in missing.items() for seed in without]
+        configs += [(int(r["depth"]), int(r["seed"])) for r in unfinished.to_dict("records")]
+        if configs:
             what = (*_states(unfinished), *_missing(arm, missing, len(seeds)))
-            found.append(Lack(what, command(study, arm, points, folder)))
+            found.append(Lack(what, command(study, arm, configs, folder)))
     if not probed and "done" in set(runs["state"]):
         what = ("layer responses (Figure 7), of the finished runs",)
         found.append(
@@ -69,9 +69,9 @@ def _without(own: pd.DataFrame, seeds: Sequence[int]) -> dict[int, list[int]]:
     return {depth: gap for depth, gap in gaps.items() if gap}
 
 
-def command(study: Study, arm: str, points: Iterable[tuple[int, int]], folder: str) -> str:
+def command(study: Study, arm: str, configs: Iterable[tuple[int, int]], folder: str) -> str:
     """What trains an arm's (depth, seed), and no other protocol's."""
-    depths, seeds = (sorted(set(axis)) for axis in zip(*points, strict=True))
+    depths, seeds = (sorted(set(axis)) for axis in zip(*configs, strict=True))
     machine = [f"machine.runs={path}" for path in _unless_runs(folder)]
     words = [f"data={study.data}", f"model={arm}", f"depth={_sweep(depths)}",
              *([] if seeds == [0] else [f"seed={_sweep(seeds)}"]),
@@ -87,9 +87,9 @@ def _sweep(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
 
 
-def _point(study: Study, arm: str) -> schema.Point:
-    point = run_dir.Run(Path(str(study.rows["folder"].iloc[0]))).point()
-    return point.with_shortcut("none" if arm == "plain" else "identity")
+def _point(study: Study, arm: str) -> schema.RunConfig:
+    config = run_dir.RunDir(Path(str(study.rows["folder"].iloc[0]))).config()
+    return config.with_shortcut("none" if arm == "plain" else "identity")
 
 
 def _runs(study: Study) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from analysis.frames.runs import Study
 from analysis.page import charts
 from analysis.plots.markup import shown
 from degradation.runs import run_dir
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 
 TAIL = 20  # lines of a log
 LOGS = 500  # runs with a log in the page; those that aren't done come first
@@ -42,7 +42,7 @@ def last_rows(folder: str, studies: Sequence[Study]) -> list[dict[Hashable, Any]
     return sorted(known.values(), key=lambda run: str(run["run"]))
 
 
-def _read(run: Run) -> dict[Hashable, Any]:
+def _read(run: RunDir) -> dict[Hashable, Any]:
     found: dict[Hashable, Any] = {}
     found.update(run_dir.describe(run))
     for row in run.rows()[-1:]:
@@ -52,7 +52,7 @@ def _read(run: Run) -> dict[Hashable, Any]:
 
 def plain(runs: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     """All that the page says of runs, as what JSON can say."""
-    folders = [Run(Path(str(run["folder"]))) for run in runs]
+    folders = [RunDir(Path(str(run["folder"]))) for run in runs]
     read = [_files(folder) for folder in folders]
     common = _common([str(run["protocol"]) for run in runs], [files["config"] for files in read])
     columns = {key: [_finite(run.get(key)) for run in runs] for key in COLUMNS}
@@ -77,14 +77,14 @@ def interned(values: Sequence[Any]) -> Any:
     return {"of": list(each.values()), "at": [places[key] for key in keys]}
 
 
-def _files(run: Run) -> dict[str, Any]:
+def _files(run: RunDir) -> dict[str, Any]:
     """What lies in a run's folder beside its rows; fingerprint, versions and digests are those of
     its last process (where an earlier one had others, `inexact` says so)."""
     starts = [json.loads(line) for line in run_dir.whole_lines(run.starts)]
     last = starts[-1] if starts else {}
     result, failure = run.result(), run.failure()
     return {
-        "config": flat(json.loads(run.point_json.read_bytes())),
+        "config": flat(json.loads(run.config_json.read_bytes())),
         "processes": [_process(start) for start in starts],
         "rests_on": flat({key: last.get(key) or {} for key in ("fingerprint", "versions")}),
         "digests": flat(last.get("digests") or {}),
@@ -128,7 +128,9 @@ def _common(
     return common
 
 
-def _logs(runs: Sequence[Mapping[Hashable, Any]], folders: Sequence[Run]) -> list[list[str] | None]:
+def _logs(
+    runs: Sequence[Mapping[Hashable, Any]], folders: Sequence[RunDir]
+) -> list[list[str] | None]:
     """The ends of the logs; None for those beyond LOGS."""
     order = sorted(range(len(runs)), key=lambda i: (runs[i]["state"] == "done", i))
     chosen = set(order[:LOGS])

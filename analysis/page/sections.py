@@ -77,10 +77,10 @@ def study(study: Study, verdict: Verdict, drawn: Sequence[Chart], lacking: Seque
     )  # fmt: skip
 
 
-def finding(finding: Finding, picture: str) -> Html:
+def finding(finding: Finding, image: str) -> Html:
     """A study of why: its question, the answers at once, the figure, the numbers folded.
 
-    `picture`: the figure as a data address.
+    `image`: the figure as a data address.
     """
     title = f"{finding.study}: {finding.question}"
     lines = [element("li", badge(line.word), element("div", line.text)) for line in finding.lines]
@@ -89,7 +89,7 @@ def finding(finding: Finding, picture: str) -> Html:
     more = [folded(f"{len(others)} more answers", listed)] if others else []
     return element(
         "section", element("h2", title), element("ul", *first, class_="claims"), *more,
-        element("img", src=picture, alt=title, class_="picture"),
+        element("img", src=image, alt=title, class_="image"),
         folded("The rule", element("pre", finding.rule)),
         class_="why", id=f"why-{finding.study}-{finding.name}",
     )  # fmt: skip

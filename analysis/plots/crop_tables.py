@@ -21,14 +21,14 @@ COLUMNS = ("network", "n", "test", "averages", "top1", "top1_spread", "top5", "t
 
 def evaluations(folder: str | Path) -> pd.DataFrame:
     """A row a network, test and kind of averages: means over seeds in percent, their standard
-    deviations (NaN for one seed), and the paper's ten crops. Raises Foreign."""
+    deviations (NaN for one seed), and the paper's ten crops. Raises RunDirError."""
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     theirs: dict[str, Mapping[str, float]] = {}
     for run in runs_in(folder):
         if (content := run.evaluated()) is None:
             continue
-        point = run.point()
-        network = f"{point.arm}-{point.depth}{OPTIONS[point.model.shortcut]}"
+        config = run.config()
+        network = f"{config.arm}-{config.depth}{OPTIONS[config.model.shortcut]}"
         theirs[network] = _paper().get(network, {}) if content["classes"] == CLASSES else {}
         for averages in ("running", "true"):
             for test, errors in content[averages].items():

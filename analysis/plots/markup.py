@@ -1,7 +1,7 @@
 """HTML and embedded JSON from text that nobody vouches for: escaped by construction.
 
 `element` escapes all that isn't `Html` already, so a name or a message can't become markup. Control
-characters, and those that turn the direction of writing, are shown as pictures of themselves.
+characters, and those that turn the direction of writing, are shown as images of themselves.
 """
 
 import html

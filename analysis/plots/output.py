@@ -7,17 +7,17 @@ from pathlib import Path
 
 from analysis.plots.markup import shown
 from degradation.system import files
-from degradation.system.files import Failed
+from degradation.system.files import StorageError
 
-__all__ = ["Failed", "refusal", "write"]
+__all__ = ["StorageError", "refusal", "write"]
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make `path`, and the folder above it, hold `content`. Raises Failed."""
+    """Make `path`, and the folder above it, hold `content`. Raises StorageError."""
     files.make_folder(path.parent)
     files.write_atomically(path, content)
 
 
-def refusal(error: Failed) -> str:
+def refusal(error: StorageError) -> str:
     """What the disk refused, and what helps, as these commands say it."""
     return shown(str(error)).replace("machine.runs=", "--out ")

@@ -153,7 +153,7 @@ const Runs = (() => {
       html("p", { class: "mono" }, `${at} on ${host}, from iteration ${iteration}, code at ${commit}`)));
     if (run.outcome) add("Result", listed(run.outcome));
     add("Fingerprint", listed(run.rests_on), listed({ parameters: run.parameters }));
-    add("Digests: equal ones started alike, and saw the same pictures in the same order", listed(run.digests));
+    add("Digests: equal ones started alike, and saw the same images in the same order", listed(run.digests));
     return parts;
   }
 

@@ -9,7 +9,7 @@
 
 Answers are those of `judgement`. A claim about depth alone needs the answer for the training error;
 `benefit` and `overfitting` need both. The claims about CIFAR-10 are asked of every data set with
-small pictures, by the same depths; whether they should hold there, the paper doesn't say.
+small images, by the same depths; whether they should hold there, the paper doesn't say.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ points. Two questions are asked of a step, each answered by a 95 % t interval:
 - An arm with several steps answers several times, so the p behind each answer is adjusted for the
   arm's steps at that moment (Holm 1979): an interval may clear its bound, and the step stay open.
 - Fewer than three seeds decide nothing. A spread between seeds below 0.1 points is taken as 0.1:
-  the rounding to whole pictures of digits' 359 for the test makes as much.
+  the rounding to whole images of digits' 359 for the test makes as much.
 - A diverged run has no error, and its absence makes its network look better. So a deeper run that
   diverged withholds `not up`, `down` and `equal`; a shallower one `up` and `equal`.
 - The sign-flip p is shown with the least that so few seeds can reach, and decides nothing.

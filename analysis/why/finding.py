@@ -1,6 +1,6 @@
 """What one study of why nets degrade found: a question, the verdict's lines, the numbers, a figure.
 
-The rules stand in the modules that make findings (`gradients`, `constructed`, `strength`, `cures`,
+The rules stand in the modules that make findings (`gradients`, `constructed`, `strength`, `interventions`,
 `begins`, `late`), fixed before the studies were looked at (docs/why/README.md). An answer needs
 what `judgement.py` asks of one: three seeds, and an interval beyond its bound with a p below 0.05
 after Holm over the answers that are given together.

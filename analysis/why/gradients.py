@@ -76,7 +76,7 @@ def looks(table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     columns = ["run", "protocol", "start", "state", *NETWORK, "seed"]
     for run in table.to_dict("records"):
-        path = run_dir.Run(Path(str(run["folder"]))).layers
+        path = run_dir.RunDir(Path(str(run["folder"]))).layers
         whole = [json.loads(line) for line in run_dir.whole_lines(path)]
         moments = {look["iteration"]: look["layers"] for look in whole}  # a resume looks twice
         own = {column: run[column] for column in columns}

@@ -59,7 +59,7 @@ def label(run: dict[Hashable, Any]) -> str:
         name += f" · grown from {run['grown_from']:.0f}, noise {run['grown_noise']:g}"
     if run["alpha"] != 1 or run["alpha_learned"]:
         name += f" · alpha {run['alpha']:g}{', learned' if run['alpha_learned'] else ''}"
-    return f"{name} · {run['cure']}" if run["cure"] else name
+    return f"{name} · {run['intervention']}" if run["intervention"] else name
 
 
 def word(run: dict[Hashable, Any]) -> str:

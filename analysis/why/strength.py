@@ -75,8 +75,8 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         yield threshold(int(depths[0]), int(depth), sorted(fixed["alpha"].unique()), words)
         for name, (word, of) in found.items():
             runs = own[(own["strength"] == name) & own["depth"].isin((depths[0], depth))]
-            points = f"{shown(of.train)} points{why_open(of)}{lost(runs)}"
-            yield Line(word, f"alpha {name}, {depths[0]}→{depth}: {points}")
+            configs = f"{shown(of.train)} points{why_open(of)}{lost(runs)}"
+            yield Line(word, f"alpha {name}, {depths[0]}→{depth}: {configs}")
 
 
 def judged(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.stats.judgement import Rule
-from analysis.why import begins, constructed, cures, gradients, late, strength
+from analysis.why import begins, constructed, gradients, interventions, late, strength
 from analysis.why.finding import Finding
 
 Find = Callable[[pd.DataFrame, Rule], Iterator[Finding]]
@@ -16,7 +16,7 @@ STUDIES: Mapping[str, Find] = {
     "gradients": gradients.findings,
     "constructed": constructed.findings,
     "alpha": strength.findings,
-    "cures": cures.findings,
+    "interventions": interventions.findings,
     "onset": begins.findings,
     "late": late.findings,
 }

@@ -5,7 +5,7 @@
     degradation bench hour --budget 9m --out DIR      checks, benchmark, real points
     degradation bench collect DIR         what `hour` left, as pages and reference curves
 
-Prints Markdown; --out FOLDER keeps it there with the roofline picture and the numbers as JSON.
+Prints Markdown; --out FOLDER keeps it there with the roofline image and the numbers as JSON.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         return collect.main(arguments[1:])
     try:
         return measure(parser().parse_args(arguments))
-    except validation.Invalid as error:
+    except validation.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
-    """What to compare. Raises Invalid for an engine that there isn't."""
+    """What to compare. Raises ConfigError for an engine that there isn't."""
     gpu = device.type == "cuda"
     there = [name for name in ENGINES if not (gpu and name == "native")]
     names = asked.engines or ",".join(there if asked.all else usual(device))
@@ -79,7 +79,7 @@ def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
     for name in [*names.split(","), *(name for name, _, _ in pairs)]:
         if name not in there:
             hint = console.did_you_mean(name, there)
-            raise validation.Invalid(f"--engines {name}: must be of {', '.join(there)}{hint}")
+            raise validation.ConfigError(f"--engines {name}: must be of {', '.join(there)}{hint}")
     workers = asked.workers or ("4,12" if gpu else "0")
     return Plan(
         device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
@@ -93,7 +93,7 @@ def usual(device: torch.device) -> list[str]:
         return ["graph", "fast"]
     try:
         library.load()
-    except validation.Invalid as error:
+    except validation.ConfigError as error:
         print(f"without the engine native: {error}", file=sys.stderr)
         return ["eager"]
     return ["eager", "native"]
@@ -103,14 +103,14 @@ def measure(asked: argparse.Namespace) -> int:
     """Contests of all networks asked for, then the harness's own costs; printed, and kept."""
     device = machine.device(asked.device)
     torch.set_num_threads(1)
-    chosen, found, pictures = plan(asked, device), probes.probe(device), synthetic_run.synthetic()
+    chosen, found, images = plan(asked, device), probes.probe(device), synthetic_run.synthetic()
     networks = [(a, int(d)) for d in asked.depths.split(",") for a in asked.arms.split(",")]
     results = []
     for arm, depth in tqdm(networks, desc="bench", unit="network", disable=None):
-        point = costs.settings(f"model={arm}", f"depth={depth}").point
+        config = costs.settings(f"model={arm}", f"depth={depth}").config
         length = chosen.iterations or (2 if depth < 40 else 1)  # seconds each, on a CPU
-        results += contest.contest(point, dataclasses.replace(chosen, iterations=length), found,
-                                   pictures)  # fmt: skip
+        results += contest.contest(config, dataclasses.replace(chosen, iterations=length), found,
+                                   images)  # fmt: skip
     gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
     text = [table.machine(name, found), "", table.throughput(results), ""]

@@ -16,7 +16,7 @@ from typing import Any
 
 from degradation.bench.hour import copy
 from degradation.runs import reference
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import files
 from degradation.system.paths import TOP
 
@@ -47,12 +47,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def rows(runs: list[Run]) -> list[str]:
+def rows(runs: list[RunDir]) -> list[str]:
     """A row of REPRODUCTION.md for each network: n seeds, errors, the paper's."""
-    groups: dict[tuple[str, str, int, str], list[tuple[Run, dict[str, Any]]]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, str], list[tuple[RunDir, dict[str, Any]]]] = defaultdict(list)
     for run in runs:
-        point, result = run.point(), run.result() or {}
-        groups[point.data.name, point.arm, point.depth, point.protocol].append((run, result))
+        config, result = run.config(), run.result() or {}
+        groups[config.data.name, config.arm, config.depth, config.protocol].append((run, result))
     lines = []
     for (data, arm, depth, _), found in sorted(groups.items(), key=lambda item: item[0]):
         done = [result["last"] for _, result in found if result["outcome"] == "done"]
@@ -83,13 +83,13 @@ def spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.2f}{more}"
 
 
-def section(bench: Path, runs: list[Run]) -> list[str]:
+def section(bench: Path, runs: list[RunDir]) -> list[str]:
     """A dated part of BENCHMARKS.md."""
     dates = sorted(last_start(run)["at"][:10] for run in runs)
     return [f"\n## {dates[-1] if dates else 'undated'}\n\n{bench.read_text()}"]
 
 
-def last_start(run: Run) -> dict[str, Any]:
+def last_start(run: RunDir) -> dict[str, Any]:
     """What the run's last process noted when it started."""
     found: dict[str, Any] = json.loads(run.starts.read_text().splitlines()[-1])
     return found

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 
 from degradation.bench import clock, practice, roof
-from degradation.config.schema import Point
-from degradation.data.dataset import Pictures
+from degradation.config.schema import RunConfig
+from degradation.data.dataset import ImageDataset
 from degradation.models import cost
 from degradation.training.devices import interleave
 from degradation.training.synthetic_run import ENGINES, Ours, tensors_of, wait
@@ -45,7 +45,7 @@ class Result:
     arm: str
     depth: int
     contestant: str
-    pictures_per_second: float
+    images_per_second: float
     ratio: tuple[float, float, float]
     """To common practice with its (first) loader: median, least and greatest of the rounds."""
     roof: float
@@ -56,24 +56,26 @@ class Result:
     """Bytes: on a GPU the most it held, on a CPU the tensors an iteration needs."""
 
 
-def contest(point: Point, plan: Plan, machine: roof.Machine, pictures: Pictures) -> list[Result]:
-    """Every contestant on `point`'s network. Raises AssertionError if they don't do the same."""
+def contest(
+    config: RunConfig, plan: Plan, machine: roof.Machine, images: ImageDataset
+) -> list[Result]:
+    """Every contestant on `run`'s network. Raises AssertionError if they don't do the same."""
     device = plan.device
     for name in {"eager", "native"} & {"eager", *plan.engines}:
-        check_same_work(replace(point, numerics=ENGINES[name]), pictures, device)
-    entries = {name: _enter(make, device) for name, make in _makers(point, plan, pictures).items()}
+        check_same_work(replace(config, numerics=ENGINES[name]), images, device)
+    entries = {name: _enter(make, device) for name, make in _makers(config, plan, images).items()}
     took = clock.rounds({name: e.work for name, e in entries.items()}, plan.rounds, device)
-    pictures_a_round = plan.iterations * point.recipe.batch
+    images_a_round = plan.iterations * config.recipe.batch_size
     results = []
     for name, entry in entries.items():
-        each = [seconds / entry.points for seconds in took[name]]
-        rate = pictures_a_round / statistics.median(each)
+        each = [seconds / entry.configs for seconds in took[name]]
+        rate = images_a_round / statistics.median(each)
         fast = name.startswith("fast")
         ceiling = machine.rate(
-            cost.work(point.depth), point.arm, fast or "compiled" in name, 2 if fast else 4
+            cost.work(config.depth), config.arm, fast or "compiled" in name, 2 if fast else 4
         )
-        memory = entry.memory if device.type == "cuda" else tensors_of(point)
-        results.append(Result(point.arm, point.depth, name, rate,
+        memory = entry.memory if device.type == "cuda" else tensors_of(config)
+        results.append(Result(config.arm, config.depth, name, rate,
                               clock.ratio(took[PRACTICE], each), rate / ceiling,
                               entry.first_step, memory))  # fmt: skip
     return results
@@ -84,7 +86,7 @@ class Entry:
     """A contestant, ready to start."""
 
     work: clock.Work
-    points: int
+    configs: int
     """At once."""
     first_step: float
     memory: float
@@ -94,48 +96,48 @@ Maker = Callable[[], tuple[clock.Work, int, float]]
 """Gives the work of a round, the points at once, and the seconds to the first iteration's end."""
 
 
-def _makers(point: Point, plan: Plan, pictures: Pictures) -> dict[str, Maker]:
+def _makers(config: RunConfig, plan: Plan, images: ImageDataset) -> dict[str, Maker]:
     """Every contestant by name."""
     makers: dict[str, Maker] = {}
     for workers in plan.workers:
         name = f"{PRACTICE}, {workers} workers" if makers else PRACTICE
-        makers[name] = partial(_practice, point, plan, pictures, workers)
-    makers[CACHED] = partial(_practice, point, plan, pictures, None)
-    makers |= {name: partial(_ours, point, plan, pictures, name, 1) for name in plan.engines}
+        makers[name] = partial(_practice, config, plan, images, workers)
+    makers[CACHED] = partial(_practice, config, plan, images, None)
+    makers |= {name: partial(_ours, config, plan, images, name, 1) for name in plan.engines}
     for name, count in plan.packs:
-        makers[f"{name} ×{count}"] = partial(_ours, point, plan, pictures, name, count)
+        makers[f"{name} ×{count}"] = partial(_ours, config, plan, images, name, count)
     return makers
 
 
 def _enter(make: Maker, device: torch.device) -> Entry:
     _forget(device)
     before = _held(device)
-    work, points, first_step = make()
-    return Entry(work, points, first_step, _held(device) - before)
+    work, configs, first_step = make()
+    return Entry(work, configs, first_step, _held(device) - before)
 
 
 def _practice(
-    point: Point, plan: Plan, pictures: Pictures, workers: int | None
+    config: RunConfig, plan: Plan, images: ImageDataset, workers: int | None
 ) -> tuple[clock.Work, int, float]:
     """Common practice; without `workers`, with its batches ready on the device."""
     began = time.monotonic()
-    train, size = pictures.train, point.recipe.batch
-    batches = practice.loader(train.pictures, train.labels, size, workers or 0)
+    train, size = images.train, config.recipe.batch_size
+    batches = practice.loader(train.images, train.labels, size, workers or 0)
     if workers is None:
         batches = cycle([(x.to(plan.device), y.to(plan.device)) for x, y in islice(batches, 4)])
-    network = practice.ResNet(point.depth, point.arm == "residual")
+    network = practice.ResNet(config.depth, config.arm == "residual")
     loop = practice.Loop(network, batches, plan.device)
     loop.run(1)
     return partial(loop.run, plan.iterations), 1, time.monotonic() - began
 
 
 def _ours(
-    point: Point, plan: Plan, pictures: Pictures, name: str, count: int
+    config: RunConfig, plan: Plan, images: ImageDataset, name: str, count: int
 ) -> tuple[clock.Work, int, float]:
     """`count` points on the engine `name`, by turns."""
     began = time.monotonic()
-    points = [replace(point, numerics=ENGINES[name], seed=seed) for seed in range(count)]
-    ours = [Ours(one, pictures, plan.device) for one in points]
+    configs = [replace(config, numerics=ENGINES[name], seed=seed) for seed in range(count)]
+    ours = [Ours(one, images, plan.device) for one in configs]
 
     def work() -> None:
         interleave.take_turns([(one.turns(plan.iterations), 1 / count) for one in ours])
@@ -143,14 +145,14 @@ def _ours(
     return work, count, time.monotonic() - began
 
 
-def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> None:
+def check_same_work(config: RunConfig, images: ImageDataset, device: torch.device) -> None:
     """Equal parameters, and the same loss from the same weights on the same batch.
 
     The kernels of `native` are held to the loss in double precision: torch's rounding in float32
     alone moves that of plain-56 by more than SAME.
     """
-    ours = Ours(point, pictures, device)
-    theirs = practice.ResNet(point.depth, point.arm == "residual").to(device)
+    ours = Ours(config, images, device)
+    theirs = practice.ResNet(config.depth, config.arm == "residual").to(device)
     mine, other = (list(net.parameters()) for net in (ours.state.network, theirs))
     assert [p.shape for p in mine] == [p.shape for p in other], "other networks"
     x, labels = ours.stream.take(torch.zeros(1, dtype=torch.int64, device=device))
@@ -158,7 +160,7 @@ def check_same_work(point: Point, pictures: Pictures, device: torch.device) -> N
         for target, source in zip(other, mine, strict=True):
             target.copy_(source)
         loss = functional.cross_entropy(ours.state.network(x), labels)
-        if point.numerics.native:
+        if config.numerics.native:
             theirs, x = theirs.double(), x.double()
         losses = [loss, functional.cross_entropy(theirs(x), labels)]
     assert abs(float(losses[0] - losses[1])) < SAME, f"other losses: {losses}"

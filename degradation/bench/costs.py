@@ -15,9 +15,9 @@ import torch
 
 from degradation.bench import clock, practice
 from degradation.config import schema, study
-from degradation.config.schema import Point, Settings
+from degradation.config.schema import RunConfig, Settings
 from degradation.data.device_loader import Stream
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.signals import Stop
 from degradation.training import setup
@@ -36,11 +36,11 @@ def settings(*overrides: str) -> Settings:
 
 
 def augmentation(batch: int = 128, batches: int = 8, rounds: int = 5) -> dict[str, float]:
-    """Microseconds a picture, cropped and flipped: ours on tensors, and one by one with PIL."""
+    """Microseconds a image, cropped and flipped: ours on tensors, and one by one with PIL."""
     found, cpu = synthetic(), torch.device("cpu")
-    point = settings("model=plain", "depth=20", f"recipe.batch={batch}").point
-    stream = Stream(found, point.data, 0, batch, cpu)
-    loading = practice.loader(found.train.pictures, found.train.labels, batch, 0)
+    config = settings("model=plain", "depth=20", f"recipe.batch_size={batch}").config
+    stream = Stream(found, config.data, 0, batch, cpu)
+    loading = practice.loader(found.train.images, found.train.labels, batch, 0)
 
     def ours() -> None:
         stream.load(0, batches)
@@ -72,10 +72,10 @@ def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:
     class TimedRecorder(Recorder):
         row = timed("rows", Recorder.row)  # type: ignore[assignment]
 
-    point = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits").point
+    config = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits").config
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.of(point, folder)
-        run.create(point)
+        run = RunDir.of(config, folder)
+        run.create(config)
         session = setup.prepare(run, replace(MACHINE, runs=folder), Stop())
         session.recorder.__class__ = TimedRecorder
         save, Saver.save = Saver.save, timed("checkpoints", Saver.save)  # type: ignore[method-assign,assignment]
@@ -89,12 +89,12 @@ def overhead(depth: int = 20, seed: int = 0) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Growth:
-    """The cost of an iteration on 8×8 pictures, 8 at a time: there, depth is all that costs."""
+    """The cost of an iteration on 8×8 images, 8 at a time: there, depth is all that costs."""
 
     depths: tuple[int, ...]
     milliseconds: tuple[float, ...]
     megabytes: tuple[float, ...]
-    """Of tensors an iteration on 128 CIFAR-10 pictures needs, in fp32."""
+    """Of tensors an iteration on 128 CIFAR-10 images needs, in fp32."""
 
     @property
     def straightness(self) -> tuple[float, float]:
@@ -108,11 +108,11 @@ def growth(depths: Sequence[int] = (20, 56, 110, 302, 602, 1202)) -> Growth:
     times, sizes = [], []
     for depth in depths:
         small = settings("model=residual", f"depth={depth}", "data=digits", "recipe=digits",
-                         "recipe.batch=8", "recipe.warmup_min_depth=null").point  # fmt: skip
+                         "recipe.batch_size=8", "recipe.warmup_min_depth=null").config  # fmt: skip
         ours = Ours(replace(small, numerics=ENGINES["eager"]), digits.load(small.data),
                     torch.device("cpu"))  # fmt: skip
         times.append(1e3 * clock.best(lambda o=ours: o.run(1), torch.device("cpu"), 5))  # type: ignore[misc]
-        sizes.append(tensors_of(settings("model=residual", f"depth={depth}").point) / 1e6)
+        sizes.append(tensors_of(settings("model=residual", f"depth={depth}").config) / 1e6)
     return Growth(tuple(depths), tuple(times), tuple(sizes))
 
 
@@ -128,7 +128,7 @@ def start_up(counts: Sequence[int] = (1, 10, 1000)) -> dict[int, float]:
             line = ["-m", "data=digits", "recipe=digits", "model=plain", "depth=20",
                     f"seed=range({count})", f"machine.runs={runs}"]  # fmt: skip
             for one in study.settings(study.Line.read(line)):
-                finished(one.point, runs)
+                finished(one.config, runs)
             found[count] = _command(line)
     return found
 
@@ -137,14 +137,14 @@ def first_step() -> float:
     """Seconds from the command to the result of a digits run of one iteration."""
     with tempfile.TemporaryDirectory() as runs:
         return _command(["data=digits", "recipe=digits", "model=plain", "depth=20",
-                         "recipe.iterations=1", "recipe.drops=[]", f"machine.runs={runs}",
+                         "recipe.iterations=1", "recipe.milestones=[]", f"machine.runs={runs}",
                          "machine.wandb=disabled"])  # fmt: skip
 
 
-def finished(point: Point, runs: str | Path) -> None:
-    """A folder as a finished point leaves it, without its rows."""
-    run = Run.of(point, runs)
-    run.create(point)
+def finished(config: RunConfig, runs: str | Path) -> None:
+    """A folder as a finished run leaves it, without its rows."""
+    run = RunDir.of(config, runs)
+    run.create(config)
     if run.result() is None:
         files.write_json(run.done_json, {"outcome": "done", "iteration": 1, "exact": True,
                                            "last": None})  # fmt: skip

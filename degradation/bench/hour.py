@@ -23,7 +23,7 @@ from pathlib import Path
 from degradation.config import study, validation
 from degradation.config.schema import Settings
 from degradation.launch import process
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import files
 from degradation.system.paths import TOP
 
@@ -31,7 +31,7 @@ WAVES = (
     "depth=20,56 seed=0", "depth=32,44 seed=0", "depth=110 seed=0",
     "depth=20,56,110 seed=1,2", "depth=1202 seed=0", "depth=20,32,44,56,110 seed=1,2,3,4",
 )  # fmt: skip
-KEPT = ("point.json", "curves.jsonl", "timing.jsonl", "starts.jsonl", "done.json", "failed.json")
+KEPT = ("config.json", "curves.jsonl", "timing.jsonl", "launches.jsonl", "done.json", "failed.json")
 LEAVE = 20.0  # seconds before the end at which points are asked to save and leave, a tenth at most
 
 
@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
     try:
         end = time.monotonic() + seconds(asked.budget)
         files.make_folder(asked.out)
-        points = study_points(asked)
-    except validation.Invalid as error:
+        configs = study_points(asked)
+    except validation.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     share = 0.3  # of the budget, at most, for each of the first two
@@ -50,11 +50,11 @@ def main(arguments: list[str]) -> int:
         if command and name not in asked.skip and not (asked.runs / f"{name}.done").exists():
             log_to(asked, name, command, (end - time.monotonic()) * share)
     left = end - time.monotonic()
-    status = train(points, left - min(LEAVE, left / 10))
+    status = train(configs, left - min(LEAVE, left / 10))
     keep(asked.runs, asked.out)
-    done = sum(Run.of(s.point, asked.runs).result() is not None for s in points)
-    print(f"{done} of {len(points)} points are finished; the results are in {asked.out}"
-          + ("; the same command goes on" if done < len(points) else ""))  # fmt: skip
+    done = sum(RunDir.of(s.config, asked.runs).result() is not None for s in configs)
+    print(f"{done} of {len(configs)} points are finished; the results are in {asked.out}"
+          + ("; the same command goes on" if done < len(configs) else ""))  # fmt: skip
     return status
 
 
@@ -73,24 +73,24 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--waves", nargs="*", default=WAVES, help="overrides, a study each, in order"
     )
-    found.add_argument("--set", nargs="*", default=[], help="overrides of every point")
+    found.add_argument("--set", nargs="*", default=[], help="overrides of every run")
     found.add_argument("--bench", default="--all --depths 20,56,110 --rounds 3",
                        help="arguments of the benchmark, as --bench='…'")  # fmt: skip
     return found
 
 
 def seconds(text: str) -> float:
-    """540 for 9m. Raises Invalid."""
+    """540 for 9m. Raises ConfigError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not found:
-        raise validation.Invalid(
+        raise validation.ConfigError(
             f"--budget {text}: must be a number with s, m or h, for example 9m"
         )
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def study_points(asked: argparse.Namespace) -> list[Settings]:
-    """All points, each once, in the order of their worth. Raises Invalid."""
+    """All points, each once, in the order of their worth. Raises ConfigError."""
     common = [f"machine.runs={asked.runs}", f"machine.device={asked.device}",
               f"numerics={asked.numerics}", "machine.progress=lines", *asked.set]  # fmt: skip
     if asked.data:
@@ -98,7 +98,7 @@ def study_points(asked: argparse.Namespace) -> list[Settings]:
     found: dict[str, Settings] = {}
     for wave in asked.waves:
         line = study.Line.read(["-m", "model=plain,residual", *wave.split(), *common])
-        found |= {s.point.name: s for s in study.settings(line) if s.point.name not in found}
+        found |= {s.config.name: s for s in study.settings(line) if s.config.name not in found}
     return list(found.values())
 
 
@@ -127,9 +127,9 @@ def log_to(asked: argparse.Namespace, name: str, command: Sequence[str], limit: 
     files.write_atomically(asked.runs / f"{name}.done", b"")
 
 
-def train(points: Sequence[Settings], budget: float) -> int:
-    """Train what is missing, for `budget` seconds; 0, or 1 where a point failed."""
-    missing = [s for s in points if Run.of(s.point, s.machine.runs).result() is None]
+def train(configs: Sequence[Settings], budget: float) -> int:
+    """Train what is missing, for `budget` seconds; 0, or 1 where a run failed."""
+    missing = [s for s in configs if RunDir.of(s.config, s.machine.runs).result() is None]
     if not missing or budget <= 0:
         return 0
     signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
@@ -140,7 +140,7 @@ def train(points: Sequence[Settings], budget: float) -> int:
         pass
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return int(any(Run.of(s.point, s.machine.runs).failure() for s in missing))
+    return int(any(RunDir.of(s.config, s.machine.runs).failure() for s in missing))
 
 
 def keep(runs: Path, out: Path) -> None:
@@ -152,7 +152,7 @@ def keep(runs: Path, out: Path) -> None:
     files.write_json(out / "summary.json", summary)
 
 
-def copy(run: Run, folder: Path) -> None:
+def copy(run: RunDir, folder: Path) -> None:
     """The small files of a run."""
     files.make_folder(folder)
     for name in KEPT:

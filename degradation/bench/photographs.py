@@ -2,11 +2,11 @@
 
     python -m degradation.bench.photographs data=imagenet data.root=FOLDER model=residual depth=34
 
-The words are those of `degradation.run`. It prints the pictures a second that a core decodes, ours
+The words are those of `degradation.run`. It prints the images a second that a core decodes, ours
 and by common practice in alternating rounds; that all processes decode together; and that the
-device trains on when they lie there already. From these: hours of the whole point, and the limit.
+device trains on when they lie there already. From these: hours of the whole run, and the limit.
 
-Common practice: PIL pictures resized whole, cropped, mirrored, turned into floats, coloured and
+Common practice: PIL images resized whole, cropped, mirrored, turned into floats, coloured and
 normalised one by one in a DataLoader, as torchvision's transforms do; of equal augmentation here.
 """
 
@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from degradation.bench import clock
 from degradation.config import study
-from degradation.config.schema import Point, Settings
-from degradation.config.validation import Invalid
+from degradation.config.schema import RunConfig, Settings
+from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.data.image_folder.imagenet import Folder
@@ -44,7 +44,7 @@ SECONDS = 5.0  # of training, at least
 
 
 class Practice(Dataset[tuple[Tensor, int]]):
-    """One photograph at a time, as torchvision's transforms on PIL pictures do it."""
+    """One photograph at a time, as torchvision's transforms on PIL images do it."""
 
     def __init__(self, source: Folder) -> None:
         self.source, self.root = source, source.manifest.root
@@ -58,22 +58,22 @@ class Practice(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         own = self.source.data
-        assert own.crop is not None
+        assert own.crop_size is not None
         with (self.root / self.source.train.paths[index]).open("rb") as file:
-            picture = Image.open(file).convert("RGB")
-        side = random.randint(*own.scale)
-        width, height = picture.size
+            image = Image.open(file).convert("RGB")
+        side = random.randint(*own.resize_range)
+        width, height = image.size
         short = min(width, height)
         size = (side * width // short, side * height // short)
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-        left = random.randint(0, size[0] - own.crop)
-        top = random.randint(0, size[1] - own.crop)
-        picture = picture.crop((left, top, left + own.crop, top + own.crop))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+        left = random.randint(0, size[0] - own.crop_size)
+        top = random.randint(0, size[1] - own.crop_size)
+        image = image.crop((left, top, left + own.crop_size, top + own.crop_size))
         if own.flip and random.random() < 0.5:
-            picture = ImageOps.mirror(picture)
-        planes = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+            image = ImageOps.mirror(image)
+        planes = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         x = planes.float().div(255)
-        if own.colour:
+        if own.pca_lighting:
             alpha = torch.randn(3) * NOISE
             x = x + ((alpha * self.values)[:, None] * self.vectors).sum(0)[:, None, None]
         return x - self.mean, self.source.train.labels[index]
@@ -91,7 +91,7 @@ def practice(source: Folder, batch: int, workers: int) -> Iterator[tuple[Tensor,
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures a second."""
+    """Images a second."""
 
     ours: float
     practice: float
@@ -99,12 +99,12 @@ class Rates:
     """Median, least and greatest of the rounds."""
 
 
-def reading(source: Folder, point: Point, device: torch.device, workers: int) -> Rates:
+def reading(source: Folder, config: RunConfig, device: torch.device, workers: int) -> Rates:
     """Both ways until the batch is ready on the device. Without workers, by the process's own time,
     which other processes disturb least."""
-    batch = min(point.recipe.batch, PICTURES)
+    batch = min(config.recipe.batch_size, PICTURES)
     batches = max(1, PICTURES * max(1, workers) // batch)
-    mine = FolderStream(source, point.seed, batch, device, workers)
+    mine = FolderStream(source, config.seed, batch, device, workers)
     theirs = practice(source, batch, workers)
     done = 0
 
@@ -149,65 +149,65 @@ class Ready(FolderStream):
         """Nothing: whatever lies there."""
 
 
-def training(source: Folder, point: Point, device: torch.device) -> float:
-    """Pictures a second that the device trains on."""
-    state = fresh(point, source, device)
-    stream = Ready(source, point.seed, point.recipe.batch, device, 0)
-    made = Engine(point, state, stream, engine.record_for(point.numerics.graph, device))
+def training(source: Folder, config: RunConfig, device: torch.device) -> float:
+    """Images a second that the device trains on."""
+    state = fresh(config, source, device)
+    stream = Ready(source, config.seed, config.recipe.batch_size, device, 0)
+    made = Engine(config, state, stream, engine.record_for(config.numerics.graph, device))
     _train(made, 1)  # libraries choose, a recording is made
     _train(made, made.unroll)
     count = 1
     while (took := _wall(partial(_train, made, count), device)) < SECONDS:
-        if state.iteration + 2 * count > point.recipe.iterations:
+        if state.iteration + 2 * count > config.recipe.iterations:
             break
         count *= 2
-    return count * point.recipe.batch / took
+    return count * config.recipe.batch_size / took
 
 
 def _train(made: Engine, iterations: int) -> None:
-    left = min(iterations, made.point.recipe.iterations - made.state.iteration)
+    left = min(iterations, made.config.recipe.iterations - made.state.iteration)
     while left > 0:
         left -= made.advance(left)
 
 
 def report(settings: Settings) -> list[str]:
-    """The lines. Raises DataError, Invalid."""
-    point = settings.point
-    source = sources.load(point.data)
+    """The lines. Raises DataError, ConfigError."""
+    config = settings.config
+    source = sources.load(config.data)
     if not isinstance(source, Folder):
-        raise Invalid(f"data={point.data.name}: lies whole on the device; say data=imagenet")
-    device = machine.apply(settings.machine, point.numerics)
+        raise ConfigError(f"data={config.data.name}: lies whole on the device; say data=imagenet")
+    device = machine.apply(settings.machine, config.numerics)
     workers = processes(settings.machine.workers, device)
-    core = reading(source, point, torch.device("cpu"), 0)
+    core = reading(source, config, torch.device("cpu"), 0)
     lines = [_shown("one core", core)]
     together = core.ours
     if workers > 1:
-        all_of_them = reading(source, point, device, workers)
+        all_of_them = reading(source, config, device, workers)
         lines.append(_shown(f"{workers} processes", all_of_them))
         together = all_of_them.ours
-    trained = training(source, point, device)
+    trained = training(source, config, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one core"
-    lines.append(f"training, {point.label}, batch {point.recipe.batch}, {name}: {trained:,.0f} "
-                 "pictures/s")  # fmt: skip
-    return [*lines, limit(point, together, trained)]
+    lines.append(f"training, {config.label}, batch {config.recipe.batch_size}, {name}: {trained:,.0f} "
+                 "images/s")  # fmt: skip
+    return [*lines, limit(config, together, trained)]
 
 
 def _shown(who: str, rates: Rates) -> str:
     median, least, most = rates.ratio
-    return (f"reading, {who}: {rates.ours:,.0f} pictures/s, common practice {rates.practice:,.0f}: "
+    return (f"reading, {who}: {rates.ours:,.0f} images/s, common practice {rates.practice:,.0f}: "
             f"{median:.2f}× ({least:.2f} to {most:.2f})")  # fmt: skip
 
 
-def limit(point: Point, read: float, trained: float) -> str:
-    """What the whole point takes, and which of the two it waits for."""
-    pictures = point.recipe.iterations * point.recipe.batch
-    hours = [pictures / rate / 3600 for rate in (read, trained)]
+def limit(config: RunConfig, read: float, trained: float) -> str:
+    """What the whole run takes, and which of the two it waits for."""
+    images = config.recipe.iterations * config.recipe.batch_size
+    hours = [images / rate / 3600 for rate in (read, trained)]
     if hours[0] > hours[1]:
         why = (f"reading is the limit: {hours[1]:,.1f} h without it; more cores (machine.workers), "
                "or smaller copies (degradation data prepare)")  # fmt: skip
     else:
         why = f"the device is the limit; reading would take {hours[0]:,.1f} h"
-    return (f"{point.recipe.iterations:,} iterations of {point.recipe.batch}: {max(hours):,.1f} h "
+    return (f"{config.recipe.iterations:,} iterations of {config.recipe.batch_size}: {max(hours):,.1f} h "
             f"and exams; {why}")  # fmt: skip
 
 
@@ -218,12 +218,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         asked = study.settings(study.Line.read(list(arguments)))
         if len(asked) != 1:
-            raise Invalid(f"{len(asked)} points: name one")
+            raise ConfigError(f"{len(asked)} points: name one")
         print("\n".join(report(asked[0])))
     except DataError as error:
         print(console.shown(str(error)), file=sys.stderr)
         return 3
-    except Invalid as error:
+    except ConfigError as error:
         print(console.shown(str(error)), file=sys.stderr)
         return 2
     return 0

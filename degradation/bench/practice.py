@@ -1,6 +1,6 @@
 """Common practice: the loop that most public repositories of these networks have, for comparison.
 
-PIL pictures cropped and flipped one by one in a DataLoader, planes before pixels in memory, two
+PIL images cropped and flipped one by one in a DataLoader, planes before pixels in memory, two
 numbers fetched from the device at every iteration, SGD as torch chooses it. Written from what those
 repositories do; the network has option A and our parameters in our order.
 """
@@ -21,11 +21,11 @@ from degradation.config.architecture import blocks_per_stage
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
-    """One picture at a time, through PIL."""
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """One image at a time, through PIL."""
 
-    def __init__(self, pictures: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
-        self.pictures, self.labels = pictures, labels
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        self.images, self.labels = images, labels
         self.mean = torch.tensor(MEAN)[:, None, None]
         self.std = torch.tensor(STD)[:, None, None]
 
@@ -33,22 +33,22 @@ class Pictures(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = Image.fromarray(self.pictures[index])
-        padded = ImageOps.expand(picture, border=4)
+        image = Image.fromarray(self.images[index])
+        padded = ImageOps.expand(image, border=4)
         left, top = random.randint(0, 8), random.randint(0, 8)
-        picture = padded.crop((left, top, left + 32, top + 32))
+        image = padded.crop((left, top, left + 32, top + 32))
         if random.random() < 0.5:
-            picture = ImageOps.mirror(picture)
-        planes = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+            image = ImageOps.mirror(image)
+        planes = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         return (planes.float().div(255) - self.mean) / self.std, int(self.labels[index])
 
 
 def loader(
-    pictures: NDArray[np.uint8], labels: NDArray[np.int64], batch: int, workers: int
+    images: NDArray[np.uint8], labels: NDArray[np.int64], batch: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Epoch after epoch of a shuffling DataLoader."""
     loading = DataLoader(
-        Pictures(pictures, labels), batch_size=batch, shuffle=True, num_workers=workers,
+        ImageDataset(images, labels), batch_size=batch, shuffle=True, num_workers=workers,
         pin_memory=torch.cuda.is_available(), drop_last=True, persistent_workers=workers > 0,
     )  # fmt: skip
     while True:

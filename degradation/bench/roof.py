@@ -17,6 +17,6 @@ class Machine:
     """Bytes a second, read and written."""
 
     def rate(self, one: Work, arm: str, compiled: bool, bytes_each: int) -> float:
-        """Pictures a second at the lower of both roofs."""
+        """Images a second at the lower of both roofs."""
         arithmetic = self.convolution / one.training
         return min(arithmetic, self.copy / one.traffic(arm, compiled, bytes_each))

@@ -1,4 +1,4 @@
-"""Results as Markdown, and as a roofline picture."""
+"""Results as Markdown, and as a roofline image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +20,15 @@ BATCH = 128
 def throughput(results: Sequence[Result]) -> str:
     """A line a contestant."""
     lines = [
-        "| network | contestant | pictures/s | × practice [rounds] | of its roof | first step | "
+        "| network | contestant | images/s | × practice [rounds] | of its roof | first step | "
         "memory | 64k iterations |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
         middle, low, high = r.ratio
-        hours = POINT * BATCH / r.pictures_per_second / 3600
+        hours = POINT * BATCH / r.images_per_second / 3600
         lines.append(
-            f"| {r.arm}-{r.depth} | {r.contestant} | {r.pictures_per_second:,.0f} "
+            f"| {r.arm}-{r.depth} | {r.contestant} | {r.images_per_second:,.0f} "
             f"| {middle:.2f} [{low:.2f}, {high:.2f}] | {r.roof:.0%} | {r.first_step:.1f} s "
             f"| {r.memory / 1e6:,.0f} MB | {duration(hours)} |"
         )
@@ -48,7 +48,7 @@ def study_cost(results: Sequence[Result], cores: int) -> list[str]:
             continue
         seconds = 0.0
         for arm in {r.arm for r in mine}:
-            line = [(r.depth, 1 / r.pictures_per_second) for r in mine if r.arm == arm]
+            line = [(r.depth, 1 / r.images_per_second) for r in mine if r.arm == arm]
             slope, start = np.polyfit([d for d, _ in line], [each for _, each in line], 1)
             seconds += sum(POINT * BATCH * (slope * d + start) for d in STUDY)
         seconds *= SEEDS * 2 / len({r.arm for r in mine})
@@ -83,15 +83,15 @@ def costs() -> list[str]:
     each = (starts[counts[-1]] - starts[counts[0]]) / (counts[-1] - counts[0])
     per_depth = zip(growth.depths, growth.milliseconds, growth.megabytes, strict=True)
     return [
-        f"- Crop and flip: {ours:.1f} µs a picture, one by one with PIL {pil:.0f} µs: "
+        f"- Crop and flip: {ours:.1f} µs a image, one by one with PIL {pil:.0f} µs: "
         f"{pil / ours:.0f} times.",
         f"- Of a digits run of 20 layers ({spent['all']:.1f} s), rows took {spent['rows']:.3f} s "
         f"and checkpoints {spent['checkpoints']:.3f} s: {share:.2%}.",
         f"- From the command to the end of the first iteration, digits: {first:.1f} s.",
         "- A study whose points are all finished: "
-        + ", ".join(f"{n:,} point{'s' * (n > 1)} {starts[n]:.2f} s" for n in counts)
+        + ", ".join(f"{n:,} run{'s' * (n > 1)} {starts[n]:.2f} s" for n in counts)
         + f"; {1e3 * each:.1f} ms a point.",
-        "- Growth with depth, an iteration on 8 pictures of 8×8 and the tensors of one on 128 of "
+        "- Growth with depth, an iteration on 8 images of 8×8 and the tensors of one on 128 of "
         f"32×32: straight lines through both have R² {time:.4f} and {memory:.4f}.",
         "",
         "| depth | ms | MB |",
@@ -118,7 +118,7 @@ def roofline(results: Sequence[Result], found: roof.Machine, path: Path) -> None
         x = [
             w.training / w.traffic(r.arm, compiled, each) for w, r in zip(works, mine, strict=True)
         ]
-        y = [w.training * r.pictures_per_second / 1e9 for w, r in zip(works, mine, strict=True)]
+        y = [w.training * r.images_per_second / 1e9 for w, r in zip(works, mine, strict=True)]
         axes.scatter(x, y, label=name, color=f"C{number}", marker="osD^vP*X<>"[number % 10], s=28)
     axes.set(xlabel="operations a byte of the kernels' traffic", ylabel="GFLOP/s",
              title="Training throughput under the measured roofs")  # fmt: skip

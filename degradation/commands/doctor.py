@@ -51,7 +51,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield compiler()
     yield device(settings)
     yield threads(settings)
-    yield pictures(settings)
+    yield images(settings)
     runs = Path(settings.machine.runs).expanduser()
     yield from folder(runs)
     yield wandb(settings)
@@ -88,7 +88,7 @@ def compiler() -> Finding:
     code = (
         "import json; from degradation import schema; from degradation.models.kernels import library\n"
         "try: library.load(); print(json.dumps(['', library.versions()['compiler']]))\n"
-        "except schema.Invalid as error: print(json.dumps([str(error).splitlines()[0], '']))"
+        "except schema.ConfigError as error: print(json.dumps([str(error).splitlines()[0], '']))"
     )
     done = _python(code)
     error, found = json.loads(done.stdout) if not done.returncode else (done.stderr, "")
@@ -100,7 +100,7 @@ def device(settings: Settings) -> Finding:
     code = (
         "import json, sys, torch; from degradation import machine, schema\n"
         "try: found = str(machine.device(sys.argv[1])), ''\n"
-        "except schema.Invalid as error: found = '', str(error)\n"
+        "except schema.ConfigError as error: found = '', str(error)\n"
         "count = torch.cuda.device_count() if torch.cuda.is_available() else 0\n"
         "names = [torch.cuda.get_device_name(i) for i in range(count)]\n"
         "print(json.dumps([*found, names, torch.version.cuda]))"
@@ -121,13 +121,13 @@ def device(settings: Settings) -> Finding:
 
 def threads(settings: Settings) -> Finding:
     cores, asked = len(os.sched_getaffinity(0)), settings.machine.threads
-    found = f"{cores} cores, {asked} thread{'s' if asked > 1 else ''} a point"
+    found = f"{cores} cores, {asked} thread{'s' if asked > 1 else ''} a run"
     if asked > cores:
         return Finding(WARN, "threads", found, f"say machine.threads={cores} or fewer")
     return Finding(OK, "threads", found)
 
 
-def pictures(settings: Settings) -> Finding:
+def images(settings: Settings) -> Finding:
     """The data set, found and verified; nothing is downloaded."""
     name, root = settings.data.name, settings.data.root
     code = (
@@ -143,11 +143,11 @@ def pictures(settings: Settings) -> Finding:
     found = json.loads(done.stdout.splitlines()[-1])
     if isinstance(found, list):
         train, test, digest = found
-        return Finding(OK, "data", f"{name}: {train:,} + {test:,} pictures, verified, "
+        return Finding(OK, "data", f"{name}: {train:,} + {test:,} images, verified, "
                                    f"digest {digest[:12]}")  # fmt: skip
     if "is not there" in found and settings.data.download:
         return Finding(WARN, "data", f"{name} is not in {Path(root).absolute()} yet",
-                       "the first point downloads it, or say data.root=FOLDER")  # fmt: skip
+                       "the first run downloads it, or say data.root=FOLDER")  # fmt: skip
     return Finding(
         FAIL, "data", found.rstrip("."), "say data.root=FOLDER, or data=digits, which is built in"
     )
@@ -182,7 +182,7 @@ def _locks(path: Path) -> Finding:
     try:
         with files.lock(path):
             done = _python(code, str(path))
-    except files.Failed as error:
+    except files.StorageError as error:
         return Finding(FAIL, "locks", str(error))
     if done.stdout.strip() != "True":
         return Finding(FAIL, "locks", "another process doesn't see a lock there",
@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> int:
         return 0
     try:
         settings = study.settings(study.Line.read(arguments))[0]
-    except validation.Invalid as error:
+    except validation.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     failed = 0

@@ -1,4 +1,4 @@
-"""What a point costs: counted from its network, or by the line through depths that were tried.
+"""What a run costs: counted from its network, or by the line through depths that were tried.
 
 Time and memory of an iteration grow linearly with depth, nothing else being changed (R² above 0.99
 from 20 to 1,202 layers; `bench` measures it). So two shallow networks of a kind, tried for a few
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.models import cost
 
 TRIED_UP_TO = 56  # layers; deeper ones would take longer to try than the estimate is worth
@@ -30,7 +30,7 @@ class Shape:
     train: int
     test: int
     clean: int
-    """Training pictures that measure the clean error, at most."""
+    """Training images that measure the clean error, at most."""
 
 
 SHAPES = {
@@ -40,37 +40,37 @@ SHAPES = {
 }
 
 
-def work(point: Point) -> cost.Work:
-    """Operations and parameters of a point's network."""
-    shape, model = SHAPES[point.data.name], point.model
+def work(config: RunConfig) -> cost.Work:
+    """Operations and parameters of a run's network."""
+    shape, model = SHAPES[config.data.name], config.model
     return cost.work(
-        point.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut,
-        model.design, model.striding,
+        config.depth, shape.side, shape.channels, model.width, shape.classes, model.shortcut,
+        model.design, model.stride_in_1x1,
     )  # fmt: skip
 
 
-def training_operations(point: Point, iterations: int) -> float:
+def training_operations(config: RunConfig, iterations: int) -> float:
     """Floating-point operations of `iterations` training steps, two a multiply-add."""
-    return work(point).training * point.recipe.batch * iterations
+    return work(config).training * config.recipe.batch_size * iterations
 
 
-def disk(point: Point) -> float:
-    """Bytes of a finished point's folder, without what W&B keeps."""
-    one = work(point)
+def disk(config: RunConfig) -> float:
+    """Bytes of a finished run's folder, without what W&B keeps."""
+    one = work(config)
     momenta_too = 2 * one.parameters + 2 * one.normalised
     tensors = 6 * one.convolutions + one.convolutions + 4  # parameters, momenta, averages, counts
     checkpoint = FLOAT * momenta_too + LONG * one.convolutions + TENSOR * tensors
-    rows = point.recipe.iterations / point.recipe.eval_every + len(point.recipe.drops)
+    rows = config.recipe.iterations / config.recipe.eval_every + len(config.recipe.milestones)
     return CHECKPOINTS * checkpoint + ROW * rows + FOLDER
 
 
-def examined(point: Point, done: int) -> int:
-    """Pictures that are looked at in eval mode from iteration `done` to the end."""
-    shape, recipe = SHAPES[point.data.name], point.recipe
+def examined(config: RunConfig, done: int) -> int:
+    """Images that are looked at in eval mode from iteration `done` to the end."""
+    shape, recipe = SHAPES[config.data.name], config.recipe
     dues = {*range(recipe.eval_every, recipe.iterations + 1, recipe.eval_every)}
-    dues |= {*recipe.drops, recipe.iterations}
+    dues |= {*recipe.milestones, recipe.iterations}
     left = [due for due in dues if due > done]
-    held_out = point.data.held_out
+    held_out = config.data.val_size
     clean = sum(map(recipe.clean_at, left))
     return len(left) * (shape.test + held_out) + clean * min(shape.train - held_out, shape.clean)
 
@@ -81,9 +81,9 @@ class Trial:
 
     depth: int
     iteration: float
-    """Seconds, of one point; of several that shared the device, their time over their number."""
-    picture: float
-    """Seconds of a picture in an exam."""
+    """Seconds, of one run; of several that shared the device, their time over their number."""
+    image: float
+    """Seconds of a image in an exam."""
     memory: float
     """Bytes of one point."""
 
@@ -103,18 +103,18 @@ class Lines:
         """`trials` by kind; `start`: seconds until a process does its first iteration."""
         self.trials, self.start = trials, start
 
-    def cost(self, point: Point, done: int) -> Cost | None:
-        """Of `point` from iteration `done` on; None where its kind was not tried."""
-        if not (tried := self.trials.get(kind(point))):
+    def cost(self, config: RunConfig, done: int) -> Cost | None:
+        """Of `run` from iteration `done` on; None where its kind was not tried."""
+        if not (tried := self.trials.get(kind(config))):
             return None
 
         def at(values: list[float]) -> float:
-            return along([t.depth for t in tried], values, point.depth)
+            return along([t.depth for t in tried], values, config.depth)
 
-        iterations = point.recipe.iterations - done
+        iterations = config.recipe.iterations - done
         seconds = (
             iterations * at([t.iteration for t in tried])
-            + examined(point, done) * at([t.picture for t in tried])
+            + examined(config, done) * at([t.image for t in tried])
             + (self.start if iterations else 0)
         )
         return Cost(seconds, at([t.memory for t in tried]))
@@ -127,24 +127,24 @@ def along(depths: Sequence[int], values: Sequence[float], depth: int) -> float:
     return max(0.0, a + slope * (depth - x))
 
 
-def kind(point: Point) -> str:
+def kind(config: RunConfig) -> str:
     """A key of all that decides an iteration's cost beside depth."""
     recipe = dataclasses.replace(
-        point.recipe, iterations=1, drops=(), lr=1.0, eval_every=1, warmup_min_depth=None
+        config.recipe, iterations=1, milestones=(), lr=1.0, eval_every=1, warmup_min_depth=None
     )
-    data = dataclasses.replace(point.data, held_out=0)
-    same = dataclasses.replace(point, recipe=recipe, data=data).protocol
+    data = dataclasses.replace(config.data, val_size=0)
+    same = dataclasses.replace(config, recipe=recipe, data=data).protocol
     # ImageNet's depths lie on no line: their stages differ.
-    own = point.depth if point.model.design == "imagenet" else "any"
-    return f"{same} {point.model.shortcut} {own}"
+    own = config.depth if config.model.design == "imagenet" else "any"
+    return f"{same} {config.model.shortcut} {own}"
 
 
-def to_try(points: Iterable[Point]) -> list[Point]:
+def to_try(configs: Iterable[RunConfig]) -> list[RunConfig]:
     """The points to try: of each kind its least and its greatest depth, or shallower ones."""
     depths, of_kind = defaultdict(set), {}
-    for point in points:
-        depths[kind(point)].add(point.depth)
-        of_kind[kind(point)] = point
+    for config in configs:
+        depths[kind(config)].add(config.depth)
+        of_kind[kind(config)] = config
     return [
         dataclasses.replace(of_kind[name], depth=depth)
         for name, found in depths.items()

@@ -8,8 +8,8 @@
     --points      a line a point, however many there are
     --json        the same for programs
 
-Every point is composed and checked. A network's time and memory are tried on this device for a few
-seconds, on pictures of noise, and follow a line in depth (see `estimate`); the rest is counted.
+Every run is composed and checked. A network's time and memory are tried on this device for a few
+seconds, on images of noise, and follow a line in depth (see `estimate`); the rest is counted.
 Nothing is trained, and nothing is written. Exit status: 0, 2 refused, 1 if the device can't be
 tried, or doesn't have what the study needs.
 """
@@ -31,7 +31,7 @@ from degradation.config.schema import Settings
 from degradation.launch import gpus, process
 from degradation.runs import progress
 from degradation.runs.progress import Entry
-from degradation.runs.run_dir import Foreign
+from degradation.runs.run_dir import RunDirError
 from degradation.system import files
 
 BUSY = 1.15
@@ -41,7 +41,7 @@ OF_STATE = {"done": "done", "diverged": "done", "missing": "missing"}
 
 @dataclass(frozen=True)
 class Line:
-    """One point, or several that differ in nothing that costs."""
+    """One run, or several that differ in nothing that costs."""
 
     name: str
     entries: list[Entry]
@@ -50,17 +50,17 @@ class Line:
 
     @property
     def parameters(self) -> int:
-        return estimate.work(self.entries[0].point).parameters
+        return estimate.work(self.entries[0].config).parameters
 
     @property
     def operations(self) -> float:
         """Of what is left to train."""
-        return sum(estimate.training_operations(e.point, left(e)) for e in self.entries)
+        return sum(estimate.training_operations(e.config, left(e)) for e in self.entries)
 
     @property
     def disk(self) -> float:
         """Bytes of all, done or not."""
-        return sum(estimate.disk(e.point) for e in self.entries)
+        return sum(estimate.disk(e.config) for e in self.entries)
 
     @property
     def hours(self) -> float | None:
@@ -82,12 +82,12 @@ class Line:
         if not partial:
             return ""
         done = sum(e.iteration for e in partial)
-        return f"{done:,} of {sum(e.point.recipe.iterations for e in partial):,} iterations"
+        return f"{done:,} of {sum(e.config.recipe.iterations for e in partial):,} iterations"
 
 
 def left(entry: Entry) -> int:
     """Iterations that are still to be trained."""
-    return 0 if entry.finished else entry.point.recipe.iterations - entry.iteration
+    return 0 if entry.finished else entry.config.recipe.iterations - entry.iteration
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def probe(asked: Sequence[Settings], together: bool) -> Device:
     machine = schema.plain(settings.machine)
     if not together:
         machine["pack"] = 1
-    points = [schema.plain(p) for p in estimate.to_try(s.point for s in asked)]
+    configs = [schema.plain(p) for p in estimate.to_try(s.config for s in asked)]
     began = time.time()
     done = subprocess.run(
-        [sys.executable, "-m", "degradation.commands.trial", json.dumps(points), json.dumps(machine)],
+        [sys.executable, "-m", "degradation.commands.trial", json.dumps(configs), json.dumps(machine)],
         capture_output=True, text=True, env=process.environment(settings.machine.threads),
     )  # fmt: skip
     if done.returncode:
@@ -133,11 +133,11 @@ class Untried(RuntimeError):
 
 
 def lines_of(found: Sequence[Entry], device: Device | None, by_point: bool) -> list[Line]:
-    """A line a point, or a network and length."""
+    """A line a run, or a network and length."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in found:
-        point = entry.point
-        key = point.name if by_point else f"{entry.network}, {point.recipe.iterations:,}"
+        config = entry.config
+        key = config.name if by_point else f"{entry.network}, {config.recipe.iterations:,}"
         groups[key].append(entry)
     return [Line(name, group, _costs(group, device)) for name, group in groups.items()]
 
@@ -146,7 +146,7 @@ def _costs(group: Sequence[Entry], device: Device | None) -> list[estimate.Cost]
     if device is None:
         return None
     costs = [
-        estimate.Cost(0.0, 0.0) if e.finished else device.lines.cost(e.point, e.iteration)
+        estimate.Cost(0.0, 0.0) if e.finished else device.lines.cost(e.config, e.iteration)
         for e in group
     ]
     return None if None in costs else [c for c in costs if c is not None]
@@ -210,7 +210,7 @@ def concerns(lines: Sequence[Line], device: Device | None, runs: Path) -> list[s
 
 
 def _used(line: Line) -> float:
-    return sum(estimate.disk(e.point) for e in line.entries if e.state != "missing")
+    return sum(estimate.disk(e.config) for e in line.entries if e.state != "missing")
 
 
 def as_json(lines: Sequence[Line], device: Device | None) -> str:
@@ -257,19 +257,19 @@ def main(arguments: list[str]) -> int:
     try:
         asked = study.asked(study.Line.read(rest))
         runs = asked.settings[0].machine.runs
-        found = progress.of_study([s.point for s in asked.settings], runs)
+        found = progress.of_study([s.config for s in asked.settings], runs)
         missing = {e.run.name for e in found if not e.finished}
-        to_probe = [s for s in asked.settings if s.point.name in missing]
+        to_probe = [s for s in asked.settings if s.config.name in missing]
         together = asked.launcher == "basic" and len(to_probe) > 1
         together = together and process.shares_a_gpu(asked.settings[0].machine)
         device = None if options.no_probe or not missing else probe(to_probe, together)
-    except (validation.Invalid, Foreign) as error:
+    except (validation.ConfigError, RunDirError) as error:
         print(error, file=sys.stderr)
         return 2
     except Untried as error:
         print(error, file=sys.stderr)
         return 1
-    lines = lines_of(found, device, options.points or len(found) <= MOST_LINES)
+    lines = lines_of(found, device, options.configs or len(found) <= MOST_LINES)
     if options.json:
         print(as_json(lines, device))
     else:

@@ -1,4 +1,4 @@
-"""Every point's state, read from the disk; the table of a study's errors beside the paper's.
+"""Every run's state, read from the disk; the table of a study's errors beside the paper's.
 
     degradation status                              every run in runs/
     degradation status machine.runs=DIR             every run in DIR
@@ -6,12 +6,12 @@
     degradation status +sweeps=figure6              likewise, by name
 
     --only KEY=VALUES    state, data, arm, depth, seed, shortcut: --only state=failed,partial
-    --brief              a line a network, not one a point
-    --watch              again and again, until every point has its result (--every SECONDS)
+    --brief              a line a network, not one a run
+    --watch              again and again, until every run has its result (--every SECONDS)
     --json               the same for programs
 
 Failed points come with the last lines of their log and the command that trains them again. Exit
-status: 0, 1 where a point failed, 2 refused, 5 no such folder.
+status: 0, 1 where a run failed, 2 refused, 5 no such folder.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from degradation.runs.progress import (
 from degradation.runs.run_dir import (
     DISK,
     STATES,
-    Foreign,
+    RunDirError,
     last_lines,
 )
 from degradation.system import console, files
@@ -48,7 +48,7 @@ SHOWN = 10  # failed points whose log is shown, unless one asks for them alone
 
 
 def listing(entries: Sequence[Entry]) -> str:
-    """A line a point: state, name, iterations, errors, reason; and a count of the states."""
+    """A line a run: state, name, iterations, errors, reason; and a count of the states."""
     lines = []
     for e in entries:
         errors = _errors(e.row) if e.row else ""
@@ -77,14 +77,14 @@ def brief(entries: Sequence[Entry]) -> str:
 
 
 def failures(entries: Sequence[Entry], limit: int | None) -> str:
-    """Of each failed point: the last lines of its log, and the command that trains it again."""
+    """Of each failed run: the last lines of its log, and the command that trains it again."""
     failed = [e for e in entries if e.state == "failed"]
     lines = []
     for e in failed[:limit]:
         runs = str(e.run.folder.parent)
         lines += ["", f"{e.run.name} failed: {e.reason}"]
         lines += [f"    {line}" for line in last_lines(e.run.log, LOG_LINES)]
-        lines.append(f"  {overrides.of(e.point, runs)}")
+        lines.append(f"  {overrides.of(e.config, runs)}")
     if limit is not None and len(failed) > limit:
         lines += ["", f"… and {len(failed) - limit} more: --only state=failed"]
     return "\n".join(lines)
@@ -99,8 +99,8 @@ def table(entries: Sequence[Entry]) -> str:
     """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
     cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for e in entries:
-        if e.state == "done" and e.row and e.run.name == e.point.name:  # a copy is no second seed
-            p = e.point
+        if e.state == "done" and e.row and e.run.name == e.config.name:  # a copy is no second seed
+            p = e.config
             cells[p.data.name, p.arm, p.depth, p.model.shortcut].append(e.row)
     if not cells:
         return ""
@@ -131,7 +131,7 @@ def as_json(entries: Sequence[Entry]) -> str:
             "run": e.run.name,
             **{key: value(e) for key, value in KEYS.items()},
             "iteration": e.iteration,
-            "iterations": e.point.recipe.iterations,
+            "iterations": e.config.recipe.iterations,
             "train_error": e.row["train_error"] if e.row else None,
             "test_error": e.row["test_error"] if e.row else None,
             "reason": e.reason,
@@ -161,25 +161,25 @@ def main(arguments: list[str]) -> int:
         if asked.watch:
             return watch(look, asked)
         return show(only(look(), asked.only), asked, look.runs)
-    except (validation.Invalid, Foreign, files.Failed) as error:
+    except (validation.ConfigError, RunDirError, files.StorageError) as error:
         print(console.shown(str(error)), file=sys.stderr)
         return 5 if isinstance(error, DISK) else 2
 
 
 class Look:
-    """Reads the entries that a line names: a study's, or else a folder's. Raises Invalid."""
+    """Reads the entries that a line names: a study's, or else a folder's. Raises ConfigError."""
 
     def __init__(self, line: study.Line) -> None:
         settings = study.settings(line)
-        self.runs, self.points = settings[0].machine.runs, [s.point for s in settings]
+        self.runs, self.configs = settings[0].machine.runs, [s.config for s in settings]
         self.of_a_study = any(not o.startswith("machine.") for o in line.overrides)
 
     def __call__(self) -> list[Entry]:
-        return of_study(self.points, self.runs) if self.of_a_study else of_folder(self.runs)
+        return of_study(self.configs, self.runs) if self.of_a_study else of_folder(self.runs)
 
 
 def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
-    """Print them; 1 where a point failed."""
+    """Print them; 1 where a run failed."""
     if asked.json:
         print(as_json(entries))
     elif not entries:

@@ -5,8 +5,8 @@
     python -m degradation.run +sweeps=quickstart
     python -m degradation.run +sweeps=figure6 --dry-run    what it would train, and what that costs
 
-The same command again trains only what is missing and goes on where a point was cut. Exit status:
-0 every point has its result, 1 one of them hasn't, 2 refused, 3 no point's data is there, 5 the
+The same command again trains only what is missing and goes on where a run was cut. Exit status:
+0 every run has its result, 1 one of them hasn't, 2 refused, 3 no run's data is there, 5 the
 disk refused, 128 + n stopped by signal n.
 """
 
@@ -23,12 +23,12 @@ from omegaconf import DictConfig
 from degradation.commands import plan, status
 from degradation.config import study, validation, world_size  # fmt: skip
 from degradation.config.schema import Settings
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.launch import gpus, launchers, process
 from degradation.runs import progress
-from degradation.runs.run_dir import DISK, Foreign, Run
+from degradation.runs.run_dir import DISK, RunDir, RunDirError
 from degradation.system import console, files, process_group
 from degradation.system.paths import CONF
 
@@ -43,7 +43,7 @@ def main(config: DictConfig) -> None:
 
 
 def cli() -> None:
-    """The command: check every point, train what is missing, say how it ended."""
+    """The command: check every run, train what is missing, say how it ended."""
     console.show_messages()
     if "--dry-run" in sys.argv[1:]:
         sys.exit(plan.main([word for word in sys.argv[1:] if word != "--dry-run"]))
@@ -57,7 +57,7 @@ def cli() -> None:
     except DISK as error:
         print(console.shown(str(error)), file=console.Unheard(sys.stderr))
         sys.exit(5)
-    except (validation.Invalid, Foreign) as error:
+    except (validation.ConfigError, RunDirError) as error:
         print(console.shown(str(error)), file=console.Unheard(sys.stderr))
         sys.exit(2)
     except process.Interrupted as stopped:
@@ -67,7 +67,7 @@ def cli() -> None:
 
 
 def study_of(line: study.Line) -> int:
-    """Do what `line` asks for; the exit status. Raises Invalid, Foreign, DataError, Failed."""
+    """Do what `line` asks for; the exit status. Raises ConfigError, RunDirError, DataError, Failed."""
     if line.asks:
         study.check_question(line)
         main()
@@ -87,23 +87,23 @@ def study_of(line: study.Line) -> int:
         process.stopping.check()
         return report(asked.settings)
     finally:
-        process.leave_mirror([Run.of(s.point, s.machine.runs) for s in asked.settings])
+        process.leave_mirror([RunDir.of(s.config, s.machine.runs) for s in asked.settings])
 
 
 def check_together(line: study.Line, asked: study.Asked, size: int) -> None:
-    """Refuse what several processes of torchrun's can't train together. Raises Invalid."""
+    """Refuse what several processes of torchrun's can't train together. Raises ConfigError."""
     if line.multirun or len(asked.settings) > 1 or asked.launcher != "basic":
-        raise Invalid(
-            f"torchrun's {size} processes train one point, and this asks for {len(asked.settings)} "
-            f"by {asked.launcher}; say torchrun once a point,\nor python -m degradation.run with "
+        raise ConfigError(
+            f"torchrun's {size} processes train one run, and this asks for {len(asked.settings)} "
+            f"by {asked.launcher}; say torchrun once a run,\nor python -m degradation.run with "
             f"cluster=slurm hydra.launcher.tasks_per_node={size}"
         )
-    world_size.check(asked.settings[0].point, size, asked.settings[0].machine.accumulate)
+    world_size.check(asked.settings[0].config, size, asked.settings[0].machine.accumulate)
 
 
 def pending(asked: list[Settings]) -> list[Settings]:
     """The points that lack their result; with one line on what there is to do."""
-    left = [s for s in asked if Run.of(s.point, s.machine.runs).result() is None]
+    left = [s for s in asked if RunDir.of(s.config, s.machine.runs).result() is None]
     if len(asked) > 1 or not left:
         log.info("%d points, %d of them finished%s", len(asked), len(asked) - len(left),
                  "" if left else ": nothing to train")  # fmt: skip
@@ -111,8 +111,8 @@ def pending(asked: list[Settings]) -> list[Settings]:
 
 
 def prepare(left: Sequence[Settings]) -> None:
-    """See that there is data for one point at least, and a place for what they write."""
-    faults = {one: sources.missing(one) for one in {s.point.data for s in left}}
+    """See that there is data for one run at least, and a place for what they write."""
+    faults = {one: sources.missing(one) for one in {s.config.data for s in left}}
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
     for runs in {s.machine.runs for s in left}:
@@ -137,14 +137,14 @@ def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
 
 
 def longest_first(asked: list[Settings]) -> list[Settings]:
-    """In the order of depth times iterations: a long point that begins last is waited for."""
+    """In the order of depth times iterations: a long run that begins last is waited for."""
     return sorted(asked, key=lambda s: -s.depth * s.recipe.iterations)
 
 
 def report(asked: list[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
     runs = asked[0].machine.runs
-    found = progress.of_study([s.point for s in asked], runs)
+    found = progress.of_study([s.config for s in asked], runs)
     if errors := status.table(found):
         console.say(f"\n{errors}\n")
     for entry in found:

@@ -1,9 +1,9 @@
-"""A few iterations of some points on this device, on pictures of noise: seconds and memory.
+"""A few iterations of some points on this device, on images of noise: seconds and memory.
 
     python -m degradation.commands.trial POINTS_JSON MACHINE_JSON
 
 The process that `plan` starts. It prints a line of JSON: the device, when it was ready to begin,
-and one object a point; nothing is written to the disk.
+and one object a run; nothing is written to the disk.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import torch
 from degradation.commands import estimate
 from degradation.commands.estimate import SHAPES
 from degradation.config import schema, validation
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.data.device_loader import Exam
 from degradation.training.devices import device as machine
 from degradation.training.devices import interleave
@@ -29,15 +29,15 @@ PICTURES = 2000
 
 
 def main(arguments: list[str]) -> int:
-    points = [validation.read(Point, one) for one in json.loads(arguments[0])]
+    configs = [validation.read(RunConfig, one) for one in json.loads(arguments[0])]
     settings = validation.read(schema.Machine, json.loads(arguments[1]), "machine")
     imported = time.time()
-    device = machine.apply(settings, points[0].numerics)
+    device = machine.apply(settings, configs[0].numerics)
     gpu = device.type == "cuda"
     memory = torch.cuda.get_device_properties(device).total_memory if gpu else None
     name = torch.cuda.get_device_name(device) if gpu else "a CPU core"
     began, began_process = time.monotonic(), time.process_time()
-    trials = [_tried(point, settings, device) for point in points]
+    trials = [_tried(config, settings, device) for config in configs]
     shared = time.monotonic() - began, time.process_time() - began_process
     busy = 1.0 if gpu or settings.threads > 1 else max(1.0, shared[0] / shared[1])
     found = {"device": name, "memory": memory, "imported": imported, "trials": trials, "busy": busy}
@@ -45,32 +45,32 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _tried(point: Point, settings: schema.Machine, device: torch.device) -> dict[str, Any]:
+def _tried(config: RunConfig, settings: schema.Machine, device: torch.device) -> dict[str, Any]:
     """A Trial's fields; `first` is the time from nothing to the end of the first iteration."""
     gpu = device.type == "cuda"
     began = time.monotonic()
-    machine.apply(settings, point.numerics)
-    shape = SHAPES[point.data.name]
-    pictures = synthetic(PICTURES, shape.side, shape.channels)
-    share = interleave.share(settings.pack, point.depth, gpu)
+    machine.apply(settings, config.numerics)
+    shape = SHAPES[config.data.name]
+    images = synthetic(PICTURES, shape.side, shape.channels)
+    share = interleave.share(settings.runs_per_gpu, config.depth, gpu)
     if gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     ours = [
-        Ours(dataclasses.replace(point, seed=seed), pictures, device)
+        Ours(dataclasses.replace(config, seed=seed), images, device)
         for seed in range(max(1, int(1 / share + 1e-9)))
     ]
     first = (time.monotonic() - began) / len(ours)
     count = 1
     while (took := _iterations(ours, count, device)) < SECONDS and count < 4096:
         count *= 2
-    picture = _exam(ours[0], pictures, device)
+    image = _exam(ours[0], images, device)
     if gpu:
         memory = torch.cuda.max_memory_reserved(device) / len(ours)
     else:
-        memory = RESIDENT + tensors_of(point, shape.side, shape.channels)
-    trial = estimate.Trial(point.depth, took / count / len(ours), picture, memory)
-    return {"kind": estimate.kind(point), "first": first, **dataclasses.asdict(trial)}
+        memory = RESIDENT + tensors_of(config, shape.side, shape.channels)
+    trial = estimate.Trial(config.depth, took / count / len(ours), image, memory)
+    return {"kind": estimate.kind(config), "first": first, **dataclasses.asdict(trial)}
 
 
 RESIDENT = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of torch and ourselves
@@ -85,9 +85,9 @@ def _iterations(ours: list[Ours], count: int, device: torch.device) -> float:
     return time.monotonic() - began
 
 
-def _exam(one: Ours, pictures: Any, device: torch.device) -> float:
-    """Seconds of a picture in eval mode."""
-    exam = Exam(pictures.test.rows(0, 200 if device.type == "cpu" else 1000), pictures, device)
+def _exam(one: Ours, images: Any, device: torch.device) -> float:
+    """Seconds of a image in eval mode."""
+    exam = Exam(images.test.rows(0, 200 if device.type == "cpu" else 1000), images, device)
     took = 0.0
     for _ in range(2):  # the first one may have to be recorded
         _wait(device)

@@ -7,13 +7,13 @@ imagenet    7×7 conv of stride 2, 3×3 max pool of stride 2 | four stages (Tabl
 
 A linear layer ends each of them. A bottleneck is a 1×1 layer down to its width, a 3×3 layer, and a
 1×1 layer up to four times its width; where the map shrinks, the first of them has the stride, or
-the second (`model.striding`).
+the second (`model.stride_in_1x1`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 
 DESIGNS = ("cifar", "bottleneck", "imagenet")
 IMAGENET = {
@@ -45,7 +45,7 @@ class Unit:
 
 
 def units(design: str, depth: int, width: int) -> Iterator[Unit]:
-    """The blocks in order, `width` being that of the first stage. Raises Invalid for the depth."""
+    """The blocks in order, `width` being that of the first stage. Raises ConfigError for the depth."""
     bottleneck = is_bottleneck(design, depth)
     inputs = width
     for stage, blocks in enumerate(stages(design, depth)):
@@ -62,18 +62,18 @@ def is_bottleneck(design: str, depth: int) -> bool:
 
 
 def stages(design: str, depth: int) -> tuple[int, ...]:
-    """The blocks of each stage. Raises Invalid for a depth that the design doesn't have."""
+    """The blocks of each stage. Raises ConfigError for a depth that the design doesn't have."""
     if design == "imagenet":
         if depth not in IMAGENET:
             known = ", ".join(map(str, IMAGENET))
-            raise Invalid(f"depth={depth}: must be one of {known} on ImageNet (Table 1)")
+            raise ConfigError(f"depth={depth}: must be one of {known} on ImageNet (Table 1)")
         return IMAGENET[depth]
     layers = 9 if design == "bottleneck" else 6
     return (_blocks(depth, layers),) * STAGES
 
 
 def blocks_per_stage(depth: int) -> int:
-    """n of depth = 6n+2. Raises Invalid."""
+    """n of depth = 6n+2. Raises ConfigError."""
     return _blocks(depth, 6)
 
 
@@ -84,5 +84,5 @@ def _blocks(depth: int, layers: int) -> int:
         below = max(least, depth - (depth - 2) % layers)
         near = f"nearest {least}" if depth < least else f"nearest {below} and {below + layers}"
         some = ", ".join(str(layers * n + 2) for n in (1, 2, 3, 5, 7, 9, 18, 200))
-        raise Invalid(f"depth={depth}: must be {layers}n+2 ({some}, …); {near}")
+        raise ConfigError(f"depth={depth}: must be {layers}n+2 ({some}, …); {near}")
     return (depth - 2) // layers

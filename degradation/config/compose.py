@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from degradation.config import guard, names, validation
 from degradation.config.schema import Settings
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system.paths import CONF
 
 MAX_POINTS = 10_000  # of one command
@@ -61,7 +61,7 @@ class Composer:
         return plain and override.key_or_group in self.leaves
 
     def _compose(self, files: tuple[str, ...]) -> "Composed":
-        """Both parts, once Hydra's is found to be harmless. Raises Invalid."""
+        """Both parts, once Hydra's is found to be harmless. Raises ConfigError."""
         if files not in self.composed:
             config = compose("config", list(files), return_hydra_config=True)
             hydra = config.hydra
@@ -130,7 +130,7 @@ def launcher(hydra: DictConfig) -> str:
 def expand(
     compose_one: Composer, overrides: Sequence[str], multirun: bool
 ) -> tuple[list[list[str]], str]:
-    """The overrides of each point, as Hydra's sweeper would split them; and the launcher."""
+    """The overrides of each run, as Hydra's sweeper would split them; and the launcher."""
     parser = names.parser()
     base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
     hydra = compose_one.hydra(base)
@@ -142,7 +142,7 @@ def expand(
     axes = {o.key_or_group: _length(o) for o in parsed}
     if (size := math.prod(axes.values())) > MAX_POINTS:
         longest = max(axes, key=lambda key: axes[key])
-        raise Invalid(f"{size:,} points: must be at most {MAX_POINTS:,}; shorten {longest}=…")
+        raise ConfigError(f"{size:,} points: must be at most {MAX_POINTS:,}; shorten {longest}=…")
     batches = BasicSweeper.split_arguments(parsed, None)
     return [list(o) for batch in batches for o in batch], launcher(hydra)
 
@@ -155,6 +155,6 @@ def _length(override: Override) -> int:
     if isinstance(value, RangeSweep):
         start, stop, step = (float(n or 0) for n in (value.start, value.stop, value.step))
         if not step or not math.isfinite(start + stop + step):
-            raise Invalid(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
+            raise ConfigError(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
         return max(0, math.ceil((stop - start) / step))
     return sum(1 for _ in override.sweep_string_iterator())

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system.console import bare, shown
 
 MAX_BYTES, MAX_NODES = 100_000, 20_000
@@ -14,19 +14,19 @@ MAX_BYTES, MAX_NODES = 100_000, 20_000
 def check(folder: str | None, own: Path) -> None:
     """Refuse files of a `--config-dir` that aren't YAML of ours, with file, line and column.
 
-    `own` holds our files: one of the same name would be passed over, silently. Raises Invalid.
+    `own` holds our files: one of the same name would be passed over, silently. Raises ConfigError.
     """
     if folder is None:
         return
     top = Path(folder)
     if not top.is_dir():
         where = shown(str(top.absolute()))
-        raise Invalid(f"--config-dir={bare(folder)}: must be a folder; {where} is none")
+        raise ConfigError(f"--config-dir={bare(folder)}: must be a folder; {where} is none")
     groups = [*(p.name for p in own.iterdir() if p.is_dir()), "sweeps"]
     for group in groups:
         for path in sorted((top / group).rglob("*.yaml")):
             if (own / path.relative_to(top)).exists():
-                raise Invalid(f"{path}: conf/{path.relative_to(top)} has that name and would be "
+                raise ConfigError(f"{path}: conf/{path.relative_to(top)} has that name and would be "
                               "taken; rename yours")  # fmt: skip
             _check_file(path)
 
@@ -35,23 +35,23 @@ def _check_file(path: Path) -> None:
     try:
         content = path.read_bytes()
         if len(content) > MAX_BYTES:
-            raise Invalid(f"{path}: {len(content):,} bytes; must be at most {MAX_BYTES:,}")
+            raise ConfigError(f"{path}: {len(content):,} bytes; must be at most {MAX_BYTES:,}")
         text = content.decode("utf-8-sig")
         if (nodes := _nodes(yaml.compose(text, yaml.SafeLoader), {})) > MAX_NODES:
-            raise Invalid(f"{path}: holds {nodes:,} values with its aliases; must be at most "
+            raise ConfigError(f"{path}: holds {nodes:,} values with its aliases; must be at most "
                           f"{MAX_NODES:,}")  # fmt: skip
     except OSError as error:
-        raise Invalid(f"{path}: {error.strerror}; let this user read it") from error
+        raise ConfigError(f"{path}: {error.strerror}; let this user read it") from error
     except UnicodeDecodeError as error:
         at = content[: error.start].count(b"\n") + 1
         byte = f"byte 0x{content[error.start]:02x}"
-        raise Invalid(f"{path}, line {at}: {byte} is not UTF-8; save it as UTF-8") from error
+        raise ConfigError(f"{path}, line {at}: {byte} is not UTF-8; save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
-        raise Invalid(fault(error, path)) from error
+        raise ConfigError(fault(error, path)) from error
     except yaml.YAMLError as error:
-        raise Invalid(f"{path}: {str(error).splitlines()[0]}; remove that character") from error
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}; remove that character") from error
     except RecursionError as error:
-        raise Invalid(f"{path}: nested too deep; write it flat") from error
+        raise ConfigError(f"{path}: nested too deep; write it flat") from error
 
 
 def fault(error: yaml.MarkedYAMLError, path: Path) -> str:
@@ -63,7 +63,7 @@ def fault(error: yaml.MarkedYAMLError, path: Path) -> str:
 
 
 def _nodes(node: Any, seen: dict[int, int]) -> int:
-    """How many nodes `node` stands for, each alias counted in full. Raises Invalid for a key given
+    """How many nodes `node` stands for, each alias counted in full. Raises ConfigError for a key given
     twice, and for a node that holds itself."""
     if id(node) in seen:
         if not seen[id(node)]:

@@ -10,30 +10,30 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from degradation.config import config_dir, names
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system import console
 
 
 @contextmanager
 def for_people() -> Iterator[None]:
-    """Raise what the libraries raise as Invalid: what is wrong, and nothing about themselves."""
+    """Raise what the libraries raise as ConfigError: what is wrong, and nothing about themselves."""
     try:
         yield
     except OmegaConfBaseException as error:
-        raise Invalid(_interpolation_fault(error)) from error
+        raise ConfigError(_interpolation_fault(error)) from error
     except HydraException as error:
-        raise Invalid(_without_advice(str(error))) from error
+        raise ConfigError(_without_advice(str(error))) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Invalid(config_dir.fault(error, Path(mark.name if mark else "?"))) from error
+        raise ConfigError(config_dir.fault(error, Path(mark.name if mark else "?"))) from error
     except RecursionError as error:
-        raise Invalid(
+        raise ConfigError(
             "the settings refer to themselves or nest too deep: write them flat"
         ) from error
     except (ValueError, LookupError, OSError) as error:
-        if isinstance(error, Invalid):
+        if isinstance(error, ConfigError):
             raise
-        raise Invalid(f"not a setting: {console.bare(str(error))}") from error
+        raise ConfigError(f"not a setting: {console.bare(str(error))}") from error
 
 
 def _without_advice(message: str) -> str:

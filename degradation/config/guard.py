@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system.console import bare
 
 # Environment variables that a configuration may read: places and numbers, no secrets.
@@ -70,27 +70,29 @@ MAX_REPEATS = 12
 def check_arguments(arguments: Sequence[str]) -> None:
     """Refuse secrets, what would import code while composing, and characters that no one can see.
 
-    Raises Invalid, without the value.
+    Raises ConfigError, without the value.
     """
     for argument in arguments:
         if found := SECRET.match(argument):
-            raise Invalid(
+            raise ConfigError(
                 f"{found[1].lstrip('-')}=…: no secret on a command line, where every user of this "
                 "machine can read it;\nset WANDB_API_KEY, or run `wandb login` once"
             )
         if re.match(r"[+~]*hydra[./]searchpath", argument):
             raise _refused("hydra.searchpath", "give your folder as --config-dir=FOLDER")
         if len(argument) > MAX_ARGUMENT:
-            raise Invalid(f"{bare(argument)}: {len(argument):,} characters; must be at most "
+            raise ConfigError(f"{bare(argument)}: {len(argument):,} characters; must be at most "
                           f"{MAX_ARGUMENT:,}; numbers in a row are range(START,STOP)")  # fmt: skip
         if not argument.isprintable():
-            raise Invalid(f"{bare(argument)}: holds characters that no setting can; type it anew")
+            raise ConfigError(
+                f"{bare(argument)}: holds characters that no setting can; type it anew"
+            )
 
 
 def check(hydra: DictConfig, typed: Sequence[str] = ()) -> None:
     """Refuse a composed `hydra` part that would do what this project doesn't.
 
-    `typed`: the keys that the command line itself sets. Raises Invalid.
+    `typed`: the keys that the command line itself sets. Raises ConfigError.
     """
     part: Any = OmegaConf.to_container(hydra, resolve=False)
     for key, value in part.items():
@@ -108,8 +110,8 @@ def check(hydra: DictConfig, typed: Sequence[str] = ()) -> None:
         _logging(f"hydra.{key}", part[key])
 
 
-def _refused(key: str, remedy: str) -> Invalid:
-    return Invalid(f"{key}: not for a configuration to set; {remedy}")
+def _refused(key: str, remedy: str) -> ConfigError:
+    return ConfigError(f"{key}: not for a configuration to set; {remedy}")
 
 
 def _settled(key: str, value: Any, wanted: Any) -> None:
@@ -118,14 +120,14 @@ def _settled(key: str, value: Any, wanted: Any) -> None:
             _settled(f"{key}.{name}", value.get(name), wanted[name])
     elif value != wanted and (value or wanted):
         where = "; machine.runs says where runs go" if "dir" in key else ""
-        raise Invalid(f"{key}={bare(value)}: must stay {wanted!r}{where}")
+        raise ConfigError(f"{key}={bare(value)}: must stay {wanted!r}{where}")
 
 
 def _target(key: str, value: Any, allowed: set[str]) -> None:
     name = value.get("_target_") if isinstance(value, dict) else None
     if name not in allowed:
         known = sorted(LAUNCHERS.values()) if "launcher" in key else ["basic"]
-        raise Invalid(f"{key}._target_={bare(name)}: must be that of {', '.join(known)}; choose it "
+        raise ConfigError(f"{key}._target_={bare(name)}: must be that of {', '.join(known)}; choose it "
                       f"as {key.replace('.', '/')}=NAME")  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def _no_targets(key: str, value: Any) -> None:
         if name.split(".")[-1] in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
             raise _refused(f"{key}.{name}", "nothing in a configuration is called")
         if isinstance(item, str) and "${" in item and item not in WORDS:
-            raise Invalid(f"{key}.{name}={bare(item)}: must be a plain value")
+            raise ConfigError(f"{key}.{name}={bare(item)}: must be a plain value")
 
 
 def _launcher(key: str, part: dict[str, Any], typed: set[str]) -> None:
@@ -150,9 +152,9 @@ def _launcher(key: str, part: dict[str, Any], typed: set[str]) -> None:
                 raise _refused(whole, "it can run commands: give it on the command line")
             continue
         if not WORD.fullmatch(item) or ".." in item:
-            raise Invalid(f"{whole}={bare(item)}: must be a plain word")
+            raise ConfigError(f"{whole}={bare(item)}: must be a plain word")
         if parts[-1] == "pre_dispatch" and not re.fullmatch(r"all|\d+|(\d+\*)?n_jobs", item):
-            raise Invalid(f"{whole}={bare(item)}: must be all, a number, or like 2*n_jobs")
+            raise ConfigError(f"{whole}={bare(item)}: must be all, a number, or like 2*n_jobs")
 
 
 def _logging(key: str, part: Any) -> None:
@@ -169,7 +171,7 @@ def _logging(key: str, part: Any) -> None:
             plain = not isinstance(item, str) or WORD.fullmatch(item)
             fine = bool(re.fullmatch(r"\w+", last)) and bool(plain) and "://" not in str(item)
         if not fine:
-            raise Invalid(f"{key}.{name}={bare(item)}: not for a configuration to set; "
+            raise ConfigError(f"{key}.{name}={bare(item)}: not for a configuration to set; "
                           f"choose {key.replace('.', '/')}=console, default, stdout, none or "
                           "disabled")  # fmt: skip
 
@@ -189,18 +191,18 @@ def check_repeats(container: Any) -> None:
     """Refuse values that repeat others that repeat others …: 40 lines could fill any memory."""
     counts = [json.dumps(value, default=str).count("${") for _, value in _below(container)]
     if sum(count for count in counts if count > 1) > MAX_REPEATS:
-        raise Invalid("this configuration holds too many ${…} side by side; write values out")
+        raise ConfigError("this configuration holds too many ${…} side by side; write values out")
 
 
 def _environment(name: str, *default: Any) -> Any:
     """`${oc.env:NAME}` for the names that a configuration may read."""
     if not any(fnmatch.fnmatchcase(name, pattern) for pattern in READABLE):
-        raise Invalid(
+        raise ConfigError(
             f"the environment variable {bare(name)} is not for a configuration to read (allowed: "
             f"{', '.join(READABLE)}); write the value itself"
         )
     if name not in os.environ and not default:
-        raise Invalid(f"the environment variable {name} is not set; export it, or give a default: "
+        raise ConfigError(f"the environment variable {name} is not set; export it, or give a default: "
                       f"${{oc.env:{name},DEFAULT}}")  # fmt: skip
     return oc.env(name, *default)
 

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 
 from degradation.config import validation
 from degradation.config.schema import Settings
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system import console
 from degradation.system.paths import CONF
 
@@ -31,10 +31,10 @@ def check(overrides: list[str]) -> None:
             _check_launcher(override)
             continue
         if override.package:
-            raise Invalid(f"{console.bare(text)}: `@` is not taken; give it as {key}=…")
+            raise ConfigError(f"{console.bare(text)}: `@` is not taken; give it as {key}=…")
         if override.is_add() and not override.is_force_add() and key != "sweeps":
             _check_key(key, groups)
-            raise Invalid(f"{console.bare(text)}: {key} is there already; give it as {key}=…")
+            raise ConfigError(f"{console.bare(text)}: {key} is there already; give it as {key}=…")
         if key in groups:
             _check_choice(loader, key, override)
         else:
@@ -47,7 +47,7 @@ def _parsed(text: str) -> Override:
     except HydraException as error:
         lines = (line.rpartition("': ")[2] for line in str(error).splitlines())
         why = next((line for line in lines if "hydra.cc" not in line and "Error" not in line), "")
-        raise Invalid(f"{console.bare(text)}: must be key=value ({console.shown(why)[:100]}); quote "
+        raise ConfigError(f"{console.bare(text)}: must be key=value ({console.shown(why)[:100]}); quote "
                       "what holds brackets, commas or spaces: key='…'") from error  # fmt: skip
     return override
 
@@ -55,12 +55,12 @@ def _parsed(text: str) -> Override:
 def _check_choice(loader: ConfigLoader, group: str, override: Override) -> None:
     known = loader.get_group_options(group)
     if override.is_delete():
-        raise Invalid(f"~{group}: must be one of {', '.join(known)}; give it as {group}=NAME")
+        raise ConfigError(f"~{group}: must be one of {', '.join(known)}; give it as {group}=NAME")
     for choice in _values(override):
         if not isinstance(choice, str) or choice not in known:
             hint = console.did_you_mean(str(choice), known)
             several = f"; several: -m {group}=A,B" if isinstance(choice, list) else ""
-            raise Invalid(f"{group}={console.bare(choice)}: must be one of {', '.join(known)}{hint}"
+            raise ConfigError(f"{group}={console.bare(choice)}: must be one of {', '.join(known)}{hint}"
                           f"{several}")  # fmt: skip
 
 
@@ -74,7 +74,9 @@ def _check_key(key: str, groups: list[str]) -> None:
     known = {*validation.paths(Settings), *groups}
     if key not in known:
         hint = console.did_you_mean(key, known)
-        raise Invalid(f"{console.bare(key)}: no such setting{hint}; `--cfg job` prints all of them")
+        raise ConfigError(
+            f"{console.bare(key)}: no such setting{hint}; `--cfg job` prints all of them"
+        )
 
 
 def _check_launcher(override: Override) -> None:
@@ -84,7 +86,7 @@ def _check_launcher(override: Override) -> None:
     known = GlobalHydra.instance().config_loader().get_group_options("hydra/launcher")
     for choice in _values(override):
         if choice not in known:
-            raise Invalid(no_launcher(str(choice)))
+            raise ConfigError(no_launcher(str(choice)))
 
 
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
@@ -94,6 +96,6 @@ EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slur
 def no_launcher(name: str) -> str:
     if extra := EXTRAS.get(name):
         return (f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or say "
-                "cluster=serial: one point after the other")  # fmt: skip
+                "cluster=serial: one run after the other")  # fmt: skip
     hint = console.did_you_mean(name, EXTRAS)
     return f"hydra/launcher={console.bare(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"

@@ -1,4 +1,4 @@
-"""The command that trains one point: what differs from the files in `conf/`, as Hydra reads it."""
+"""The command that trains one run: what differs from the files in `conf/`, as Hydra reads it."""
 
 import json
 import re
@@ -8,17 +8,17 @@ from functools import cache
 from typing import Any
 
 from degradation.config import schema, study
-from degradation.config.schema import Point, Settings
+from degradation.config.schema import RunConfig, Settings
 
 
-def of(point: Point, runs: str) -> str:
-    """The command that trains `point` alone, with what differs from the files in conf/.
+def of(config: RunConfig, runs: str) -> str:
+    """The command that trains `run` alone, with what differs from the files in conf/.
 
-    The point's recipe is looked for under the name of its data.
+    The run's recipe is looked for under the name of its data.
     """
-    arm, data = f"model={point.arm}", f"data={point.data.name}"
+    arm, data = f"model={config.arm}", f"data={config.data.name}"
     [usual] = _usual(arm, data)
-    theirs, ours = _leaves(schema.plain(usual.point)), _leaves(schema.plain(point))
+    theirs, ours = _leaves(schema.plain(usual.config)), _leaves(schema.plain(config))
     more = [f"{key}={written(value)}" for key, value in ours.items() if value != theirs[key]]
     if runs != usual.machine.runs:
         more.append(f"machine.runs={written(runs)}")

@@ -1,6 +1,6 @@
-"""What a point is: one training run to be, its identity, its name, its other arm.
+"""What a run is: one training run to be, its identity, its name, its other arm.
 
-A point's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every field that changes
+A run's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every field that changes
 the result; `identity=False` marks those that don't. A field without a default is always hashed; one
 that is added later must have a default (older runs lack it) and is hashed where it differs from it,
 so that older runs keep their names. `tests/test_spec.py` pins the hashes.
@@ -17,7 +17,7 @@ from typing import Any
 
 from degradation.config import architecture
 from degradation.config.validation import (
-    Invalid,
+    ConfigError,
     choice,
     free,
     number,
@@ -29,7 +29,7 @@ from degradation.system.console import bare
 ARMS = ("plain", "residual")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NAME_SAYS = "1 to 64 of A-Z a-z 0-9 . _ -"
-FORMAT = 1  # of identities: raise it when a field's meaning changes, and no old run is met again
+FORMAT = 2  # of identities: raise it when a field's meaning changes, and no old run is met again
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Model:
 
     shortcut: str = choice("none", "identity", "projection", "projection_all")
     """none: plain; identity: option A; projection: B; projection_all: C (Sec. 4.1)."""
-    padding: str = choice("back", "split")
+    shortcut_padding: str = choice("back", "split")
     """Option A's new channels: zeros behind, or half in front and half behind. Not stated."""
     width: int = number(1, 4096)
     """Filters of the first stage, doubled in each later one (16 for CIFAR-10, 64 for ImageNet)."""
     design: str = choice(*architecture.DESIGNS, default="cifar")
     """Which layers there are at a depth (design.py)."""
-    striding: int = number(1, 2, default=1)
+    stride_in_1x1: bool = free(default=True)
     """The layer of a bottleneck that halves the map: the first, as the authors' networks have it,
     or the second (torchvision)."""
     alpha: float = number(0, 1, default=1.0)
@@ -53,8 +53,8 @@ class Model:
     """`alpha` is where a parameter of each block starts."""
     norm: bool = free(default=True)
     """Batch normalisation behind each convolution; without it, nothing is there."""
-    ghost: int | None = number(1, 65_536, default=None)
-    """Pictures that batch normalisation looks at together in training (two GPUs: half a batch);
+    ghost_batch_size: int | None = number(1, 65_536, default=None)
+    """Images that batch normalisation looks at together in training (two GPUs: half a batch);
     null: the whole batch."""
 
     def __post_init__(self) -> None:
@@ -62,10 +62,12 @@ class Model:
             for name, value, neutral in (("alpha", self.alpha, 1),
                                          ("alpha_learned", self.alpha_learned, False)):  # fmt: skip
                 if value != neutral:
-                    raise Invalid(f"model.{name}={value}: must be {neutral} in a plain net, which "
+                    raise ConfigError(f"model.{name}={value}: must be {neutral} in a plain net, which "
                                   "has no shortcut to scale; or give model=residual")  # fmt: skip
-        if self.ghost and not self.norm:
-            raise Invalid(f"model.ghost={self.ghost}: must be null where model.norm=false")
+        if self.ghost_batch_size and not self.norm:
+            raise ConfigError(
+                f"model.ghost_batch_size={self.ghost_batch_size}: must be null where model.norm=false"
+            )
 
     @property
     def arm(self) -> str:
@@ -74,54 +76,61 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures and what training does to them."""
+    """The images and what training does to them."""
 
     name: str = choice("cifar10", "digits", "imagenet")
-    held_out: int = number(0, 49_000)
-    """Training pictures kept for validation (Sec. 4.2: 5,000 of 50,000, or none)."""
+    val_size: int = number(0, 49_000)
+    """Training images kept for validation (Sec. 4.2: 5,000 of 50,000, or none)."""
     pad: int = number(0, 16)
     """Zeros added at each side before the random crop, in pixels."""
     flip: bool = free()
-    """Mirror half of the training pictures."""
+    """Mirror half of the training images."""
     root: str = place()
     """Folder in which the files lie, or will."""
     download: bool = free(identity=False)
     """Fetch what isn't there."""
-    crop: int | None = number(8, 4096, default=None)
-    """Side of the square cut out of each picture, in pixels (Sec. 3.4: 224); null: all are of one
-    size and `pad` is for the crop. This and the fields below: of a folder of pictures alone."""
-    scale: tuple[int, ...] = number(8, 8192, default=())
-    """A training picture's shorter side is drawn from the first to the second, before the crop."""
-    resize: int | None = number(8, 8192, default=None)
-    """A test picture's shorter side, before the crop in its centre."""
-    colour: bool = free(default=False)
+    crop_size: int | None = number(8, 4096, default=None)
+    """Side of the square cut out of each image, in pixels (Sec. 3.4: 224); null: all are of one
+    size and `pad` is for the crop. This and the fields below: of a folder of images alone."""
+    resize_range: tuple[int, ...] = number(8, 8192, default=())
+    """A training image's shorter side is drawn from the first to the second, before the crop."""
+    eval_resize: int | None = number(8, 8192, default=None)
+    """A test image's shorter side, before the crop in its centre."""
+    pca_lighting: bool = free(default=False)
     """Colour noise along the principal components of the training pixels (AlexNet's)."""
     draft: bool = free(default=False)
     """Let the decoder halve a large JPEG while the drawn shorter side is still reached: faster,
     other pixels."""
     skip: str | None = place(default=None)
-    """A file that lists pictures to leave out, one path a line."""
+    """A file that lists images to leave out, one path a line."""
 
     def __post_init__(self) -> None:
         folder = self.name == "imagenet"
-        neutral = {"held_out": 0, "pad": 0} if folder else {
-            "crop": None, "scale": (), "resize": None, "colour": False, "draft": False, "skip": None
+        neutral = {"val_size": 0, "pad": 0} if folder else {
+            "crop_size": None, "resize_range": (), "eval_resize": None, "pca_lighting": False, "draft": False, "skip": None
         }  # fmt: skip
         for name, value in neutral.items():
             if getattr(self, name) != value:
                 allowed = "null" if value in (None, ()) else str(value).lower()
-                raise Invalid(f"data.{name}={bare(getattr(self, name))}: must be {allowed} for "
+                raise ConfigError(f"data.{name}={bare(getattr(self, name))}: must be {allowed} for "
                               f"data={self.name}")  # fmt: skip
         if folder:
             self._check_sides()
 
     def _check_sides(self) -> None:
-        if self.crop is None or self.resize is None or not self.crop <= self.resize:
-            raise Invalid(f"data.crop={self.crop}, data.resize={self.resize}: both must be given, "
-                          "and the crop fit into the resized picture")  # fmt: skip
-        if len(self.scale) != 2 or not self.crop <= self.scale[0] <= self.scale[1]:
-            raise Invalid(f"data.scale={list(self.scale)}: must be two shorter sides that rise, "
-                          f"from data.crop={self.crop} on, for example [256,480]")  # fmt: skip
+        if (
+            self.crop_size is None
+            or self.eval_resize is None
+            or not self.crop_size <= self.eval_resize
+        ):
+            raise ConfigError(f"data.crop_size={self.crop_size}, data.eval_resize={self.eval_resize}: both must be given, "
+                          "and the crop fit into the resized image")  # fmt: skip
+        if (
+            len(self.resize_range) != 2
+            or not self.crop_size <= self.resize_range[0] <= self.resize_range[1]
+        ):
+            raise ConfigError(f"data.resize_range={list(self.resize_range)}: must be two shorter sides that rise, "
+                          f"from data.crop_size={self.crop_size} on, for example [256,480]")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,15 +138,15 @@ class Recipe:
     """Optimizer, schedule and length. Iterations are counted from 0."""
 
     iterations: int = number(1, 10**8)
-    batch: int = number(1, 65_536)
+    batch_size: int = number(1, 65_536)
     lr: float = number(0, 1e6, open_low=True)
-    drops: tuple[int, ...] = number(1, 10**8)
-    """Iterations from which the learning rate is multiplied by `drop_factor` once more."""
-    drop_factor: float = number(0, 1, open_low=True)
+    milestones: tuple[int, ...] = number(1, 10**8)
+    """Iterations from which the learning rate is multiplied by `gamma` once more."""
+    gamma: float = number(0, 1, open_low=True)
     momentum: float = number(0, 1)
     nesterov: bool = free()
     weight_decay: float = number(0, 1)
-    decay_norm: bool = free()
+    weight_decay_on_norm: bool = free()
     """Weight decay on the scale and shift of batch normalisation, too."""
     init: str = choice("fan_in", "fan_out", "orthogonal", "delta_orthogonal")
     """He's initialisation by its fan; or an orthogonal matrix times √2, over all taps of a kernel
@@ -151,28 +160,28 @@ class Recipe:
     """Iterations over which that error is averaged, and between two looks at it."""
     eval_every: int = number(1, 10**8)
     """Iterations between two rows."""
-    plateau: int | None = number(1, 10**6, default=None)
+    plateau_patience: int | None = number(1, 10**6, default=None)
     """Rows without progress behind which the learning rate drops ("divided by 10 when the error
-    plateaus", Sec. 3.4), again and again; null: `drops` say when."""
-    plateau_gain: float = number(0, 100, default=0.1)
+    plateaus", Sec. 3.4), again and again; null: `milestones` say when."""
+    plateau_threshold: float = number(0, 100, default=0.1)
     """Progress: a row's training error is this much below the least so far, in percent points."""
     optimizer: str = choice("sgd", "adamw", default="sgd")
-    grown_from: int | None = number(8, 10**6, default=None)
-    """Start from this point's finished run of fewer layers, deepened by identities (grow.py)."""
-    grown_noise: float = number(0, 10, default=0.0)
+    identity_init_from: int | None = number(8, 10**6, default=None)
+    """Start from this run's finished run of fewer layers, deepened by identities (grow.py)."""
+    identity_init_noise: float = number(0, 10, default=0.0)
     """How far the added layers start from identities, in units of He's initialisation."""
 
     def __post_init__(self) -> None:
-        if self.grown_noise and self.grown_from is None:
-            raise Invalid(f"recipe.grown_noise={self.grown_noise}: must be 0 without "
-                          "recipe.grown_from=DEPTH")  # fmt: skip
-        if list(self.drops) != sorted(set(self.drops)):
-            raise Invalid(f"recipe.drops={list(self.drops)}: must rise")
-        if self.drops and self.plateau is not None:
-            raise Invalid(f"recipe.drops={list(self.drops)}: must be [] where recipe.plateau="
-                          f"{self.plateau} says when; or give recipe.plateau=null")  # fmt: skip
-        if self.drops and self.drops[-1] >= self.iterations:
-            raise Invalid(f"recipe.drops={list(self.drops)}: must lie before "
+        if self.identity_init_noise and self.identity_init_from is None:
+            raise ConfigError(f"recipe.identity_init_noise={self.identity_init_noise}: must be 0 without "
+                          "recipe.identity_init_from=DEPTH")  # fmt: skip
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must rise")
+        if self.milestones and self.plateau_patience is not None:
+            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must be [] where recipe.plateau_patience="
+                          f"{self.plateau_patience} says when; or give recipe.plateau_patience=null")  # fmt: skip
+        if self.milestones and self.milestones[-1] >= self.iterations:
+            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must lie before "
                           f"recipe.iterations={self.iterations}")  # fmt: skip
 
     def row_at(self, iteration: int) -> bool:
@@ -182,11 +191,11 @@ class Recipe:
     def next_row(self, iteration: int) -> int:
         """The first iteration count above `iteration` at which a row is due."""
         regular = (iteration // self.eval_every + 1) * self.eval_every
-        return min(i for i in (regular, *self.drops, self.iterations) if i > iteration)
+        return min(i for i in (regular, *self.milestones, self.iterations) if i > iteration)
 
     def clean_at(self, iteration: int) -> bool:
         """Whether that row also measures the clean training error: before each drop, at the end."""
-        return iteration in (*self.drops, self.iterations)
+        return iteration in (*self.milestones, self.iterations)
 
 
 @dataclass(frozen=True)
@@ -194,7 +203,7 @@ class Numerics:
     """How the arithmetic is done, as far as it changes bits."""
 
     precision: str = choice("fp32", "bf16")
-    layout: str = choice("channels_last", "contiguous")
+    memory_format: str = choice("channels_last", "contiguous")
     deterministic: bool = free()
     compiled: bool = free(default=False)
     """Each block by torch.compile: other kernels, other bits."""
@@ -206,16 +215,16 @@ class Numerics:
 
     def __post_init__(self) -> None:
         if self.native:
-            needed = {"precision": "fp32", "layout": "channels_last", "compiled": False}
+            needed = {"precision": "fp32", "memory_format": "channels_last", "compiled": False}
             for name, value in needed.items():
                 if (asked := getattr(self, name)) != value:
-                    raise Invalid(f"numerics.{name}={str(asked).lower()}: must be "
+                    raise ConfigError(f"numerics.{name}={str(asked).lower()}: must be "
                                   f"{str(value).lower()} where numerics.native=true")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and beside what a point runs: never part of its identity."""
+    """Where and beside what a run runs: never part of its identity."""
 
     device: str = text(
         "auto, cpu, cuda or cuda:N", re.compile(r"auto|cpu|cuda(:\d{1,4})?").fullmatch
@@ -229,14 +238,14 @@ class Machine:
     wandb: str = choice("auto", "online", "offline", "disabled")
     wandb_project: str = text(NAME_SAYS, NAME.fullmatch)
     wandb_entity: str | None = text(NAME_SAYS, NAME.fullmatch)
-    pack: int | str = free(default="auto")
+    runs_per_gpu: int | str = free(default="auto")
     """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
     accumulate: int = number(1, 65_536, default=1)
     """Parts in which a batch is gone through, one after the other, where it doesn't fit whole."""
-    layers_every: int = number(0, 10**6, default=0)
+    log_layers_every: int = number(0, 10**6, default=0)
     """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
     workers: int | str = free(default="auto")
-    """Processes that decode pictures for a point (imagenet); 0: its own alone; auto: by cores."""
+    """Processes that decode images for a run (imagenet); 0: its own alone; auto: by cores."""
     tensorboard: bool = free(default=False)
     """Keep event files for TensorBoard in each run's folder, too."""
 
@@ -244,14 +253,18 @@ class Machine:
         if self.workers != "auto" and not (
             isinstance(self.workers, int) and 0 <= self.workers <= 256
         ):
-            raise Invalid(f"machine.workers={bare(self.workers)}: must be auto, or a number from 0 "
+            raise ConfigError(f"machine.workers={bare(self.workers)}: must be auto, or a number from 0 "
                           "to 256")  # fmt: skip
-        if self.pack != "auto" and not (isinstance(self.pack, int) and 1 <= self.pack <= 64):
-            raise Invalid(f"machine.pack={bare(self.pack)}: must be auto, or a number from 1 to 64")
+        if self.runs_per_gpu != "auto" and not (
+            isinstance(self.runs_per_gpu, int) and 1 <= self.runs_per_gpu <= 64
+        ):
+            raise ConfigError(
+                f"machine.runs_per_gpu={bare(self.runs_per_gpu)}: must be auto, or a number from 1 to 64"
+            )
 
 
 @dataclass(frozen=True)
-class Point:
+class RunConfig:
     """One training run to be."""
 
     model: Model
@@ -264,11 +277,13 @@ class Point:
 
     def __post_init__(self) -> None:
         blocks = architecture.stages(self.model.design, self.depth)
-        grown = self.recipe.grown_from
+        grown = self.recipe.identity_init_from
         if grown is not None and self.model.design != "cifar":
-            raise Invalid(f"recipe.grown_from={grown}: needs model.design=cifar")
+            raise ConfigError(f"recipe.identity_init_from={grown}: needs model.design=cifar")
         if grown is not None and architecture.blocks_per_stage(grown) >= blocks[0]:
-            raise Invalid(f"recipe.grown_from={grown}: must be below depth={self.depth}")
+            raise ConfigError(
+                f"recipe.identity_init_from={grown}: must be below depth={self.depth}"
+            )
 
     @property
     def arm(self) -> str:
@@ -289,8 +304,8 @@ class Point:
         """The run folder's name."""
         return f"{self.label}-{self.hash}"
 
-    def with_shortcut(self, shortcut: str) -> "Point":
-        """The point that differs from this one in the shortcut alone."""
+    def with_shortcut(self, shortcut: str) -> "RunConfig":
+        """The run that differs from this one in the shortcut alone."""
         model = dataclasses.replace(self.model, shortcut=shortcut)
         return dataclasses.replace(self, model=model)
 
@@ -314,7 +329,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a command line sets: a point, the machine it runs on, the study it belongs to."""
+    """All that a command line sets: a run, the machine it runs on, the study it belongs to."""
 
     model: Model
     data: Data
@@ -326,11 +341,11 @@ class Settings:
     study: str = text(NAME_SAYS, NAME.fullmatch)
 
     def __post_init__(self) -> None:
-        _ = self.point  # a point that can't be is refused here
+        _ = self.config  # a run that can't be is refused here
 
     @cached_property
-    def point(self) -> Point:
-        return Point(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Point)})
+    def config(self) -> RunConfig:
+        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
 
 
 def plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a command line asks for: its points, each composed and checked before any of them trains.
 
 Hydra composes a sweep's points one by one as it launches them; here all are composed first, by the
-same rules, so that a bad point is known before the first one costs an hour, and so that what a
+same rules, so that a bad run is known before the first one costs an hour, and so that what a
 study lacks can be told (`status`, `plan`).
 """
 
@@ -30,7 +30,7 @@ from degradation.config import (
     validation,
 )
 from degradation.config.schema import Settings
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system import console
 from degradation.system.paths import CONF, TOP
 
@@ -68,14 +68,14 @@ class Line:
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> "Line":
-        """Raises Invalid for what isn't one, and for what only a stranger's line would hold."""
+        """Raises ConfigError for what isn't one, and for what only a stranger's line would hold."""
         guard.check_arguments(arguments)
         parser = get_args_parser()
         parser.error = _no_such_option  # type: ignore[method-assign]
         args: argparse.Namespace = parser.parse_args(list(arguments))
         for option in ("config_name", "config_path", "experimental_rerun"):  # the last unpickles
             if getattr(args, option) is not None:
-                raise Invalid(f"--{option.replace('_', '-')}: not taken; own files go into a "
+                raise ConfigError(f"--{option.replace('_', '-')}: not taken; own files go into a "
                               "folder that --config-dir=FOLDER names")  # fmt: skip
         asks = args.help or args.hydra_help or args.cfg or args.info
         completes = bool(args.shell_completion)
@@ -85,7 +85,9 @@ class Line:
 
 def _no_such_option(message: str) -> NoReturn:
     order = "; -m and other options come before the settings" if "=" in message else ""
-    raise Invalid(f"{console.bare(message)}; settings are given as key=value{order}, see --help")
+    raise ConfigError(
+        f"{console.bare(message)}; settings are given as key=value{order}, see --help"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,38 +95,38 @@ class Asked:
     """What a command line asks for."""
 
     settings: list[Settings]
-    """Of each point, in order, each one once."""
+    """Of each run, in order, each one once."""
     overrides: dict[str, list[str]]
-    """Of each point by name: the words that make it this one."""
+    """Of each run by name: the words that make it this one."""
     launcher: str
     """Hydra's name for what runs the points: basic, joblib, submitit_slurm, …"""
 
 
 def settings(line: Line) -> list[Settings]:
-    """The settings of each point that `line` asks for, in order, each one once.
+    """The settings of each run that `line` asks for, in order, each one once.
 
-    Raises schema.Invalid for what can't be: an unknown name or key, a value out of range.
+    Raises schema.ConfigError for what can't be: an unknown name or key, a value out of range.
     """
     return asked(line).settings
 
 
 def asked(line: Line) -> Asked:
-    """All that `line` asks for. Raises schema.Invalid as `settings` does."""
+    """All that `line` asks for. Raises schema.ConfigError as `settings` does."""
     with prepared(line):
         names.check(line.overrides)
         compose_one = compose.Composer()
         overrides, launcher = compose.expand(compose_one, line.overrides, line.multirun)
         found = [validation.read(Settings, compose_one(each)) for each in overrides]
-    different = {s.point.name: s for s in found}
+    different = {s.config.name: s for s in found}
     if twice := len(found) - len(different):
         log.info("%d of %d points are asked for more than once: each is trained once",
                  twice, len(found))  # fmt: skip
-    words = {s.point.name: each for s, each in zip(found, overrides, strict=True)}
+    words = {s.config.name: each for s, each in zip(found, overrides, strict=True)}
     return Asked(list(different.values()), words, launcher)
 
 
 def check_question(line: Line) -> None:
-    """Refuse what answering would act on, where `line` only asks. Raises schema.Invalid."""
+    """Refuse what answering would act on, where `line` only asks. Raises schema.ConfigError."""
     if not line.completes:
         with prepared(line):
             compose.Composer().hydra(line.overrides)
@@ -134,7 +136,7 @@ def check_question(line: Line) -> None:
 def prepared(line: Line) -> Iterator[Hydra]:
     """Hydra set up as its own command line does it, `--config-dir` included.
 
-    What it raises inside is raised as schema.Invalid.
+    What it raises inside is raised as schema.ConfigError.
     """
     with errors.for_people():
         config_dir.check(line.config_dir, CONF)
@@ -150,5 +152,5 @@ def prepared(line: Line) -> Iterator[Hydra]:
 
 
 def read(config: DictConfig) -> Settings:
-    """The settings in a composed configuration. Raises schema.Invalid."""
+    """The settings in a composed configuration. Raises schema.ConfigError."""
     return validation.read(Settings, compose.to_container(config))

@@ -1,6 +1,6 @@
 """Read a mapping into a frozen dataclass, or say which key is wrong, what is allowed, what to do.
 
-One reader serves the configuration that Hydra composed and the `point.json` of a run folder. A
+One reader serves the configuration that Hydra composed and the `config.json` of a run folder. A
 field states its limits in its metadata, through `choice`, `number` and `steps` below. It needs
 nothing but the standard library, so that whatever only looks at runs starts quickly.
 """
@@ -23,7 +23,7 @@ from degradation.system.console import (
 T = TypeVar("T")
 
 
-class Invalid(ValueError):
+class ConfigError(ValueError):
     """A setting that can't be used; the message is meant for people."""
 
 
@@ -70,19 +70,19 @@ def free(*, identity: bool = True, **default: Any) -> Any:
 def read(cls: type[T], mapping: Any, path: str = "") -> T:
     """An instance of the dataclass `cls` from `mapping`, whose keys it must match exactly.
 
-    `path` is the key of the mapping itself, for messages. Raises Invalid for a key that is unknown
+    `path` is the key of the mapping itself, for messages. Raises ConfigError for a key that is unknown
     or missing, and for a value of the wrong type or out of range; what the dataclass's own
     `__post_init__` raises passes through.
     """
     if not isinstance(mapping, Mapping):
         value = shown(short_repr.repr(mapping))
-        raise Invalid(f"{path or 'the configuration'}={value}: must be a group of keys")
+        raise ConfigError(f"{path or 'the configuration'}={value}: must be a group of keys")
     dot = f"{path}." if path else ""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
             hint = did_you_mean(str(key), fields)
-            raise Invalid(f"{dot}{bare(key)}: no such setting{hint}; {path or 'there'} "
+            raise ConfigError(f"{dot}{bare(key)}: no such setting{hint}; {path or 'there'} "
                           f"has {', '.join(sorted(fields))}")  # fmt: skip
     hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
@@ -90,7 +90,7 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
         if name in mapping:
             values[name] = _value(hints[name], mapping[name], dot + name, field.metadata)
         elif field.default is dataclasses.MISSING:
-            raise Invalid(f"{dot}{name}: missing; give it as {dot}{name}=…")
+            raise ConfigError(f"{dot}{name}: missing; give it as {dot}{name}=…")
     return cls(**values)
 
 
@@ -113,14 +113,14 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
-        raise Invalid(f"{path}={shown(short_repr.repr(value))}: must be {_KINDS[kind]}")
+        raise ConfigError(f"{path}={shown(short_repr.repr(value))}: must be {_KINDS[kind]}")
     return _within(value, path, limits)
 
 
 def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         given = shown(short_repr.repr(value))
-        raise Invalid(f"{path}={given}: must be a list, for example {path}=[1,2]")
+        raise ConfigError(f"{path}={given}: must be a list, for example {path}=[1,2]")
     return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
 
 
@@ -130,16 +130,16 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     allowed = limits.get("allowed")
     if allowed and value not in allowed:
-        raise Invalid(f"{path}={bare(value)}: must be one of {', '.join(allowed)}"
+        raise ConfigError(f"{path}={bare(value)}: must be one of {', '.join(allowed)}"
                       f"{did_you_mean(value, allowed)}")  # fmt: skip
     if "fits" in limits and not limits["fits"](value):
-        raise Invalid(f"{path}={bare(value)}: must be {limits['says']}")
+        raise ConfigError(f"{path}={bare(value)}: must be {limits['says']}")
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
-            raise Invalid(f"{path}={value}: must be a finite number")
+            raise ConfigError(f"{path}={value}: must be a finite number")
         if not low <= value <= high or (limits.get("open_low") and value == low):
-            raise Invalid(f"{path}={bare(value)}: must be {_range(limits)}")
+            raise ConfigError(f"{path}={bare(value)}: must be {_range(limits)}")
     return value
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from degradation.config.schema import Data
 from degradation.data.dataset import (
     DataError,
-    Pictures,
+    ImageDataset,
     Split,
     split_off,
 )
@@ -44,16 +44,16 @@ MIRRORS = (
 )
 
 
-def load(data: Data) -> Pictures:
+def load(data: Data) -> ImageDataset:
     """The set, from `data.root` or downloaded into it. Raises DataError (missing, damaged)."""
     members = _members(Path(data.root).expanduser(), data.download)
     splits = [_parse(members[name]) for name in MEMBER_SHA256]
     everything = Split(
-        np.concatenate([s.pictures for s in splits[:-1]]),
+        np.concatenate([s.images for s in splits[:-1]]),
         np.concatenate([s.labels for s in splits[:-1]]),
     )
-    train, held_out = split_off(everything, data.held_out)
-    return Pictures(train, held_out, splits[-1], CLASSES, WHITE)
+    train, held_out = split_off(everything, data.val_size)
+    return ImageDataset(train, held_out, splits[-1], CLASSES, WHITE)
 
 
 def missing(data: Data) -> str:
@@ -76,7 +76,7 @@ def _members(root: Path, may_download: bool) -> dict[str, bytes]:
             download(MIRRORS, archive, ARCHIVE_BYTES, ARCHIVE_SHA256)
         except DataError as error:
             raise DataError(_missing(root, " ".join(str(error).split()))) from error
-        except files.Failed as error:
+        except files.StorageError as error:
             raise DataError(str(error).replace("machine.runs=", "data.root=")) from error
     return _from_archive(archive)
 
@@ -159,7 +159,7 @@ def _bytes_of_a_batch() -> int:
 
 
 def _parse(content: bytes) -> Split:
-    """The records of one file; pictures as (n, 32, 32, 3)."""
+    """The records of one file; images as (n, 32, 32, 3)."""
     records = np.frombuffer(content, np.uint8).reshape(RECORDS, -1)
     planes = records[:, 1:].reshape(RECORDS, CHANNELS, SIDE, SIDE)
     return Split(planes.transpose(0, 2, 3, 1), records[:, 0].astype(np.int64))

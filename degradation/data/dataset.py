@@ -1,4 +1,4 @@
-"""A data set in memory, as every source of pictures hands it over."""
+"""A data set in memory, as every source of images hands it over."""
 
 import hashlib
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Some labelled pictures."""
+    """Some labelled images."""
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     """(n, height, width, channels)."""
     labels: NDArray[np.int64]
     """(n,), from 0."""
@@ -37,11 +37,11 @@ class Split:
         return len(self.labels)
 
     def rows(self, start: int, stop: int) -> "Split":
-        return Split(self.pictures[start:stop], self.labels[start:stop])
+        return Split(self.images[start:stop], self.labels[start:stop])
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageDataset:
     """A data set: what is trained on, what is held out of that, if anything, and what tests."""
 
     train: Split
@@ -53,31 +53,31 @@ class Pictures:
 
     @property
     def channels(self) -> int:
-        return int(self.train.pictures.shape[-1])
+        return int(self.train.images.shape[-1])
 
     @property
     def mean(self) -> NDArray[np.float32]:
-        """The per-pixel mean of the training pictures, (height, width, channels), white = 1."""
-        mean: NDArray[np.float64] = self.train.pictures.mean(axis=0, dtype=np.float64) / self.white
+        """The per-pixel mean of the training images, (height, width, channels), white = 1."""
+        mean: NDArray[np.float64] = self.train.images.mean(axis=0, dtype=np.float64) / self.white
         return mean.astype(np.float32)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the pictures and labels of all three splits."""
+        """SHA-256 over the images and labels of all three splits."""
         sha = hashlib.sha256()
         for split in (self.train, self.held_out, self.test):
-            sha.update(str(split.pictures.shape).encode())
-            sha.update(split.pictures.tobytes())
+            sha.update(str(split.images.shape).encode())
+            sha.update(split.images.tobytes())
             sha.update(split.labels.tobytes())
         return sha.hexdigest()
 
 
 def split_off(everything: Split, held_out: int) -> tuple[Split, Split]:
-    """Training and held-out pictures: the last `held_out` are kept away from training.
+    """Training and held-out images: the last `held_out` are kept away from training.
 
     The same ones for every seed and arm. Raises DataError where nothing would be left.
     """
     n = len(everything)
     if held_out >= n:
-        raise DataError(f"data.held_out={held_out}: must be below {n}, the training pictures")
+        raise DataError(f"data.val_size={held_out}: must be below {n}, the training images")
     return everything.rows(0, n - held_out), everything.rows(n - held_out, n)

@@ -1,7 +1,7 @@
 """Batches on the device: the whole set as bytes there, cropped and flipped by tensor operations.
 
 No loader, no worker, no random state: what a batch holds is a function of its number (order.py).
-Pictures are scaled to [0, 1], the per-pixel mean is subtracted, and the zeros of the padding come
+Images are scaled to [0, 1], the per-pixel mean is subtracted, and the zeros of the padding come
 after that, as mean pixels. There is no division by a standard deviation: the paper names none, and
 the batch normalisation behind the first convolution cancels any factor.
 """
@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from degradation.config.schema import Data
-from degradation.data.dataset import Pictures, Split
+from degradation.data.dataset import ImageDataset, Split
 from degradation.data.order import batch_table, epoch_table
 
 
 class Stream:
-    """The training batches of one seed: pictures (batch, channels, height, width) float32, labels
+    """The training batches of one seed: images (batch, channels, height, width) float32, labels
     (batch,) int64, on `device`; of several processes, each has its share of every batch.
 
     What the next iterations see is written to tables on the device (`load`), from which a batch is
@@ -32,7 +32,7 @@ class Stream:
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: ImageDataset,
         data: Data,
         seed: int,
         batch: int,
@@ -40,17 +40,17 @@ class Stream:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        train = pictures.train
+        train = images.train
         self.data, self.seed, self.length, self.rank = data, seed, len(train), rank
         self.whole, self.size = batch, batch // world_size
-        """Pictures in a batch, and in this process's share."""
-        self.white, self.device = pictures.white, device
-        self.shape = train.pictures.shape[1:]
+        """Images in a batch, and in this process's share."""
+        self.white, self.device = images.white, device
+        self.shape = train.images.shape[1:]
         # (n, height + 2 pad, width + 2 pad, channels) bytes, and all of them once more, mirrored;
         # and, beginning at each of their pixels, a row of a crop. A crop is `height` such rows,
-        # copied whole: 0.4 µs a picture; mirrored batch by batch it would be 2.4.
+        # copied whole: 0.4 µs a image; mirrored batch by batch it would be 2.4.
         edges = (0, 0, data.pad, data.pad, data.pad, data.pad)
-        shown = torch.from_numpy(train.pictures.copy()).to(device)
+        shown = torch.from_numpy(train.images.copy()).to(device)
         shown = torch.cat([shown, shown.flip(2)]) if data.flip else shown
         padded = functional.pad(shown, edges)
         height, width, channels = self.shape
@@ -58,7 +58,7 @@ class Stream:
         self.crop_rows = padded.as_strided((pixels - width + 1, width * channels), (channels, 1))
         self.below = padded.shape[2] * torch.arange(height, device=device)
         # The mean of each crop, then of each mirrored one.
-        mean = functional.pad(torch.from_numpy(pictures.mean).to(device), edges)
+        mean = functional.pad(torch.from_numpy(images.mean).to(device), edges)
         crops = _crops(mean, data.pad)
         self.means = torch.cat([crops, crops.flip(2)] if data.flip else [crops])
         self.labels = torch.from_numpy(train.labels).to(device)
@@ -77,11 +77,11 @@ class Stream:
         across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
         wide, pixels = width + 2 * data.pad, (height + 2 * data.pad) * (width + 2 * data.pad)
         own = slice(self.rank * size, (self.rank + 1) * size)
-        picture = table.index + self.length * table.flip
+        image = table.index + self.length * table.flip
         left = np.where(table.flip, 2 * data.pad - table.left, table.left)  # as a mirror has it
         for column, rows in (
             (table.index, self.index),
-            (picture * pixels + table.top * wide + left, self.corner),
+            (image * pixels + table.top * wide + left, self.corner),
             (table.top * across + table.left + crops * table.flip, self.mean),
         ):
             send(column.reshape(count, whole)[:, own], rows[:count])
@@ -106,7 +106,7 @@ class Stream:
         """Nothing to end: all of it lies on the device."""
 
     def digest(self) -> str:
-        """SHA-256 over what fixes the stream beside the pictures: first epoch's table, batch."""
+        """SHA-256 over what fixes the stream beside the images: first epoch's table, batch."""
         sha = hashlib.sha256(f"batch {self.whole}".encode())
         table = epoch_table(self.seed, 0, self.length, self.data.pad, self.data.flip)
         for column in table.columns:
@@ -115,7 +115,7 @@ class Stream:
 
 
 class Exam:
-    """A split as the network is tested on it: every picture once, whole, in order; of several
+    """A split as the network is tested on it: every image once, whole, in order; of several
     processes, each has every so many batches."""
 
     resident = True
@@ -123,17 +123,17 @@ class Exam:
     def __init__(
         self,
         split: Split,
-        pictures: Pictures,
+        images: ImageDataset,
         device: torch.device,
         size: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.rank, self.world_size = rank, world_size
-        self.pictures = torch.from_numpy(split.pictures.copy()).to(device)
+        self.images = torch.from_numpy(split.images.copy()).to(device)
         self.labels = torch.from_numpy(split.labels).to(device)
-        self.mean, self.white = torch.from_numpy(pictures.mean).to(device), pictures.white
-        # Measured: on a CPU 100 pictures at a time are the fastest; a GPU wants many.
+        self.mean, self.white = torch.from_numpy(images.mean).to(device), images.white
+        # Measured: on a CPU 100 images at a time are the fastest; a GPU wants many.
         self.size = size or (100 if device.type == "cpu" else 2000)
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class Exam:
         rank, ranks = self.rank, self.world_size
         for start in range(rank * self.size, len(self), ranks * self.size):
             rows = slice(start, start + self.size)
-            x = self.pictures[rows].float() / self.white - self.mean
+            x = self.images[rows].float() / self.white - self.mean
             yield x.permute(0, 3, 1, 2), self.labels[rows]
 
 
@@ -155,7 +155,7 @@ def send(values: NDArray[Any], target: Tensor) -> None:
 
 
 def _crops(padded: Tensor, pad: int) -> Tensor:
-    """Every crop of one padded picture, by rows of corners: (crops, height, width, channels)."""
+    """Every crop of one padded image, by rows of corners: (crops, height, width, channels)."""
     height, width, channels = padded.shape
     side = 2 * pad + 1
     row, column = padded.stride(0), padded.stride(1)

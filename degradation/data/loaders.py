@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from degradation.config.schema import Point
-from degradation.data.dataset import Pictures
+from degradation.config.schema import RunConfig
+from degradation.data.dataset import ImageDataset
 from degradation.data.device_loader import Exam, Stream
 from degradation.data.image_folder import manifest
 from degradation.data.image_folder.imagenet import Folder
@@ -19,7 +19,7 @@ class Batches(Protocol):
 
     device: torch.device
     length: int
-    """Pictures that are trained on."""
+    """Images that are trained on."""
     rows: int
 
     def load(self, first: int, count: int) -> None: ...
@@ -30,7 +30,7 @@ class Batches(Protocol):
 
 
 class Exams(Protocol):
-    """The pictures of an exam, with labels, in batches."""
+    """The images of an exam, with labels, in batches."""
 
     resident: bool
     """Whether all of them lie on the device, so that the exam can be recorded."""
@@ -40,22 +40,26 @@ class Exams(Protocol):
 
 
 def stream(
-    source: Pictures | Folder,
-    point: Point,
+    source: ImageDataset | Folder,
+    config: RunConfig,
     device: torch.device,
     workers: int | str,
     rank: int = 0,
     world_size: int = 1,
 ) -> Batches:
-    """The training batches of `point`, or this process's share of each."""
+    """The training batches of `run`, or this process's share of each."""
     if isinstance(source, Folder):
         count = processes(workers, device)
-        return FolderStream(source, point.seed, point.recipe.batch, device, count, rank, world_size)
-    return Stream(source, point.data, point.seed, point.recipe.batch, device, rank, world_size)
+        return FolderStream(
+            source, config.seed, config.recipe.batch_size, device, count, rank, world_size
+        )
+    return Stream(
+        source, config.data, config.seed, config.recipe.batch_size, device, rank, world_size
+    )
 
 
 def exams(
-    source: Pictures | Folder,
+    source: ImageDataset | Folder,
     device: torch.device,
     workers: int | str,
     rank: int = 0,
@@ -70,7 +74,7 @@ def exams(
 
 
 def exam(
-    source: Pictures | Folder,
+    source: ImageDataset | Folder,
     name: str,
     device: torch.device,
     workers: int | str,
@@ -78,7 +82,7 @@ def exam(
     rank: int = 0,
     world_size: int = 1,
 ) -> Exams:
-    """One of them; a folder's `train` is a sample of it. `size`: pictures of a batch."""
+    """One of them; a folder's `train` is a sample of it. `size`: images of a batch."""
     if isinstance(source, Folder):
         files = {"test": source.test, "validation": manifest.NONE, "train": source.clean}
         return FolderExam(

@@ -1,7 +1,7 @@
-"""Which pictures training sees, cropped and flipped how: a pure function of (seed, position).
+"""Which images training sees, cropped and flipped how: a pure function of (seed, position).
 
 Training reads an endless concatenation of epochs, each a permutation of the training set, so every
-batch is full. Position p of that stream is picture `index[p % n]` of epoch `p // n`. The numbers
+batch is full. Position p of that stream is image `index[p % n]` of epoch `p // n`. The numbers
 come from Philox, whose raw output is fixed by its definition (Salmon et al. 2011), through integer
 arithmetic alone: equal on every machine and device, for every depth and arm, and nothing to save.
 """
@@ -20,10 +20,10 @@ class Table:
     """What happens at each position of one epoch, or of one batch: arrays of shape (positions,)."""
 
     index: NDArray[np.int64]
-    """Picture of the training set."""
+    """Image of the training set."""
     top: NDArray[np.int64]
     left: NDArray[np.int64]
-    """Corner of the crop in the padded picture, 0 to 2·pad."""
+    """Corner of the crop in the padded image, 0 to 2·pad."""
     flip: NDArray[np.bool_]
     """Mirrored, left to right."""
 
@@ -36,11 +36,11 @@ class Table:
 
 
 @lru_cache(maxsize=2)  # a batch may lie across two epochs
-def epoch_table(seed: int, epoch: int, pictures: int, pad: int, flip: bool) -> Table:
-    """The table of one epoch over `pictures` training pictures."""
+def epoch_table(seed: int, epoch: int, images: int, pad: int, flip: bool) -> Table:
+    """The table of one epoch over `images` training images."""
     key = hashlib.sha256(f"order {seed} {epoch}".encode()).digest()[:16]
-    raw = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(4 * pictures)
-    order, top, left, mirror = raw.reshape(4, pictures)
+    raw = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(4 * images)
+    order, top, left, mirror = raw.reshape(4, images)
     return Table(
         index=np.argsort(order, kind="stable"),
         top=_below(2 * pad + 1, top),
@@ -49,12 +49,12 @@ def epoch_table(seed: int, epoch: int, pictures: int, pad: int, flip: bool) -> T
     )
 
 
-def batch_table(seed: int, start: int, size: int, pictures: int, pad: int, flip: bool) -> Table:
+def batch_table(seed: int, start: int, size: int, images: int, pad: int, flip: bool) -> Table:
     """The table of the positions start to start + size - 1 of the stream."""
     parts = []
     while size:
-        epoch, offset = divmod(start, pictures)
-        part = epoch_table(seed, epoch, pictures, pad, flip).rows(offset, offset + size)
+        epoch, offset = divmod(start, images)
+        part = epoch_table(seed, epoch, images, pad, flip).rows(offset, offset + size)
         parts.append(part)
         start, size = start + len(part.index), size - len(part.index)
     return Table(*(np.concatenate(c) for c in zip(*(p.columns for p in parts), strict=True)))
@@ -62,10 +62,10 @@ def batch_table(seed: int, start: int, size: int, pictures: int, pad: int, flip:
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance does to pictures of many sizes, beside order and flip: arrays by position.
+    """What chance does to images of many sizes, beside order and flip: arrays by position.
 
-    The corner is a fraction of what the resized picture leaves free, and the side of a range, so
-    they are drawn without knowing the picture.
+    The corner is a fraction of what the resized image leaves free, and the side of a range, so
+    they are drawn without knowing the image.
     """
 
     side: NDArray[np.uint64]

@@ -1,15 +1,15 @@
-"""Sources of pictures by name, behind one interface: `load(data)` gives a `Pictures`, or a `Folder`
+"""Sources of images by name, behind one interface: `load(data)` gives a `ImageDataset`, or a `Folder`
 of them that is too large for memory."""
 
 from collections.abc import Callable
 
 from degradation.config.schema import Data
 from degradation.data import cifar10, digits
-from degradation.data.dataset import Pictures
+from degradation.data.dataset import ImageDataset
 from degradation.data.image_folder import imagenet
 from degradation.data.image_folder.imagenet import Folder
 
-SOURCES: dict[str, Callable[[Data], Pictures | Folder]] = {
+SOURCES: dict[str, Callable[[Data], ImageDataset | Folder]] = {
     "cifar10": cifar10.load,
     "digits": digits.load,
     "imagenet": imagenet.load,
@@ -17,8 +17,8 @@ SOURCES: dict[str, Callable[[Data], Pictures | Folder]] = {
 MISSING = {"cifar10": cifar10.missing, "imagenet": imagenet.missing}
 
 
-def load(data: Data) -> Pictures | Folder:
-    """The pictures that `data` names. Raises DataError where they are missing or damaged."""
+def load(data: Data) -> ImageDataset | Folder:
+    """The images that `data` names. Raises DataError where they are missing or damaged."""
     return SOURCES[data.name](data)
 
 

@@ -1,4 +1,4 @@
-"""Test finished ImageNet runs as the paper's tables do: ten crops, and whole pictures at scales.
+"""Test finished ImageNet runs as the paper's tables do: ten crops, and whole images at scales.
 
     degradation evaluate [runs/ | runs/NAME …]
     degradation evaluate runs/ --only ten_crops --batches 0
@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from degradation.config.schema import Point
-from degradation.config.validation import Invalid
+from degradation.config.schema import RunConfig
+from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import Folder
 from degradation.data.image_folder.loader import WHITE, FolderStream, Shift
 from degradation.evaluation import multi_crop, weights
-from degradation.evaluation.multi_crop import Picture, Score
-from degradation.runs.run_dir import Foreign, Run, runs_in
+from degradation.evaluation.multi_crop import CropImage, Score
+from degradation.runs.run_dir import RunDir, RunDirError, runs_in
 from degradation.system import console
 from degradation.system import files as storage
 from degradation.training import checkpoint
@@ -43,26 +43,26 @@ SCALES = (224, 256, 384, 480, 640)  # for crops of 224; for others in proportion
 
 
 def evaluate(
-    run: Run, device: torch.device, tests: tuple[str, ...], batches: int, most: int | None
+    run: RunDir, device: torch.device, tests: tuple[str, ...], batches: int, most: int | None
 ) -> dict[str, Any]:
-    """What `evaluation.json` holds. Raises Foreign, Invalid, DataError, checkpoint.Damaged.
+    """What `evaluation.json` holds. Raises RunDirError, ConfigError, DataError, checkpoint.CheckpointError.
 
-    `most`: pictures of val/ that are looked at, the first ones; None: all.
+    `most`: images of val/ that are looked at, the first ones; None: all.
     """
-    point, content = run.point(), checkpoint.newest(run.checkpoints)
+    config, content = run.config(), checkpoint.newest(run.checkpoints)
     if content is None:
-        raise Foreign(f"{run.folder} has no checkpoint; train the point first")
-    source = sources.load(point.data)
-    if not isinstance(source, Folder) or point.model.design != "imagenet":
-        raise Invalid(f"{run.name}: pictures have one size there; the curves' test error is all")
-    network = fresh(point, source, device).network
+        raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+    source = sources.load(config.data)
+    if not isinstance(source, Folder) or config.model.design != "imagenet":
+        raise ConfigError(f"{run.name}: images have one size there; the curves' test error is all")
+    network = fresh(config, source, device).network
     weights.fit(network, weights.named(checkpoint.decode(content)[0]))
     found: dict[str, Any] = {
-        "pictures": min(most or len(source.test), len(source.test)), "classes": source.classes,
+        "images": min(most or len(source.test), len(source.test)), "classes": source.classes,
         "batches": batches, "running": {}, "true": {},
     }  # fmt: skip
     for averages in ("running", "true") if batches else ("running",):
-        stream = FolderStream(source, point.seed, point.recipe.batch, device, 0)
+        stream = FolderStream(source, config.seed, config.recipe.batch_size, device, 0)
         within = (
             multi_crop.true_averages(network, (stream.batch(i)[0] for i in range(batches)))
             if averages == "true"
@@ -70,41 +70,41 @@ def evaluate(
         )
         with within:
             for test in tests:
-                pictures = _pictures(source, most, f"{run.name} {test}, {averages} averages")
+                images = _images(source, most, f"{run.name} {test}, {averages} averages")
                 ready = Ready(source, device)
                 found[averages][test] = multi_crop.errors(
-                    network, pictures, ready, _score(test, point)
+                    network, images, ready, _score(test, config)
                 )
     return found
 
 
 class Ready:
-    """Makes of a picture's bytes what the network was trained on."""
+    """Makes of a image's bytes what the network was trained on."""
 
     def __init__(self, source: Folder, device: torch.device) -> None:
         self.shift = torch.from_numpy(Shift(source).of(None, 1)).to(device)
         self.device = device
 
-    def __call__(self, picture: Picture) -> Tensor:
-        x = torch.from_numpy(np.array(picture)).to(self.device)
+    def __call__(self, image: CropImage) -> Tensor:
+        x = torch.from_numpy(np.array(image)).to(self.device)
         return (x.float() / WHITE + self.shift).permute(2, 0, 1)
 
 
-def _score(test: str, point: Point) -> Score:
-    side, shorter = point.data.crop, point.data.resize
+def _score(test: str, config: RunConfig) -> Score:
+    side, shorter = config.data.crop_size, config.data.eval_resize
     assert side is not None and shorter is not None
     if test == "ten_crops":
-        return multi_crop.by_ten_crops(side, shorter, point.numerics.precision)
+        return multi_crop.by_ten_crops(side, shorter, config.numerics.precision)
     return multi_crop.by_scales([round(scale * side / SCALES[0]) for scale in SCALES], side)
 
 
-def _pictures(source: Folder, most: int | None, title: str) -> Iterator[tuple[Picture, int]]:
+def _images(source: Folder, most: int | None, title: str) -> Iterator[tuple[CropImage, int]]:
     root, files = source.manifest.root, source.test
     rows = list(zip(files.paths, files.labels, strict=True))[:most]
-    for path, label in tqdm(rows, desc=title, unit="picture", disable=None, leave=False):
+    for path, label in tqdm(rows, desc=title, unit="image", disable=None, leave=False):
         try:
-            with decode.opened(root / path) as picture:
-                yield np.asarray(decode.rgb(picture)), label
+            with decode.opened(root / path) as image:
+                yield np.asarray(decode.rgb(image)), label
         except decode.Unreadable as error:
             raise DataError(f"{root / path}: {error}; restore the file") from error
 
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
             print(f"{run.name}: {summary(result)}", flush=True)
     except DataError as error:
         return _refused(error, 3)
-    except storage.Failed as error:
+    except storage.StorageError as error:
         return _refused(error, 5)
     except ValueError as error:
         return _refused(error, 2)
@@ -140,16 +140,16 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _named(folders: list[Path]) -> list[Run]:
-    """The runs that a command line names. Raises Foreign where one has none."""
-    runs: list[Run] = []
+def _named(folders: list[Path]) -> list[RunDir]:
+    """The runs that a command line names. Raises RunDirError where one has none."""
+    runs: list[RunDir] = []
     for folder in folders or [Path("runs")]:
-        if (folder / "point.json").exists():
-            runs.append(Run(folder))
+        if (folder / "config.json").exists():
+            runs.append(RunDir(folder))
         elif below := [run for run in runs_in(folder) if run.state() == "done"]:
             runs += below
         else:
-            raise Foreign(f"{folder}: must be a run, or a folder with a finished one")
+            raise RunDirError(f"{folder}: must be a run, or a folder with a finished one")
     return runs
 
 
@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", action="append", choices=TESTS, help="one test alone")
     add("--batches", type=int, default=100, metavar="N",
         help="training batches for the true averages (%(default)s); 0: without them")  # fmt: skip
-    add("--most", type=int, metavar="N", help="the first N pictures of val/ alone")
+    add("--most", type=int, metavar="N", help="the first N images of val/ alone")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 

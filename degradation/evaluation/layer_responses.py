@@ -4,9 +4,9 @@
     degradation responses --weights FILE.safetensors data=cifar10 model=residual depth=56
 
 For each finished run, or for weights from elsewhere (weights.py; the words are those of
-`degradation.run`, and the pictures are prepared as ours are: less their mean): the standard
+`degradation.run`, and the images are prepared as ours are: less their mean): the standard
 deviation of each 3×3 layer's output after batch normalisation, before the nonlinearity and the
-addition, over the test pictures in eval mode, in layer order. It goes to `responses.csv` in the
+addition, over the test images in eval mode, in layer order. It goes to `responses.csv` in the
 run's folder (layer, name, response_std), for `analysis/plot_curves.py`; that of a weights file to
 FILE.responses.csv and the screen.
 """
@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from degradation.config import study
-from degradation.config.schema import Point
-from degradation.config.validation import Invalid
+from degradation.config.schema import RunConfig
+from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.loaders import Exams, exam
 from degradation.evaluation import weights
-from degradation.runs.run_dir import Foreign, Run, runs_in
+from degradation.runs.run_dir import RunDir, RunDirError, runs_in
 from degradation.system import console, files
 from degradation.training import checkpoint
 from degradation.training.state import fresh
@@ -50,7 +50,7 @@ class Spread:
         return float(max(self.squares / self.count - mean**2, 0.0) ** 0.5)
 
 
-def responses(network: nn.Module, pictures: Exams, precision: str = "fp32") -> dict[str, float]:
+def responses(network: nn.Module, images: Exams, precision: str = "fp32") -> dict[str, float]:
     """The response of each 3×3 layer by its normalisation's name, in layer order."""
     layers = {
         name: module
@@ -62,7 +62,7 @@ def responses(network: nn.Module, pictures: Exams, precision: str = "fp32") -> d
     network.eval()
     try:
         with torch.no_grad():
-            for x, _ in pictures:
+            for x, _ in images:
                 forward(network, x, precision)
     finally:
         for hook in hooks:
@@ -77,12 +77,12 @@ def _listener(spread: Spread) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor
     return listen
 
 
-def probe(run: Run) -> dict[str, float]:
-    """The responses of a run's newest state. Raises Foreign where it has none."""
+def probe(run: RunDir) -> dict[str, float]:
+    """The responses of a run's newest state. Raises RunDirError where it has none."""
     content = checkpoint.newest(run.checkpoints)
     if content is None:
-        raise Foreign(f"{run.folder} has no checkpoint; train the point first")
-    return of_weights(run.point(), weights.named(checkpoint.decode(content)[0]))
+        raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+    return of_weights(run.config(), weights.named(checkpoint.decode(content)[0]))
 
 
 def table(found: dict[str, float]) -> str:
@@ -95,15 +95,17 @@ def probe_file(arguments: Sequence[str]) -> int:
     """Probe the weights in a file: its path, then what the network is; 2 where it isn't."""
     try:
         if not arguments:
-            raise Invalid("--weights: needs FILE.safetensors, then data=…, model=…, depth=…")
+            raise ConfigError("--weights: needs FILE.safetensors, then data=…, model=…, depth=…")
         path = Path(arguments[0])
         asked = study.settings(study.Line.read(arguments[1:]))
         if len(asked) != 1:
-            raise Invalid(f"--weights {path}: names {len(asked)} networks; give one model, depth")
-        found = of_weights(asked[0].point, weights.read(path))
+            raise ConfigError(
+                f"--weights {path}: names {len(asked)} networks; give one model, depth"
+            )
+        found = of_weights(asked[0].config, weights.read(path))
         out = path.with_suffix(".responses.csv")
         files.write_atomically(out, table(found).encode())
-    except (ValueError, files.Failed) as error:
+    except (ValueError, files.StorageError) as error:
         return _refused(error)
     print(table(found), end="")
     print(out, file=sys.stderr)
@@ -112,18 +114,18 @@ def probe_file(arguments: Sequence[str]) -> int:
 
 def _refused(error: Exception) -> int:
     print(console.shown(str(error)), file=sys.stderr)
-    return 5 if isinstance(error, files.Failed) else 2
+    return 5 if isinstance(error, files.StorageError) else 2
 
 
-def of_weights(point: Point, tensors: dict[str, Tensor]) -> dict[str, float]:
-    """The responses of a network with given weights. Raises Invalid where they don't fit."""
-    pictures = sources.load(point.data)
-    net = fresh(point, pictures, torch.device("cpu")).network
+def of_weights(config: RunConfig, tensors: dict[str, Tensor]) -> dict[str, float]:
+    """The responses of a network with given weights. Raises ConfigError where they don't fit."""
+    images = sources.load(config.data)
+    net = fresh(config, images, torch.device("cpu")).network
     weights.fit(net, tensors)
-    test = exam(pictures, "test", torch.device("cpu"), "auto")
-    found = responses(net, test, point.numerics.precision)
+    test = exam(images, "test", torch.device("cpu"), "auto")
+    found = responses(net, test, config.numerics.precision)
     if not found:
-        raise Invalid("model.norm=false: a response is what batch normalisation gives")
+        raise ConfigError("model.norm=false: a response is what batch normalisation gives")
     return found
 
 
@@ -134,18 +136,20 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     if arguments[:1] == ["--weights"]:
         return probe_file(arguments[1:])
-    runs: list[Run] = []
+    runs: list[RunDir] = []
     try:
         for folder in map(Path, arguments or ["runs"]):
-            named = (folder / "point.json").exists()
-            found = [Run(folder)] if named else [r for r in runs_in(folder) if r.state() == "done"]
+            named = (folder / "config.json").exists()
+            found = (
+                [RunDir(folder)] if named else [r for r in runs_in(folder) if r.state() == "done"]
+            )
             if not found:
-                raise Foreign(f"{folder}: must be a run, or a folder with a finished one; usage: "
+                raise RunDirError(f"{folder}: must be a run, or a folder with a finished one; usage: "
                               "degradation responses [runs/ | runs/NAME …]")  # fmt: skip
             runs += found
         for run in tqdm(runs, desc="probe", unit="run", disable=None):
             files.write_atomically(run.responses, table(probe(run)).encode())
-    except (ValueError, files.Failed) as error:
+    except (ValueError, files.StorageError) as error:
         return _refused(error)
     print(f"{len(runs)} runs: responses.csv in each; figure 7: python analysis/plot_curves.py")
     return 0

@@ -4,7 +4,7 @@ Names may be ours (also those of a run's checkpoint), or those of torchvision an
 CIFAR ResNets: `layer1.0.bn2.weight` is `blocks.stage1_0.norm2.weight` here, `fc` is `linear`, and
 `downsample` or a numbered `shortcut` holds a projection. What they can't tell is the arm: with
 option A both have the same names; nor which layer of a bottleneck strides: torchvision's need
-model.striding=2.
+model.stride_in_1x1=false.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system import files
 from degradation.training import checkpoint
 
@@ -32,20 +32,20 @@ LISTED = 5
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, under our names. Raises Invalid, checkpoint.Damaged."""
+    """The tensors of a safetensors file, under our names. Raises ConfigError, checkpoint.CheckpointError."""
     try:
         content = files.read(path)
     except OSError as error:
-        raise Invalid(f"--weights {path}: {error.strerror}") from error
+        raise ConfigError(f"--weights {path}: {error.strerror}") from error
     if content[:2] == b"PK" or content[:1] == b"\x80":
-        raise Invalid(
+        raise ConfigError(
             f"--weights {path}: a pickle can run any code, and is not read; where you trust it, "
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OTHER) converts it"
         )
     try:
         tensors = checkpoint.tensors(content)
-    except checkpoint.Damaged as error:
-        raise checkpoint.Damaged(f"--weights {path}: {error}") from error
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"--weights {path}: {error}") from error
     return named(tensors)
 
 
@@ -64,7 +64,7 @@ def ours(name: str) -> str:
 
 
 def fit(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Fill the network's state, whole. Raises Invalid with the names that don't fit."""
+    """Fill the network's state, whole. Raises ConfigError with the names that don't fit."""
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("_tracked")}
     missing = [name for name in state if name not in tensors]
     unknown = [n for n in tensors if n not in state and not n.endswith("_tracked")]
@@ -74,7 +74,7 @@ def fit(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     wrong = {"missing": missing, "unknown": unknown, "of another shape": odd}
     lines = [f"  {what}: {_named(names)}" for what, names in wrong.items() if names]
     if lines:
-        raise Invalid("the weights are not of this network; check model, depth, model.shortcut, "
+        raise ConfigError("the weights are not of this network; check model, depth, model.shortcut, "
                       "model.width and data\n" + "\n".join(lines))  # fmt: skip
     with torch.no_grad():
         for name, tensor in state.items():

@@ -1,4 +1,4 @@
-"""Which GPU a point gets, where a machine has several: one that no other point of ours has.
+"""Which GPU a run gets, where a machine has several: one that no other run of ours has.
 
 The kernel lets go of a claim when its process ends, however it ends. It needs no torch.
 """

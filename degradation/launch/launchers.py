@@ -1,6 +1,6 @@
 """Hand a study's unfinished points to Hydra's launcher: joblib, SLURM through submitit, or Ray.
 
-Hydra's own sweep would start a job for every point, the finished ones included, a sixth of a second
+Hydra's own sweep would start a job for every run, the finished ones included, a sixth of a second
 each; here the launcher gets the points that lack their result, and nothing else of it changes.
 """
 
@@ -23,7 +23,7 @@ from degradation.config import overrides as command
 from degradation.config.schema import Machine, Settings
 from degradation.launch import gpus, process
 from degradation.launch.slurm import requeued
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import process_group
 
 log = logging.getLogger("degradation")
@@ -37,7 +37,7 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
 
     It says what went wrong with the launcher; what became of the points is on the disk.
     """
-    words = [_of_the_point(asked.overrides[s.point.name]) for s in left]
+    words = [_of_the_point(asked.overrides[s.config.name]) for s in left]
     if asked.launcher not in HERE:
         words = [[*each, *_whole_paths(s)] for each, s in zip(words, left, strict=True)]
         logging.getLogger("submitit").setLevel(logging.ERROR)  # else it warns at every look
@@ -49,7 +49,7 @@ def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> Non
             log.info("%d of them go to %s", len(left), asked.launcher)
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(hydra.config_loader, Callbacks(config)),
-            task_function=point,
+            task_function=train_one,
             config=config,
         )
         try:
@@ -76,8 +76,8 @@ def _whole_paths(settings: Settings) -> list[str]:
     ]
 
 
-def point(config: DictConfig) -> None:
-    """What a launcher's process does with one point. It doesn't raise for one that fails.
+def train_one(config: DictConfig) -> None:
+    """What a launcher's process does with one run. It doesn't raise for one that fails.
 
     W&B's mirror is given its moment here where nobody waits for it elsewhere.
     """
@@ -97,11 +97,11 @@ def point(config: DictConfig) -> None:
     with requeued():
         process.train_point(settings)
     if not in_a_pool:
-        process.leave_mirror([Run.of(settings.point, settings.machine.runs)])
+        process.leave_mirror([RunDir.of(settings.config, settings.machine.runs)])
 
 
 def fit(config: DictConfig, machine: Machine) -> None:
-    """Make the launcher's options fit this machine, and what a point is. Raises Invalid."""
+    """Make the launcher's options fit this machine, and what a run is. Raises ConfigError."""
     name, options = compose.launcher(config.hydra), config.hydra.launcher
     with open_dict(options):
         if name == "joblib" and (count := gpus.shared_out(machine)):

@@ -1,7 +1,7 @@
-"""Run one point to its end in a process of its own, while another one mirrors its rows.
+"""Run one run to its end in a process of its own, while another one mirrors its rows.
 
-The point's process may run out of memory, be killed or crash: the reason is left in its folder, and
-whoever runs the study goes on with the next point.
+The run's process may run out of memory, be killed or crash: the reason is left in its folder, and
+whoever runs the study goes on with the next run.
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from degradation.config import schema
 from degradation.config.schema import Settings
-from degradation.runs.run_dir import Foreign, Run
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
 from degradation.system.signals import (
     SAME_REQUEST,
@@ -40,7 +40,7 @@ BUSY, STORAGE = 75, 5
 
 
 class Interrupted(BaseException):
-    """The study was asked to stop by a signal, and the running point has saved its state."""
+    """The study was asked to stop by a signal, and the running run has saved its state."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -118,10 +118,10 @@ feed = Feed()
 
 
 def train_point(settings: Settings) -> None:
-    """Bring the point's folder to its result, or leave the reason there.
+    """Bring the run's folder to its result, or leave the reason there.
 
     Raises Interrupted when the study is to stop. In a process of a parallel launcher it returns
-    instead, at once for every further point, so that the launcher ends without killing the others.
+    instead, at once for every further run, so that the launcher ends without killing the others.
     """
     if _in_a_pool():
         stopping.listen()
@@ -142,32 +142,32 @@ def _in_a_pool() -> bool:
 
 
 def assist(settings: Settings) -> int:
-    """Train as one of several processes of a point that another of them writes down;
+    """Train as one of several processes of a run that another of them writes down;
     the exit status."""
-    run = Run.of(settings.point, settings.machine.runs)
+    run = RunDir.of(settings.config, settings.machine.runs)
     process = _started([run], settings.machine)
     return process.wait()
 
 
-def train_together(points: Sequence[Settings]) -> None:
+def train_together(configs: Sequence[Settings]) -> None:
     """Train points of one machine in one process, as many at once as share the device (`pool`).
 
     If that process dies, the points that it leaves go on one by one, so that the one at fault is
     found and the others finish. Raises Interrupted when the study is to stop.
     """
     stopping.check()
-    _train(points)
+    _train(configs)
     stopping.check()
-    runs = {s.point.name: Run.of(s.point, s.machine.runs) for s in points}
-    left = [s for s in points if runs[s.point.name].state() == "partial"]
+    runs = {s.config.name: RunDir.of(s.config, s.machine.runs) for s in configs}
+    left = [s for s in configs if runs[s.config.name].state() == "partial"]
     if left:
         log.warning("the process of %d points ended early: %d of them go on one by one",
-                    len(points), len(left))  # fmt: skip
+                    len(configs), len(left))  # fmt: skip
     for settings in left:
         train_point(settings)
 
 
-def leave_mirror(runs: Sequence[Run]) -> None:
+def leave_mirror(runs: Sequence[RunDir]) -> None:
     """Give W&B's mirror of `runs` a moment, and say what it lacks then."""
     if behind := feed.leave(runs):
         log.warning("W&B lacks rows of %d points; `degradation sync %s` sends them",
@@ -176,16 +176,16 @@ def leave_mirror(runs: Sequence[Run]) -> None:
 
 def shares_a_gpu(machine: schema.Machine) -> bool:
     """Whether points are to share a device: asked for by number, or there is a GPU."""
-    if machine.pack == "auto":
+    if machine.runs_per_gpu == "auto":
         return machine.device != "cpu" and Path("/dev/nvidiactl").exists()
-    return machine.pack != 1
+    return machine.runs_per_gpu != 1
 
 
-def _train(points: Sequence[Settings]) -> None:
-    ready = [(run, s) for s in points if (run := _ready(s)) is not None]
+def _train(configs: Sequence[Settings]) -> None:
+    ready = [(run, s) for s in configs if (run := _ready(s)) is not None]
     if not ready:
         return
-    runs, machine = [run for run, _ in ready], points[0].machine
+    runs, machine = [run for run, _ in ready], configs[0].machine
     process = _started(runs, machine)
     for run, settings in ready:
         feed.begin(run, settings)
@@ -199,7 +199,7 @@ def _train(points: Sequence[Settings]) -> None:
         _note_end(run, process.returncode, alone=len(runs) == 1)
 
 
-def _started(runs: Sequence[Run], machine: schema.Machine) -> "subprocess.Popen[bytes]":
+def _started(runs: Sequence[RunDir], machine: schema.Machine) -> "subprocess.Popen[bytes]":
     """The process that trains, to which signals are passed on."""
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
     process = subprocess.Popen(
@@ -209,21 +209,21 @@ def _started(runs: Sequence[Run], machine: schema.Machine) -> "subprocess.Popen[
     return process
 
 
-def _ready(settings: Settings) -> Run | None:
-    """The point's folder, made; None where there is nothing to train, or no folder."""
-    run = Run.of(settings.point, settings.machine.runs)
+def _ready(settings: Settings) -> RunDir | None:
+    """The run's folder, made; None where there is nothing to train, or no folder."""
+    run = RunDir.of(settings.config, settings.machine.runs)
     if run.result() is not None:
         log.info("%s is done", run.name)
         return None
     try:
-        run.create(settings.point)
-    except (Foreign, files.Failed) as error:
+        run.create(settings.config)
+    except (RunDirError, files.StorageError) as error:
         log.error("%s: %s", run.name, error)
         return None
     return run
 
 
-def command(runs: Sequence[Run], settings: schema.Machine) -> list[str]:
+def command(runs: Sequence[RunDir], settings: schema.Machine) -> list[str]:
     """The command that trains the points of `runs`."""
     machine = schema.plain(settings)
     if machine["progress"] == "auto":
@@ -245,8 +245,8 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def _note_end(run: Run, status: int, alone: bool) -> None:
-    """Say how the point's process ended, and leave in the folder what it could not leave itself.
+def _note_end(run: RunDir, status: int, alone: bool) -> None:
+    """Say how the run's process ended, and leave in the folder what it could not leave itself.
 
     Of a process that had several points, the status tells little about one of them.
     """
@@ -268,8 +268,8 @@ def _note_end(run: Run, status: int, alone: bool) -> None:
         log.error("%s failed: %s", run.name, failure["message"])
 
 
-def _fail(run: Run, kind: str, message: str) -> None:
+def _fail(run: RunDir, kind: str, message: str) -> None:
     try:
         run.fail(kind, message)
-    except files.Failed as error:
+    except files.StorageError as error:
         log.error("%s: %s (%s)", run.name, message, error)

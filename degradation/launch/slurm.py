@@ -1,8 +1,8 @@
-"""Under SLURM: before the time is up, the point saves, and only then the job is queued again.
+"""Under SLURM: before the time is up, the run saves, and only then the job is queued again.
 
 submitit queues a job again as soon as its signal arrives, and SLURM then ends what still runs. The
-signal reaches every process of the job, and would end the point's before it has saved. So here the
-point's process never sees it: the signal is held back, asks the point to stop, and is passed on to
+signal reaches every process of the job, and would end the run's before it has saved. So here the
+run's process never sees it: the signal is held back, asks the run to stop, and is passed on to
 submitit once that has saved and left.
 """
 

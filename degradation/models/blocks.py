@@ -47,7 +47,7 @@ class Projection(nn.Sequential):
 
 def normalisation(model: Model, planes: int) -> nn.Module:
     """What stands behind a convolution."""
-    return BatchNorm(planes, model.ghost) if model.norm else nn.Identity()
+    return BatchNorm(planes, model.ghost_batch_size) if model.norm else nn.Identity()
 
 
 class Scaled(nn.Module):
@@ -86,7 +86,7 @@ def _whole_shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.
         case "projection_all":
             return Projection(model, inputs, outputs, stride)
         case _:
-            return Identity(outputs - inputs, stride, model.padding)
+            return Identity(outputs - inputs, stride, model.shortcut_padding)
 
 
 class Block(nn.Module):
@@ -110,7 +110,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, model: Model, unit: Unit) -> None:
         super().__init__()
-        first, second = (unit.stride, 1) if model.striding == 1 else (1, unit.stride)
+        first, second = (unit.stride, 1) if model.stride_in_1x1 else (1, unit.stride)
         self.conv1 = nn.Conv2d(unit.inputs, unit.width, 1, first, bias=False)
         self.norm1 = normalisation(model, unit.width)
         self.conv2 = Conv3x3(unit.width, unit.width, second)

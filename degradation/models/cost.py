@@ -1,4 +1,4 @@
-"""What a network costs at least: operations, traffic and memory of one training picture.
+"""What a network costs at least: operations, traffic and memory of one training image.
 
 Operations count two a multiply-add; training is three forwards (forward, gradient of the input,
 gradient of the weights). Traffic counts how often a convolution's output is read or written, in
@@ -16,7 +16,7 @@ PASSES = {"plain": (19.0, 14.0), "residual": (22.0, 15.25)}
 
 @dataclass(frozen=True)
 class Work:
-    """Of one picture."""
+    """Of one image."""
 
     operations: float
     """Of a forward pass."""
@@ -29,11 +29,11 @@ class Work:
 
     @property
     def training(self) -> float:
-        """Operations of a training iteration, a picture."""
+        """Operations of a training iteration, a image."""
         return 3 * self.operations
 
     def traffic(self, arm: str, compiled: bool, bytes_each: int) -> float:
-        """Bytes of a training iteration, a picture."""
+        """Bytes of a training iteration, a image."""
         return self.outputs * PASSES[arm][compiled] * bytes_each
 
 
@@ -45,9 +45,9 @@ def work(
     classes: int = 10,
     shortcut: str = "identity",
     design: str = "cifar",
-    striding: int = 1,
+    stride_in_1x1: bool = True,
 ) -> Work:
-    """Of the network of `depth` layers on pictures of `side` pixels."""
+    """Of the network of `depth` layers on images of `side` pixels."""
     counted = _Counted()
     if design == "imagenet":
         counted.convolve(channels, width, (side := _half(side)), 7)
@@ -58,7 +58,7 @@ def work(
     for unit in units(design, depth, width):
         before, side = side, _half(side) if unit.stride == 2 else side
         if unit.is_bottleneck:
-            counted.convolve(unit.inputs, unit.width, side if striding == 1 else before, 1)
+            counted.convolve(unit.inputs, unit.width, side if stride_in_1x1 else before, 1)
             counted.convolve(unit.width, unit.width, side, 3)
             counted.convolve(unit.width, unit.outputs, side, 1)
         else:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from degradation.config.architecture import STAGES, blocks_per_stage
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.models.blocks import Block
 from degradation.models.layers import averages_held
 from degradation.models.resnet import Network
@@ -27,39 +27,39 @@ from degradation.models.resnet import Network
 
 def grow(
     network: Network,
-    point: Point,
+    config: RunConfig,
     trained: dict[str, Tensor],
     exam: Iterable[tuple[Tensor, Tensor]],
 ) -> None:
     """Copy the `trained` tensors of a shallower net into `network`; other blocks change nothing.
 
-    `exam`: pictures over which a plain net's signals are measured, in batches as training has them.
+    `exam`: images over which a plain net's signals are measured, in batches as training has them.
     """
     state = network.state_dict()
     with torch.no_grad():
         for name, tensor in trained.items():
             state[name].copy_(tensor)
     for stage in range(1, STAGES + 1):
-        added = list(_added(network, point, stage))
+        added = list(_added(network, config, stage))
         if not added:
             continue
-        if point.arm == "residual":
+        if config.arm == "residual":
             for block in added:
-                _pass_by(block, point.recipe.grown_noise)
+                _pass_by(block, config.recipe.identity_init_noise)
         else:
-            mean, variance = _signal(network, exam, before=f"stage{stage}_{_copied(point)}")
+            mean, variance = _signal(network, exam, before=f"stage{stage}_{_copied(config)}")
             for block in added:
-                _pass_through(block, mean, variance, point.recipe.grown_noise)
+                _pass_through(block, mean, variance, config.recipe.identity_init_noise)
 
 
-def _copied(point: Point) -> int:
+def _copied(config: RunConfig) -> int:
     """Blocks of each stage that are copied."""
-    assert point.recipe.grown_from is not None
-    return blocks_per_stage(point.recipe.grown_from)
+    assert config.recipe.identity_init_from is not None
+    return blocks_per_stage(config.recipe.identity_init_from)
 
 
-def _added(network: Network, point: Point, stage: int) -> Iterator[Block]:
-    for number in range(_copied(point), blocks_per_stage(point.depth)):
+def _added(network: Network, config: RunConfig, stage: int) -> Iterator[Block]:
+    for number in range(_copied(config), blocks_per_stage(config.depth)):
         block = network.blocks.get_submodule(f"stage{stage}_{number}")
         assert isinstance(block, Block)
         yield block

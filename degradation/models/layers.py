@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that doesn't count its batches, of `ghost` pictures at a time if given.
+    """Batch normalisation that doesn't count its batches, of `ghost` images at a time if given.
 
     The count would be a kernel a layer and an iteration, for a number that the iteration tells: it
     is filled in where the state is saved. The running averages move once a batch, by the mean of
@@ -100,7 +100,7 @@ def matmul_2x2(x: Tensor, weight: Tensor) -> Tensor:
     """The 3×3 convolution of 2×2 maps as one matrix product: (n, in, 2, 2) → (n, out, 2, 2).
 
     Every pixel sees every pixel there, and five of nine taps see the border. On a CPU forward and
-    backward take a third of the convolution's time (128 pictures, 64 planes: 0.86 of 2.54 ms).
+    backward take a third of the convolution's time (128 images, 64 planes: 0.86 of 2.54 ms).
     """
     outputs, inputs = weight.shape[:2]
     taps = weight.permute(0, 2, 3, 1).reshape(outputs, 9, inputs)

@@ -35,10 +35,10 @@ Fan = Literal["fan_in", "fan_out"]
 
 
 class Network(nn.Module):
-    """A network of `depth` weighted layers for pictures of `channels` planes.
+    """A network of `depth` weighted layers for images of `channels` planes.
 
     Input: (batch, channels, height, width), height and width multiples of 4 (CIFAR-10) or 32
-    (ImageNet). Output: (batch, classes) logits. Raises Invalid for a depth that its design doesn't
+    (ImageNet). Output: (batch, classes) logits. Raises ConfigError for a depth that its design doesn't
     have.
     """
 

@@ -1,6 +1,6 @@
-"""A point and how far it is, read from the disk; thousands of them in seconds.
+"""A run and how far it is, read from the disk; thousands of them in seconds.
 
-Of a finished point two small files are read, of another one the end of its curves.
+Of a finished run two small files are read, of another one the end of its curves.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from degradation.config import validation
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.runs.run_dir import (
     OUTCOMES,
     STATES,
-    Run,
+    RunDir,
     row_fault,
     runs_in,
 )
@@ -22,10 +22,10 @@ from degradation.system import console, files
 
 @dataclass(frozen=True)
 class Entry:
-    """One point and how far it is."""
+    """One run and how far it is."""
 
-    run: Run
-    point: Point
+    run: RunDir
+    config: RunConfig
     state: str
     row: dict[str, Any] | None
     """Its last row."""
@@ -33,16 +33,16 @@ class Entry:
     """Why it failed or diverged, in one line."""
 
     @classmethod
-    def of(cls, run: Run, point: Point) -> "Entry":
-        """Read from the disk: of what has its result, two small files. Raises Foreign."""
+    def of(cls, run: RunDir, config: RunConfig) -> "Entry":
+        """Read from the disk: of what has its result, two small files. Raises RunDirError."""
         if (result := run.result()) is not None:
             outcome, last = result["outcome"], result.get("last")
             why = f"at iteration {result.get('iteration')}" if outcome == "diverged" else ""
             sound = isinstance(last, dict) and not row_fault(last)
-            return cls(run, point, outcome, last if sound else run.last_row(), why)
+            return cls(run, config, outcome, last if sound else run.last_row(), why)
         state = run.state()
         why = _first_line((run.failure() or {}).get("message")) if state == "failed" else ""
-        return cls(run, point, state, None if state == "missing" else run.last_row(), why)
+        return cls(run, config, state, None if state == "missing" else run.last_row(), why)
 
     @property
     def finished(self) -> bool:
@@ -57,43 +57,43 @@ class Entry:
     @property
     def network(self) -> str:
         """`cifar10 residual 56`, with the shortcut where it is a projection."""
-        point, shortcut = self.point, self.point.model.shortcut
+        config, shortcut = self.config, self.config.model.shortcut
         named = f" {shortcut}" if "projection" in shortcut else ""
-        return f"{point.data.name} {point.arm} {point.depth}{named}"
+        return f"{config.data.name} {config.arm} {config.depth}{named}"
 
     @property
     def progress(self) -> str:
-        return f"{self.iteration}/{self.point.recipe.iterations}"
+        return f"{self.iteration}/{self.config.recipe.iterations}"
 
 
 def _first_line(message: Any) -> str:
     return next(iter(str(message or "").splitlines()), "no reason is left")[:200]
 
 
-def of_study(points: Iterable[Point], runs: str) -> list[Entry]:
+def of_study(configs: Iterable[RunConfig], runs: str) -> list[Entry]:
     """The entries of a study's points, in its order."""
-    return [Entry.of(Run.of(point, runs), point) for point in points]
+    return [Entry.of(RunDir.of(config, runs), config) for config in configs]
 
 
 def of_folder(runs: str) -> list[Entry]:
-    """The entries of every run in a folder. Raises Foreign; storage.Failed where it is none."""
+    """The entries of every run in a folder. Raises RunDirError; files.StorageError where it is none."""
     files.check_folder(Path(runs).expanduser())
-    return [Entry.of(run, run.point()) for run in runs_in(runs)]
+    return [Entry.of(run, run.config()) for run in runs_in(runs)]
 
 
 KEYS: dict[str, Callable[[Entry], object]] = {
     "state": lambda e: e.state,
-    "data": lambda e: e.point.data.name,
-    "arm": lambda e: e.point.arm,
-    "depth": lambda e: e.point.depth,
-    "seed": lambda e: e.point.seed,
-    "shortcut": lambda e: e.point.model.shortcut,
+    "data": lambda e: e.config.data.name,
+    "arm": lambda e: e.config.arm,
+    "depth": lambda e: e.config.depth,
+    "seed": lambda e: e.config.seed,
+    "shortcut": lambda e: e.config.model.shortcut,
 }
 """What `--only` may name."""
 
 
 def only(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
-    """The entries that have one of the VALUES of every KEY=VALUES. Raises Invalid."""
+    """The entries that have one of the VALUES of every KEY=VALUES. Raises ConfigError."""
     conditions = [_condition(one) for one in wanted]
     return [e for e in entries if all(str(KEYS[key](e)) in values for key, values in conditions)]
 
@@ -102,10 +102,10 @@ def _condition(text: str) -> tuple[str, set[str]]:
     key, equals, values = text.partition("=")
     if key not in KEYS or not equals:
         hint = console.did_you_mean(key, KEYS)
-        raise validation.Invalid(f"--only {text}: must be KEY=VALUE,… with a KEY of "
+        raise validation.ConfigError(f"--only {text}: must be KEY=VALUE,… with a KEY of "
                              f"{', '.join(KEYS)}{hint}")  # fmt: skip
     found = set(values.split(","))
     if key == "state" and (unknown := found - {*STATES}):
         hint = console.did_you_mean(min(unknown), STATES)
-        raise validation.Invalid(f"--only {text}: must be of {', '.join(STATES)}{hint}")
+        raise validation.ConfigError(f"--only {text}: must be of {', '.join(STATES)}{hint}")
     return key, found

@@ -1,17 +1,17 @@
 """The run folder: what lies in it, what state it is in, its rows. It needs no torch.
 
-point.json         the point, written first
-curves.jsonl       a row a line: a pure function of the point
+config.json         the run, written first
+curves.jsonl       a row a line: a pure function of the run
 timing.jsonl       a row's wall-clock figures
-starts.jsonl       a line a process: when, from which iteration, commit, fingerprint
+launches.jsonl       a line a process: when, from which iteration, commit, fingerprint
 worker.log         what the process said
 checkpoints/       the newest two
 failed.json        why the last process ended early, if it did
-inexact.jsonl      why a resume was not exact, if one wasn't
+resume_mismatches.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
 responses.csv      Figure 7's numbers, where `probe` measured them
 evaluation.json    errors by ten crops and scales, where `evaluate` measured them (ImageNet)
-layers.jsonl       signals and gradients by layer, where machine.layers_every asked for them
+layers.jsonl       signals and gradients by layer, where machine.log_layers_every asked for them
 mirror.json        where W&B has the run, and how far: what was read back there
 tensorboard/       event files, where machine.tensorboard=true
 lock               held by the process that trains
@@ -38,34 +38,34 @@ TAIL = 4096  # bytes; a row has some 230
 STATES = ("done", "diverged", "running", "partial", "failed", "missing")
 
 
-class Foreign(ValueError):
+class RunDirError(ValueError):
     """A folder that isn't what its name says; the message is meant for people."""
 
 
-class Unread(Foreign):
+class Unread(RunDirError):
     """What the disk did not give back, and may well hold."""
 
 
-DISK = (files.Failed, Unread)
+DISK = (files.StorageError, Unread)
 """The disk refused, in writing or reading."""
 
 
-class Run:
+class RunDir:
     """The folder of one point."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.name = folder.name
-        self.point_json = folder / "point.json"
+        self.config_json = folder / "config.json"
         self.curves = folder / "curves.jsonl"
         self.timing_jsonl = folder / "timing.jsonl"
-        self.starts = folder / "starts.jsonl"
+        self.starts = folder / "launches.jsonl"
         self.log = folder / "worker.log"
         self.checkpoints = folder / "checkpoints"
         self.failed_json = folder / "failed.json"
         self.done_json = folder / "done.json"
         self.mirror_json = folder / "mirror.json"
-        self.inexact = folder / "inexact.jsonl"
+        self.inexact = folder / "resume_mismatches.jsonl"
         self.responses = folder / "responses.csv"
         self.layers = folder / "layers.jsonl"
         self.evaluation = folder / "evaluation.json"
@@ -73,40 +73,40 @@ class Run:
         self.mirror_lock = folder / "mirror.lock"
 
     @classmethod
-    def of(cls, point: schema.Point, runs: str | Path) -> "Run":
-        return cls(Path(runs).expanduser() / point.name)
+    def of(cls, config: schema.RunConfig, runs: str | Path) -> "RunDir":
+        return cls(Path(runs).expanduser() / config.name)
 
-    def create(self, point: schema.Point) -> None:
-        """Make the folder, or check that it is this point's.
+    def create(self, config: schema.RunConfig) -> None:
+        """Make the folder, or check that it is this run's.
 
-        Raises Foreign with the difference or the stranger, and storage.Failed.
+        Raises RunDirError with the difference or the stranger, and files.StorageError.
         """
         files.refuse_link(self.folder)
         files.refuse_link(self.checkpoints)
         files.make_folder(self.checkpoints)
         self._refuse_strangers()
-        if not self.point_json.exists():
-            files.write_json(self.point_json, schema.plain(point))
+        if not self.config_json.exists():
+            files.write_json(self.config_json, schema.plain(config))
             return
-        theirs = schema.identity(self.point())
-        if lines := schema.difference(theirs, schema.identity(point)):
-            raise Foreign(f"{self.folder} holds another point:\n  " + "\n  ".join(lines)
+        theirs = schema.identity(self.config())
+        if lines := schema.difference(theirs, schema.identity(config)):
+            raise RunDirError(f"{self.folder} holds another run:\n  " + "\n  ".join(lines)
                           + "\nmove the folder away, or give machine.runs=OTHER")  # fmt: skip
 
     def _refuse_strangers(self) -> None:
         """A folder of somebody else's, in which others may write, could change under our hands."""
         found = self.folder.stat()
         if found.st_uid != os.geteuid() and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise Foreign(f"{self.folder} is user {found.st_uid}'s, and others may write there; "
+            raise RunDirError(f"{self.folder} is user {found.st_uid}'s, and others may write there; "
                           "take it (chown, chmod go-w), or say machine.runs=OTHER")  # fmt: skip
 
-    def point(self) -> schema.Point:
-        """The point that is trained here. Raises Foreign where `point.json` can't be read."""
+    def config(self) -> schema.RunConfig:
+        """The run that is trained here. Raises RunDirError where `config.json` can't be read."""
         try:
-            return validation.read(schema.Point, files.read_json(self.point_json))
+            return validation.read(schema.RunConfig, files.read_json(self.config_json))
         except (OSError, ValueError) as error:
             remedy = "restore it, or move the folder away"
-            raise _refusal(self.point_json, error, remedy) from error
+            raise _refusal(self.config_json, error, remedy) from error
 
     def state(self) -> str:
         """One of STATES, read from the disk."""
@@ -116,14 +116,14 @@ class Run:
             return "running"
         if self.failed_json.exists():
             return "failed"
-        return "partial" if self.point_json.exists() else "missing"
+        return "partial" if self.config_json.exists() else "missing"
 
     def result(self) -> dict[str, Any] | None:
-        """What `done.json` holds, or None. Raises Foreign where it is no result."""
+        """What `done.json` holds, or None. Raises RunDirError where it is no result."""
         found = _object(self.done_json, "remove it: the same command makes it anew")
         if found is not None and found.get("outcome") not in OUTCOMES:
             outcome = console.bare(found.get("outcome"))
-            raise Foreign(f"{self.done_json}: outcome={outcome}: must be {' or '.join(OUTCOMES)}; "
+            raise RunDirError(f"{self.done_json}: outcome={outcome}: must be {' or '.join(OUTCOMES)}; "
                           "remove it: the same command makes it anew")  # fmt: skip
         return found
 
@@ -132,49 +132,49 @@ class Run:
         return _object(self.failed_json, "remove it")
 
     def fail(self, kind: str, message: str) -> None:
-        """Leave in the folder why the last process ended early. Raises storage.Failed."""
+        """Leave in the folder why the last process ended early. Raises files.StorageError."""
         at = provenance.now()
         files.write_json(self.failed_json, {"kind": kind, "message": message, "at": at})
 
     def evaluated(self) -> dict[str, Any] | None:
-        """What `evaluation.json` holds, or None. Raises Foreign where it is no evaluation."""
+        """What `evaluation.json` holds, or None. Raises RunDirError where it is no evaluation."""
         remedy = "degradation evaluate makes it anew"
         found = _object(self.evaluation, remedy)
         if found is not None and not {"classes", "running", "true"} <= found.keys():
-            raise Foreign(f"{self.evaluation}: no evaluation; {remedy}")
+            raise RunDirError(f"{self.evaluation}: no evaluation; {remedy}")
         return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """The complete rows, in order. Raises Foreign, with the line, for one that is none."""
+        """The complete rows, in order. Raises RunDirError, with the line, for one that is none."""
         rows, last = [], -1
         for number, row in enumerate(parsed(self.curves), 1):
             if fault := row_fault(row, last):
-                raise Foreign(f"{self.curves}, line {number}: {fault}; {_RESTORE}")
+                raise RunDirError(f"{self.curves}, line {number}: {fault}; {_RESTORE}")
             rows.append(row)
             last = row["iteration"]
         return rows
 
     def last_row(self) -> dict[str, Any] | None:
-        """The last complete row, at the cost of one: what `rows` ends with. Raises Foreign."""
+        """The last complete row, at the cost of one: what `rows` ends with. Raises RunDirError."""
         where = f"{self.curves}, last line"
         for line in last_lines(self.curves, 1):
             row = _object_in(line, where)
             if fault := row_fault(row):
-                raise Foreign(f"{where}: {fault}; {_RESTORE}")
+                raise RunDirError(f"{where}: {fault}; {_RESTORE}")
             return row
         return None
 
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; rows that were trained twice appear twice.
 
-        Raises Foreign, with the line, for one that is none.
+        Raises RunDirError, with the line, for one that is none.
         """
         rows = list(parsed(self.timing_jsonl))
         for number, row in enumerate(rows, 1):
             for key in ("iteration", "seconds"):
                 if type(value := row.get(key)) not in (int, float):
                     where = f"{self.timing_jsonl}, line {number}"
-                    raise Foreign(
+                    raise RunDirError(
                         f"{where}: {key}={console.bare(value)}: must be a number; {_RESTORE}"
                     )
         return rows
@@ -200,15 +200,15 @@ def row_fault(row: Mapping[str, Any], last: int = -1) -> str:
 _RESTORE = "restore the file, or remove the run's folder to train anew"
 
 
-def runs_in(folder: str | Path) -> list[Run]:
+def runs_in(folder: str | Path) -> list[RunDir]:
     """The runs below `folder`, by name; an empty list where there is none."""
-    return [Run(path.parent) for path in sorted(Path(folder).expanduser().glob("*/point.json"))]
+    return [RunDir(path.parent) for path in sorted(Path(folder).expanduser().glob("*/config.json"))]
 
 
 def whole_lines(path: Path) -> list[str]:
     """The lines of a file that end in a newline: a torn last one is not there yet.
 
-    Raises Foreign where it can't be read.
+    Raises RunDirError where it can't be read.
     """
     try:
         text = files.read(path).decode()
@@ -221,7 +221,7 @@ def whole_lines(path: Path) -> list[str]:
 
 def last_lines(path: Path, count: int) -> list[str]:
     """At most `count` of the last complete lines; those that begin more than TAIL before the end
-    are left out, unless there are no others. Raises Foreign where they can't be read."""
+    are left out, unless there are no others. Raises RunDirError where they can't be read."""
     try:
         tail, cut = files.read_end(path, TAIL)
     except FileNotFoundError:
@@ -236,8 +236,8 @@ def curves(folder: str | Path) -> "pd.DataFrame":
     """All rows of all runs below `folder`, one line each, with what identifies the run.
 
     Columns: those of `describe` (run, data, arm, depth, seed, …), and those of the rows: iteration,
-    epoch, lr, train_loss, train_error, test_loss, test_error, train_error_clean, …. Errors are in
-    percent. Raises Foreign for a file that can't be read.
+    epoch, lr, train_loss, train_error, test_loss, test_error, train_error_eval, …. Errors are in
+    percent. Raises RunDirError for a file that can't be read.
     """
     return load(folder)[1]
 
@@ -254,32 +254,32 @@ def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     return pd.DataFrame(runs), pd.DataFrame(lines)
 
 
-def describe(run: Run) -> dict[str, Any]:
+def describe(run: RunDir) -> dict[str, Any]:
     """What identifies a run, and its state.
 
     `pair` is equal for points that differ at most in the shortcut, `protocol` for those of one
     study; `drop` is the first drop's iteration; `initial` and `stream` are the digests of the
-    initial tensors and of the order of the pictures; `device` is what the last process ran on.
+    initial tensors and of the order of the images; `device` is what the last process ran on.
     """
-    point = run.point()
+    config = run.config()
     starts = list(parsed(run.starts))
     start = starts[-1] if starts else {}
     digests, fingerprint = start.get("digests") or {}, start.get("fingerprint") or {}
     if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
-        raise Foreign(f"{run.starts}, line {len(starts)}: digests and fingerprint must be groups "
+        raise RunDirError(f"{run.starts}, line {len(starts)}: digests and fingerprint must be groups "
                       f"of keys; {_RESTORE}")  # fmt: skip
     return {
         "run": run.name,
         "folder": str(run.folder),
-        "data": point.data.name,
-        "arm": point.arm,
-        "depth": point.depth,
-        "seed": point.seed,
-        "shortcut": point.model.shortcut,
-        "pair": point.pair,
-        "protocol": point.protocol,
-        "iterations": point.recipe.iterations,
-        "drop": point.recipe.drops[0] if point.recipe.drops else None,
+        "data": config.data.name,
+        "arm": config.arm,
+        "depth": config.depth,
+        "seed": config.seed,
+        "shortcut": config.model.shortcut,
+        "pair": config.pair,
+        "protocol": config.protocol,
+        "iterations": config.recipe.iterations,
+        "drop": config.recipe.milestones[0] if config.recipe.milestones else None,
         "state": run.state(),
         "exact": not run.inexact.exists(),
         "initial": _word(digests.get("initial")),
@@ -300,24 +300,24 @@ def _object(path: Path, remedy: str) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise _refusal(path, error, remedy) from error
     if value is not None and not isinstance(value, dict):
-        raise Foreign(f"{path}: must be a group of keys; {remedy}")
+        raise RunDirError(f"{path}: must be a group of keys; {remedy}")
     return value
 
 
-def _refusal(path: Path, error: Exception, remedy: str) -> Foreign:
+def _refusal(path: Path, error: Exception, remedy: str) -> RunDirError:
     """Why `path` can't be used: `remedy` is for a file at fault; where the system is, it stays."""
     cause = error if isinstance(error, OSError) else error.__cause__
     if isinstance(cause, OSError) and cause.errno not in files.OF_THE_FILE:
         return Unread(f"can't read {path}: {cause.strerror}; {files.remedy(cause)}, and give the "
                       "same command again")  # fmt: skip
     if isinstance(error, UnicodeDecodeError):
-        return Foreign(f"{path}: not UTF-8; {remedy}")
+        return RunDirError(f"{path}: not UTF-8; {remedy}")
     said = error.strerror if isinstance(error, OSError) else str(error)
-    return Foreign(f"{path}: {str(said).removeprefix(f'{path}: ')}; {remedy}")
+    return RunDirError(f"{path}: {str(said).removeprefix(f'{path}: ')}; {remedy}")
 
 
 def parsed(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a file, as JSON. Raises Foreign, with the line, for one that isn't."""
+    """The whole lines of a file, as JSON. Raises RunDirError, with the line, for one that isn't."""
     for number, line in enumerate(whole_lines(path), 1):
         yield _object_in(line, f"{path}, line {number}")
 
@@ -326,9 +326,9 @@ def _object_in(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise Foreign(f"{where}: {error}; {_RESTORE}") from error
+        raise RunDirError(f"{where}: {error}; {_RESTORE}") from error
     if not isinstance(value, dict):
-        raise Foreign(f"{where}: {console.bare(value)}: must be a group of keys; {_RESTORE}")
+        raise RunDirError(f"{where}: {console.bare(value)}: must be a group of keys; {_RESTORE}")
     return value
 
 

@@ -3,7 +3,7 @@
 A name never stands for half a file: bytes go to a temporary name in the same folder, are forced to
 the disk, and take the name in one step. A line is appended by one `write` call, so that a process
 killed at any moment tears at most the last line, which readers ignore. What the disk refuses is
-raised as Failed, with what was there before still in place.
+raised as StorageError, with what was there before still in place.
 """
 
 import errno
@@ -30,7 +30,7 @@ class Busy(RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
-class Failed(OSError):
+class StorageError(OSError):
     """The disk refused; the message says what, why, and what helps."""
 
     def __init__(self, path: Path, cause: OSError, need: int = 0) -> None:
@@ -81,17 +81,17 @@ def remedy(cause: OSError) -> str:
 
 @contextmanager
 def _writing(path: Path, need: int = 0) -> Iterator[None]:
-    """Raise Failed for whatever the system refuses inside."""
+    """Raise StorageError for whatever the system refuses inside."""
     try:
         yield
-    except Failed:
+    except StorageError:
         raise
     except OSError as error:
-        raise Failed(path, error, need) from error
+        raise StorageError(path, error, need) from error
 
 
 def write_atomically(path: Path, content: Bytes) -> None:
-    """Make `path` hold `content`, or leave it as it was. Raises Failed."""
+    """Make `path` hold `content`, or leave it as it was. Raises StorageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with _writing(path, len(content)):
@@ -112,7 +112,7 @@ def write_atomically(path: Path, content: Bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`value` as an indented JSON file, atomically; NaN is refused. Raises Failed."""
+    """`value` as an indented JSON file, atomically; NaN is refused. Raises StorageError."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(path, encoded(text))
 
@@ -153,7 +153,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` and a newline in one write; if that fails, none of it stays. Raises Failed."""
+    """Append `line` and a newline in one write; if that fails, none of it stays. Raises StorageError."""
     content = encoded(line)
     with _writing(path, len(content)), appending(path) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -172,7 +172,7 @@ def encoded(line: str) -> bytes:
 
 @contextmanager
 def appending(path: Path) -> Iterator[int]:
-    """A descriptor whose writes go to the end of `path`. Raises Failed where there can be none."""
+    """A descriptor whose writes go to the end of `path`. Raises StorageError where there can be none."""
     with _writing(path):
         descriptor = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
@@ -190,7 +190,7 @@ def write_all(descriptor: int, content: Bytes) -> None:
 
 
 def truncate(path: Path, size: int) -> None:
-    """Cut `path` to its first `size` bytes. Raises Failed."""
+    """Cut `path` to its first `size` bytes. Raises StorageError."""
     with _writing(path):
         descriptor = _open(path, os.O_WRONLY)
         try:
@@ -200,26 +200,26 @@ def truncate(path: Path, size: int) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a complete file its name, durably. Raises Failed."""
+    """Give a complete file its name, durably. Raises StorageError."""
     with _writing(target):
         source.replace(target)
         sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
-    """Remove `path`, if it is there. Raises Failed."""
+    """Remove `path`, if it is there. Raises StorageError."""
     with _writing(path):
         path.unlink(missing_ok=True)
 
 
 def remove_folder(path: Path) -> None:
-    """Remove `path` with all that is in it, if it is there. Raises Failed."""
+    """Remove `path` with all that is in it, if it is there. Raises StorageError."""
     with _writing(path), suppress(FileNotFoundError):
         shutil.rmtree(path)
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` and what is above it, for others to read alone. Raises Failed."""
+    """Make `path` and what is above it, for others to read alone. Raises StorageError."""
     with _writing(path):
         for folder in (*reversed(path.parents), path):
             if not folder.is_dir():
@@ -227,25 +227,25 @@ def make_folder(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise Failed where something else than a folder stands at `path`; nothing may."""
+    """Raise StorageError where something else than a folder stands at `path`; nothing may."""
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except FileNotFoundError:
         refuse_link(path)  # one that leads nowhere
     except OSError as error:
-        raise Failed(path, error) from error
+        raise StorageError(path, error) from error
 
 
 def claim_folder(path: Path) -> None:
-    """Make `path`, or see that this user may write in it. Raises Failed."""
+    """Make `path`, or see that this user may write in it. Raises StorageError."""
     make_folder(path)
     if not os.access(path, os.W_OK | os.X_OK):
-        raise Failed(path / "…", OSError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise StorageError(path / "…", OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def refuse_link(path: Path) -> None:
-    """Raise Failed where a symbolic link stands at `path`: it could lead anywhere."""
+    """Raise StorageError where a symbolic link stands at `path`: it could lead anywhere."""
     with _writing(path):
         if path.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -277,9 +277,9 @@ def free(folder: Path) -> int:
 
 
 def check_room(folder: Path, need: int) -> None:
-    """Raise Failed unless `folder` has room for `need` bytes."""
+    """Raise StorageError unless `folder` has room for `need` bytes."""
     if free(folder) < need:
-        raise Failed(folder / "…", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), need)
+        raise StorageError(folder / "…", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), need)
 
 
 def megabytes(size: int) -> str:
@@ -305,7 +305,7 @@ def _unsupported_is_fine() -> Iterator[None]:
 def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` alone; the kernel lets go when the process ends, however it ends.
 
-    Raises Busy, with the holder's pid, host and start, unless it may `wait`; Failed where the file
+    Raises Busy, with the holder's pid, host and start, unless it may `wait`; StorageError where the file
     system has no locks.
     """
     with _writing(path):
@@ -331,7 +331,7 @@ def _acquire(descriptor: int, path: Path, wait: bool) -> None:
         except BlockingIOError:
             time.sleep(patience)
         except OSError as error:
-            raise Failed(path, error) from error
+            raise StorageError(path, error) from error
     raise Busy(f"{path.parent} is in use by {holder(path)}")
 
 
@@ -361,7 +361,7 @@ def holder(path: Path) -> str:
 
 
 def holds(path: Path, content: Bytes) -> bool:
-    """Whether the disk gives `content` back. Raises Failed where it gives nothing."""
+    """Whether the disk gives `content` back. Raises StorageError where it gives nothing."""
     with _writing(path), path.open("rb") as file:
         for start in range(0, len(content), _PIECE):  # never all of a large file twice in memory
             if file.read(_PIECE) != bytes(content[start : start + _PIECE]):
@@ -370,6 +370,6 @@ def holds(path: Path, content: Bytes) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex. Raises Failed where it can't be read."""
+    """The SHA-256 of a file, in hex. Raises StorageError where it can't be read."""
     with _writing(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a result rests on beside its point: the code's commit, versions, the machine, the time."""
+"""What a result rests on beside its run: the code's commit, versions, the machine, the time."""
 
 import importlib.metadata
 import platform

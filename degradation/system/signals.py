@@ -81,7 +81,7 @@ class Stop:
     @property
     def status(self) -> int:
         """The exit status that tells a shell which signal it was: SIGTERM, where another process of
-        the point heard it."""
+        the run heard it."""
         return 128 + (self.signal or signal.SIGTERM)
 
 

@@ -7,7 +7,7 @@ they hold each row once, whatever was killed before.
 import logging
 from typing import Any
 
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking import keys
 
@@ -17,7 +17,7 @@ log = logging.getLogger("degradation")
 class Board:
     """One run's rows on their way to its folder `tensorboard`."""
 
-    def __init__(self, run: Run, writer: Any) -> None:
+    def __init__(self, run: RunDir, writer: Any) -> None:
         self.run, self.writer, self.sent = run, writer, 0
 
     def push(self) -> None:
@@ -33,7 +33,7 @@ class Board:
         self.writer.close()
 
 
-def begin(run: Run) -> Board | None:
+def begin(run: RunDir) -> Board | None:
     """A board without rows, or None where TensorBoard isn't installed."""
     try:
         from tensorboard.summary import Writer

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.runs import reference
-from degradation.runs.run_dir import Foreign
+from degradation.runs.run_dir import RunDirError
 from degradation.tracking import panels, wandb_api
 from degradation.tracking.panels import (
     PANELS,
@@ -121,7 +121,7 @@ def send_media(path: str, runs: Path, figures: Path) -> str:
     files = [p for kind in ("png", "csv") for p in sorted(figures.glob(f"*.{kind}"))
              if kind == "png" or p.stem.endswith("-errors")]  # fmt: skip
     if not files:
-        raise Foreign(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
+        raise RunDirError(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
     address = Address(project, entity, "study-figures")
     return wandb_api.send_media(address, runs, files, name="figures", group="study",
                              job_type="figures", tags=["figures"])  # fmt: skip
@@ -130,7 +130,7 @@ def send_media(path: str, runs: Path, figures: Path) -> str:
 def _split(path: str) -> tuple[str, str]:
     entity, slash, project = path.partition("/")
     if not (entity and slash and project) or "/" in project:
-        raise Foreign(f"{path}: must be entity/project")
+        raise RunDirError(f"{path}: must be entity/project")
     return entity, project
 
 
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> int:
     except ImportError as error:
         print(f"{error}: pip install 'degradation[dashboard]'", file=sys.stderr)
         return 2
-    except (Foreign, wandb_api.Absent, wandb_api.Refused, wandb_api.Unreachable) as error:
+    except (RunDirError, wandb_api.Absent, wandb_api.Refused, wandb_api.Unreachable) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from degradation.config import schema, validation
-from degradation.runs.run_dir import Foreign, Run
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
 from degradation.tracking import keys, wandb_api
 
@@ -29,20 +29,20 @@ CACHE = Path("wandb-runs")
 def fetch(path: str, cache: Path = CACHE) -> Path:
     """Bring the runs of `entity/project` into a folder of run folders, and say which.
 
-    Raises Foreign for what can't be used or reached, with what helps.
+    Raises RunDirError for what can't be used or reached, with what helps.
     """
     if path.count("/") != 1 or not all(path.split("/")):
-        raise Foreign(f"--wandb {path}: must be entity/project")
+        raise RunDirError(f"--wandb {path}: must be entity/project")
     folder = cache / path
     try:
         runs = list(wandb_api.project_runs(path))
         bar = tqdm(runs, desc=f"W&B {path}", unit="run", disable=None, leave=False)
         kept = sum(_bring(run, folder) for run in bar)
     except wandb_api.Unreachable as error:
-        raise Foreign(f"W&B is out of reach ({error}): what was fetched before is in {folder}, "
+        raise RunDirError(f"W&B is out of reach ({error}): what was fetched before is in {folder}, "
                       "and the same command goes on") from error  # fmt: skip
     except (wandb_api.Refused, wandb_api.Absent) as error:
-        raise Foreign(str(error)) from error
+        raise RunDirError(str(error)) from error
     log.info("%d of %d runs of %s are in %s", kept, len(runs), path, folder)
     return folder
 
@@ -50,10 +50,10 @@ def fetch(path: str, cache: Path = CACHE) -> Path:
 def _bring(theirs: Any, folder: Path) -> bool:
     """Write one run's folder, unless it is there already; whether it is one of ours."""
     try:
-        point = keys.point_of(theirs.config)
-    except validation.Invalid:  # someone else's run, or the study's figures
+        config = keys.point_of(theirs.config)
+    except validation.ConfigError:  # someone else's run, or the study's figures
         return False
-    run, summary = Run.of(point, folder), dict(theirs.summary)
+    run, summary = RunDir.of(config, folder), dict(theirs.summary)
     if run.result() is not None and run.result() == _result(summary, run.rows()):
         return True
     history = wandb_api.history(theirs)
@@ -61,18 +61,18 @@ def _bring(theirs: Any, folder: Path) -> bool:
     text = _lines(rows)
     digest = hashlib.sha256(text).hexdigest()
     if summary.get("curves_sha256") not in (None, digest):
-        raise Foreign(f"{theirs.id}: the rows in W&B are not those that were trained (their digest "
+        raise RunDirError(f"{theirs.id}: the rows in W&B are not those that were trained (their digest "
                       "differs); delete the run there, and `degradation sync` sends it "
                       "again")  # fmt: skip
-    _write(run, point, text, rows, history, theirs.config.get("start") or {}, summary)
+    _write(run, config, text, rows, history, theirs.config.get("start") or {}, summary)
     return True
 
 
-def _write(run: Run, point: schema.Point, text: bytes, rows: Sequence[Mapping[str, Any]],
+def _write(run: RunDir, config: schema.RunConfig, text: bytes, rows: Sequence[Mapping[str, Any]],
            history: Sequence[Mapping[str, Any]], start: Mapping[str, Any],
            summary: Mapping[str, Any]) -> None:  # fmt: skip
-    """The folder's files, its point first and its result last."""
-    run.create(point)
+    """The folder's files, its run first and its result last."""
+    run.create(config)
     files.remove(run.done_json)
     files.write_atomically(run.curves, text)
     timing = [keys.timing_of(row) for row in history if "seconds" in row]

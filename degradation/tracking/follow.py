@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.config.schema import Settings
-from degradation.runs.run_dir import Foreign, Run
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import console, files
 from degradation.tracking import board, sync, wandb_api
 from degradation.tracking.sync import Mirror
@@ -49,7 +49,7 @@ class Feed:
         self.told: dict[str, list[dict[str, Any]]] = {}
         """By run, what was said of it: a process that is started anew hears it again."""
 
-    def begin(self, run: Run, settings: Settings) -> None:
+    def begin(self, run: RunDir, settings: Settings) -> None:
         """Follow a run's rows from now on. Never raises, never waits."""
         machine = settings.machine
         if machine.wandb == "disabled" and not machine.tensorboard:
@@ -86,12 +86,12 @@ class Feed:
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
 
-    def end(self, run: Run) -> None:
+    def end(self, run: RunDir) -> None:
         """No more rows of this run will come from here."""
         if str(run.folder) in self.told:
             self._tell(run, {"ended": str(run.folder)})
 
-    def leave(self, runs: Sequence[Run]) -> list[str]:
+    def leave(self, runs: Sequence[RunDir]) -> list[str]:
         """Give the rest a moment; the names of the runs that W&B still lacks something of."""
         self._close()
         until = time.monotonic() + MOMENT
@@ -108,13 +108,13 @@ class Feed:
             with suppress(OSError):
                 self.process.stdin.close()
 
-    def _busy(self, runs: Sequence[Run]) -> bool:
+    def _busy(self, runs: Sequence[RunDir]) -> bool:
         """Whether our process, or one of a parallel launcher's, is at work."""
         if self.process is not None:
             return self.process.poll() is None
         return any(files.is_locked(run.mirror_lock) for run in runs)
 
-    def _tell(self, run: Run, what: dict[str, Any]) -> None:
+    def _tell(self, run: RunDir, what: dict[str, Any]) -> None:
         self.told.setdefault(str(run.folder), []).append(what)
         self._say(what)
 
@@ -151,7 +151,7 @@ class Follower:
             return
         name = told["run"]
         self.ended.discard(name)
-        run = Run(Path(name))
+        run = RunDir(Path(name))
         if told["tensorboard"] and (made := board.begin(run)):
             self.boards[name] = made
         found = Mirror(run)
@@ -227,7 +227,7 @@ def main() -> int:
         except queue.Empty:
             if closed:
                 time.sleep(POLL / 5)
-        except (Foreign, ValueError) as error:
+        except (RunDirError, ValueError) as error:
             log.warning("not mirrored: %s", error)
         follower.work()
     return 0

@@ -9,21 +9,21 @@ from typing import Any
 
 from degradation.config import schema, validation
 from degradation.runs import reference
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 
 COLUMNS = (
     "iteration", "epoch", "lr", "train_loss", "train_error", "gradient_norm", "test_loss",
-    "test_error", "validation_loss", "validation_error", "train_error_clean",
+    "test_error", "validation_loss", "validation_error", "train_error_eval",
 )  # fmt: skip
 """Of curves.jsonl, in the order in which a row has them; errors in percent."""
-TIMING = ("seconds", "evaluation_seconds", "pictures_per_second", "peak_memory_bytes")
+TIMING = ("seconds", "evaluation_seconds", "images_per_second", "peak_memory_bytes")
 """Of timing.jsonl: they differ from machine to machine."""
 STARTED = ("commit", "versions", "fingerprint", "parameters", "digests")
-"""Of the last line of starts.jsonl."""
+"""Of the last line of launches.jsonl."""
 ERRORS = ("train_error", "test_error")
 
 
-def rows(run: Run) -> list[dict[str, Any]]:
+def rows(run: RunDir) -> list[dict[str, Any]]:
     """The rows as W&B gets them: those of curves.jsonl, each with its wall-clock figures.
 
     A row without such figures is either the newest of a run in training, for a moment, or was
@@ -35,41 +35,41 @@ def rows(run: Run) -> list[dict[str, Any]]:
     return [row | _known(timing.get(row["iteration"], {}), TIMING) for row in run.rows()]
 
 
-def config(point: schema.Point, start: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat keys to group and filter by, and the whole point under one of its own.
+def config(config: schema.RunConfig, start: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat keys to group and filter by, and the whole run under one of its own.
 
     `arm`, not `model`: a W&B sweep replaces the config key that has the name of its parameter.
     """
-    whole = schema.plain(point)
+    whole = schema.plain(config)
     whole["data"]["root"] = "data"
     return {
-        "arm": point.arm,
-        "depth": point.depth,
-        "seed": point.seed,
-        "dataset": point.data.name,
-        "shortcut": point.model.shortcut,
-        "network": f"{point.arm}-{point.depth}",
-        "pair": point.pair,
-        "protocol": point.protocol,
-        "hash": point.hash,
-        "iterations": point.recipe.iterations,
-        "batch": point.recipe.batch,
-        "initial_lr": point.recipe.lr,
-        "precision": point.numerics.precision,
+        "arm": config.arm,
+        "depth": config.depth,
+        "seed": config.seed,
+        "dataset": config.data.name,
+        "shortcut": config.model.shortcut,
+        "network": f"{config.arm}-{config.depth}",
+        "pair": config.pair,
+        "protocol": config.protocol,
+        "hash": config.hash,
+        "iterations": config.recipe.iterations,
+        "batch": config.recipe.batch_size,
+        "initial_lr": config.recipe.lr,
+        "precision": config.numerics.precision,
         "start": _known(start, STARTED),
-        "point": whole,
+        "run": whole,
     }
 
 
-def tags(point: schema.Point) -> list[str]:
+def tags(config: schema.RunConfig) -> list[str]:
     return [
-        point.data.name, point.arm, f"depth-{point.depth}", f"seed-{point.seed}",
-        f"recipe-{point.protocol}",
+        config.data.name, config.arm, f"depth-{config.depth}", f"seed-{config.seed}",
+        f"recipe-{config.protocol}",
     ]  # fmt: skip
 
 
 def summary(
-    point: schema.Point, result: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]
+    config: schema.RunConfig, result: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The headline is the last row; the least error has a name that says what it is."""
     found: dict[str, Any] = {
@@ -84,12 +84,12 @@ def summary(
     for name in ERRORS:
         found[f"last_{name}"] = last = curves[-1][name]
         found[f"min_{name}"] = min(row[name] for row in curves)
-        theirs = reference.errors().get((point.data.name, point.arm, point.depth, name))
+        theirs = reference.errors().get((config.data.name, config.arm, config.depth, name))
         if theirs is not None:
             found[f"paper_{name}"] = theirs
             found[f"{name}_minus_paper"] = round(last - theirs, 4)
-    if (clean := curves[-1].get("train_error_clean")) is not None:
-        found["last_train_error_clean"] = clean
+    if (clean := curves[-1].get("train_error_eval")) is not None:
+        found["last_train_error_eval"] = clean
     return found
 
 
@@ -104,9 +104,9 @@ def timing_of(history: Mapping[str, Any]) -> dict[str, Any]:
     return found | {key: history[key] for key in TIMING if key in history}
 
 
-def point_of(config: Mapping[str, Any]) -> schema.Point:
-    """The point of a run's configuration. Raises schema.Invalid where there is none."""
-    return validation.read(schema.Point, config.get("point"), "point")
+def point_of(config: Mapping[str, Any]) -> schema.RunConfig:
+    """The run of a run's configuration. Raises schema.ConfigError where there is none."""
+    return validation.read(schema.RunConfig, config.get("run"), "run")
 
 
 def _known(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

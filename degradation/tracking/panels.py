@@ -23,7 +23,7 @@ class Panel:
 PANELS = (
     Panel("Degradation: training error, plain", "lines", "iteration", ("train_error",), "depth",
           arm="plain"),
-    Panel("The cure: training error, residual", "lines", "iteration", ("train_error",), "depth",
+    Panel("The intervention: training error, residual", "lines", "iteration", ("train_error",), "depth",
           arm="residual"),
     Panel("The gap: final training error against depth", "points", "depth",
           ("last_train_error",), "arm"),
@@ -31,7 +31,7 @@ PANELS = (
           ("test_error", "train_error"), "network"),
     Panel("Learning rate", "lines", "iteration", ("lr",), "network", log_y=True),
     Panel("Gradient norm", "lines", "iteration", ("gradient_norm",), "network", log_y=True),
-    Panel("Throughput: pictures a second", "lines", "iteration", ("pictures_per_second",),
+    Panel("Throughput: images a second", "lines", "iteration", ("images_per_second",),
           "network"),
 )  # fmt: skip
 TABLE = (
@@ -40,7 +40,7 @@ TABLE = (
 )  # fmt: skip
 """Columns of the table beside the paper's, of a run's summary."""
 VIEWS: dict[str, str | None] = {
-    "degradation: plain": "plain", "cure: residual": "residual", "both arms": None,
+    "degradation: plain": "plain", "intervention: residual": "residual", "both arms": None,
 }  # fmt: skip
 """The saved views of a workspace, by the only arm that each shows: a workspace filters as a whole,
 a panel can't."""

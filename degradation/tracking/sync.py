@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from degradation.config.schema import Settings
 from degradation.runs.run_dir import (
-    Foreign,
-    Run,
+    RunDir,
+    RunDirError,
     parsed,
     runs_in,
 )
@@ -43,8 +43,8 @@ class Differs(ValueError):
     """W&B has other rows than the disk, which can't be mended from here."""
 
 
-def note(run: Run, settings: Settings) -> None:
-    """Leave in the run's folder where its rows go, for whoever sends them. Raises storage.Failed.
+def note(run: RunDir, settings: Settings) -> None:
+    """Leave in the run's folder where its rows go, for whoever sends them. Raises files.StorageError.
 
     A W&B agent names the run that its sweep expects; the name stays with the folder.
     """
@@ -66,18 +66,18 @@ def note(run: Run, settings: Settings) -> None:
 _NOTE = {"id": str, "mode": str, "project": str, "study": str, "server": dict, "folder": dict}
 
 
-def noted(run: Run) -> dict[str, Any]:
-    """What `mirror.json` holds, or nothing. Raises Foreign where that is no note."""
+def noted(run: RunDir) -> dict[str, Any]:
+    """What `mirror.json` holds, or nothing. Raises RunDirError where that is no note."""
     try:
         found = files.read_json(run.mirror_json)
     except ValueError as error:
-        raise Foreign(f"{error}; remove it to send all rows again") from error
+        raise RunDirError(f"{error}; remove it to send all rows again") from error
     if found is None:
         return {}
     fits = isinstance(found, dict) and all(type(found.get(k)) is t for k, t in _NOTE.items())
     places = [found["server"], found["folder"]] if fits else []
     if not fits or found["mode"] not in wandb_api.MODES or not all(map(_is_place, places)):
-        raise Foreign(f"{run.mirror_json}: must have {', '.join(_NOTE)}; remove it to send all "
+        raise RunDirError(f"{run.mirror_json}: must have {', '.join(_NOTE)}; remove it to send all "
                       "rows again")  # fmt: skip
     return dict(found)
 
@@ -90,8 +90,8 @@ def _is_place(found: dict[str, Any]) -> bool:
 class Mirror:
     """One run's rows on their way to W&B."""
 
-    def __init__(self, run: Run) -> None:
-        """Raises Foreign where `mirror.json` is damaged."""
+    def __init__(self, run: RunDir) -> None:
+        """Raises RunDirError where `mirror.json` is damaged."""
         self.run = run
         self.note: dict[str, Any] = {"id": run.name, **NOWHERE, **noted(run)}
         self.opened: wandb_api.Opened | None = None
@@ -112,7 +112,7 @@ class Mirror:
     def push(self, to_server: bool, *, all_of_them: bool) -> None:
         """Hand W&B the rows that it lacks; of a run in training, those that are timed already.
 
-        Raises storage.Busy where another process is at it, Foreign, and what `remote` raises.
+        Raises storage.Busy where another process is at it, RunDirError, and what `remote` raises.
         """
         size = self.run.curves.stat().st_size if self.run.curves.exists() else 0
         if (size == self.size and not all_of_them) or not self.missing(to_server):
@@ -142,7 +142,7 @@ class Mirror:
         opened, self.opened, self.size = self.opened, None, -1
         rows, result = keys.rows(self.run), self.run.result()
         try:
-            said = keys.summary(self.run.point(), result, rows) if result else {}
+            said = keys.summary(self.run.config(), result, rows) if result else {}
             wandb_api.finish(opened, said, 0 if result else 1)
             arrived = self._arrived(opened, len(rows))
             where = "server" if opened.online else "folder"
@@ -165,13 +165,13 @@ class Mirror:
         self.held.close()
 
     def _open(self, to_server: bool) -> None:
-        point, starts = self.run.point(), list(parsed(self.run.starts))
+        config, starts = self.run.config(), list(parsed(self.run.starts))
         self.held.enter_context(files.lock(self.run.mirror_lock))
         try:
             self.opened = wandb_api.open_run(
-                self.address, self.run.folder.parent, to_server=to_server, name=point.label,
-                group=self.note["study"], job_type=point.arm, tags=keys.tags(point),
-                config=keys.config(point, starts[-1] if starts else {}),
+                self.address, self.run.folder.parent, to_server=to_server, name=config.label,
+                group=self.note["study"], job_type=config.arm, tags=keys.tags(config),
+                config=keys.config(config, starts[-1] if starts else {}),
             )  # fmt: skip
         except BaseException:
             self.held.close()
@@ -211,7 +211,7 @@ def send(mirror: Mirror, to_server: bool) -> str:
         mirror.close()
     except files.Busy as error:
         return f"it is being sent: {error}"
-    except (Foreign, Differs, files.Failed, wandb_api.Refused) as error:
+    except (RunDirError, Differs, files.StorageError, wandb_api.Refused) as error:
         mirror.held.close()
         return str(error)
     except wandb_api.Unreachable as error:
@@ -220,7 +220,7 @@ def send(mirror: Mirror, to_server: bool) -> str:
     return ""
 
 
-def lacking(runs: Sequence[Run]) -> list[str]:
+def lacking(runs: Sequence[RunDir]) -> list[str]:
     """The names of the runs of which W&B, where it is wanted, lacks something."""
     found = []
     for run in runs:
@@ -293,7 +293,7 @@ def _addressed(mirror: Mirror, asked: argparse.Namespace) -> dict[str, Any]:
     if asked.project != mirror.note.get("project"):
         mirror.note |= NOWHERE
     where = {"mode": "auto", "project": asked.project, "entity": asked.entity}
-    return {"study": mirror.run.point().data.name} | mirror.note | where
+    return {"study": mirror.run.config().data.name} | mirror.note | where
 
 
 if __name__ == "__main__":

@@ -88,12 +88,12 @@ def library() -> Any:
 def online(wanted: str) -> bool:
     """Whether rows go to a server. auto: WANDB_MODE where it is set, else where a key is.
 
-    Raises schema.Invalid for a mode that there isn't.
+    Raises schema.ConfigError for a mode that there isn't.
     """
     if wanted == "auto":
         wanted = os.environ.get("WANDB_MODE", "auto")
         if wanted not in (*MODES, "shared"):
-            raise validation.Invalid(f"WANDB_MODE={console.bare(wanted)}: must be {', '.join(MODES)}"
+            raise validation.ConfigError(f"WANDB_MODE={console.bare(wanted)}: must be {', '.join(MODES)}"
                                  f"{console.did_you_mean(wanted, MODES)}")  # fmt: skip
     if wanted == "auto":
         return has_key()
@@ -118,7 +118,7 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **said: Any) ->
         raise Refused("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
     named = os.environ.get("WANDB_RUN_ID", address.id)
     if named != address.id:  # a sweep's environment has the last word in wandb.init
-        raise ValueError(f"a sweep's agent has begun {named}: one point a command, without -m")
+        raise ValueError(f"a sweep's agent has begun {named}: one run a command, without -m")
     kept = [] if to_server else _begin_folder(folder, address.id)
     with in_our_words():
         try:
@@ -251,7 +251,7 @@ def _begin_folder(folder: Path, id: str) -> list[dict[str, Any]]:
 
 
 def send_media(address: Address, folder: Path, files: Sequence[Path], **said: Any) -> str:
-    """Log pictures and tables (.png, .csv) in a run of their own; its address.
+    """Log images and tables (.png, .csv) in a run of their own; its address.
 
     Raises Refused and Unreachable.
     """

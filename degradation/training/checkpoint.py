@@ -31,7 +31,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _FILE = re.compile(r"iteration-(\d{8,})-([0-9a-f]{64})\.safetensors")
 
 
-class Damaged(ValueError):
+class CheckpointError(ValueError):
     """A checkpoint that can't be trusted, or none that can; the message says which and why."""
 
 
@@ -85,7 +85,7 @@ def encode(tensors: dict[str, Tensor], meta: dict[str, Any]) -> memoryview:
 
 
 def decode(content: Bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `encode` was given. Raises Damaged for anything that isn't such a file."""
+    """What `encode` was given. Raises CheckpointError for anything that isn't such a file."""
     with _damaged():
         header, body = _split(content)
         meta = {k: json.loads(v) for k, v in header.pop("__metadata__").items()}
@@ -93,7 +93,7 @@ def decode(content: Bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def tensors(content: Bytes) -> dict[str, Tensor]:
-    """The tensors of any safetensors file, also in half precision. Raises Damaged."""
+    """The tensors of any safetensors file, also in half precision. Raises CheckpointError."""
     with _damaged():
         header, body = _split(content)
         header.pop("__metadata__", None)
@@ -102,26 +102,26 @@ def tensors(content: Bytes) -> dict[str, Tensor]:
 
 @contextmanager
 def _damaged() -> Iterator[None]:
-    """Whatever goes wrong in reading hostile bytes is Damaged."""
+    """Whatever goes wrong in reading hostile bytes is CheckpointError."""
     try:
         yield
-    except Damaged:
+    except CheckpointError:
         raise
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise Damaged(f"not a checkpoint ({error})") from error
+        raise CheckpointError(f"not a checkpoint ({error})") from error
 
 
 def check_meta(meta: dict[str, Any]) -> None:
-    """Raise Damaged unless `meta` has what a resume needs, each of its kind."""
-    kinds = {"point": str, "fingerprint": dict, "iteration": int, "rows": int}
+    """Raise CheckpointError unless `meta` has what a resume needs, each of its kind."""
+    kinds = {"run": str, "fingerprint": dict, "iteration": int, "rows": int}
     for key, kind in kinds.items():
         value: Any = meta.get(key)
         if (isinstance(value, int) and value < 0) or type(value) is not kind:
-            raise Damaged(f"its {key} is {bare(value)}")
+            raise CheckpointError(f"its {key} is {bare(value)}")
     if not _is_plateau(meta.get("plateau", {})):
-        raise Damaged(f"its plateau is {bare(meta['plateau'])}")
+        raise CheckpointError(f"its plateau is {bare(meta['plateau'])}")
     if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
-        raise Damaged(f"its warmup_end is {bare(meta['warmup_end'])}")
+        raise CheckpointError(f"its warmup_end is {bare(meta['warmup_end'])}")
 
 
 def _is_plateau(found: Any) -> bool:
@@ -139,7 +139,7 @@ def _split(content: Bytes) -> tuple[dict[str, Any], memoryview]:
     """The header and the tensors' bytes."""
     length = int.from_bytes(content[:8], "little")
     if length > min(MAX_HEADER, len(content)):
-        raise Damaged("its header is longer than the file")
+        raise CheckpointError("its header is longer than the file")
     header: dict[str, Any] = json.loads(bytes(content[8 : 8 + length]))
     return header, memoryview(bytearray(content[8 + length :]))  # writable, as torch wants it
 
@@ -150,7 +150,7 @@ def _tensors(
     found = {name: _tensor(body, entry, dtypes) for name, entry in header.items()}
     places = sorted(tuple(entry["data_offsets"]) for entry in header.values())
     if [0, *(stop for _, stop in places)] != [*(start for start, _ in places), len(body)]:
-        raise Damaged("its tensors overlap or leave gaps")
+        raise CheckpointError("its tensors overlap or leave gaps")
     return found
 
 
@@ -159,11 +159,11 @@ def _tensor(body: memoryview, entry: dict[str, Any], dtypes: dict[str, torch.dty
     count = 1
     for side in shape:
         if not isinstance(side, int) or side < 0:
-            raise Damaged(f"a shape is {shape}")
+            raise CheckpointError(f"a shape is {shape}")
         count *= side
     # Checked before anything is allocated: a shape must be as large as its bytes, no larger.
     if not 0 <= start <= stop <= len(body) or stop - start != count * dtype.itemsize:
-        raise Damaged(f"{shape} does not fit bytes {start} to {stop}")
+        raise CheckpointError(f"{shape} does not fit bytes {start} to {stop}")
     if not count:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(body, dtype=dtype, count=count, offset=start).reshape(shape)
@@ -179,7 +179,7 @@ def save(folder: Path, iteration: int, content: Bytes) -> Path:
     path = folder / f"iteration-{iteration:08d}-{digest}.safetensors"
     files.write_atomically(path, content)
     if not files.holds(path, content):
-        raise Damaged(f"{path}: the disk gave back other bytes than were written")
+        raise CheckpointError(f"{path}: the disk gave back other bytes than were written")
     others = [old for old in saved(folder) if old != path]
     same = [old for old in others if old.name.startswith(f"iteration-{iteration:08d}-")]
     for old in same or others[: 1 - KEEP]:
@@ -196,7 +196,7 @@ def saved(folder: Path) -> list[Path]:
 def newest(folder: Path) -> bytes | None:
     """The newest checkpoint that is whole; None where none was ever saved.
 
-    Raises Damaged where some were and none is whole: to start anew is for people to decide.
+    Raises CheckpointError where some were and none is whole: to start anew is for people to decide.
     """
     reasons = []
     for path in reversed(saved(folder)):
@@ -211,6 +211,6 @@ def newest(folder: Path) -> bytes | None:
             return content
         reasons.append(f"{path}: damaged, its SHA-256 is not the one in its name")
     if reasons:
-        remedy = f"restore one, or remove {folder.parent} to train the point anew"
-        raise Damaged("\n".join([*reasons, f"no checkpoint is whole: {remedy}"]))
+        remedy = f"restore one, or remove {folder.parent} to train the run anew"
+        raise CheckpointError("\n".join([*reasons, f"no checkpoint is whole: {remedy}"]))
     return None

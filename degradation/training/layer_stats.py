@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation.models.layers import Conv3x3, averages_held
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.training.step import forward
 
@@ -67,7 +67,7 @@ def normalisation(conv: str) -> str:
     return f"{head}{dot}norm{own.removeprefix('conv')}"
 
 
-def note(run: Run, iteration: int, layers: list[dict[str, Any]]) -> None:
+def note(run: RunDir, iteration: int, layers: list[dict[str, Any]]) -> None:
     """Append the layers' numbers to the run's `layers.jsonl`, a line a moment."""
     line = json.dumps({"iteration": iteration, "layers": layers}, allow_nan=False)
     files.append_line(run.layers, line)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.data.loaders import Batches, Exams
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stopped
 from degradation.training import checkpoint, layer_stats, optimizer
 from degradation.training.devices.distributed import ALONE, Ranks
@@ -36,8 +36,8 @@ rows cost, and the last save, which is always made, have the rest of one percent
 class Session:
     """What one process needs to train one point."""
 
-    point: Point
-    run: Run
+    config: RunConfig
+    run: RunDir
     state: State
     stream: Batches
     engine: Engine
@@ -59,7 +59,7 @@ def train(session: Session) -> Turns[dict[str, Any]]:
     It pauses after each launch, so that several points can take turns on one device. Raises Stopped
     once everything is saved after `session.stop()` said so.
     """
-    state, recipe = session.state, session.point.recipe
+    state, recipe = session.state, session.config.recipe
     saver = Saver(session)
     look_at_layers(session)
     session.recorder.start(state.iteration)
@@ -79,7 +79,7 @@ def train(session: Session) -> Turns[dict[str, Any]]:
 
 def advance(session: Session) -> int:
     """Iterations, up to the next row or look at the warm-up; for how many it was."""
-    state, recipe = session.state, session.point.recipe
+    state, recipe = session.state, session.config.recipe
     limit = recipe.next_row(state.iteration) - state.iteration
     if state.warmup_end is None:
         limit = min(limit, recipe.warmup_window - state.iteration % recipe.warmup_window)
@@ -93,33 +93,33 @@ def advance(session: Session) -> int:
 
 def write_row(session: Session, saver: "Saver") -> None:
     """Measure, write, and start the next row's sums."""
-    state, point = session.state, session.point
+    state, config = session.state, session.config
     began = time.monotonic()
     session.engine.note_gradient()
     gradient = float(state.gradient_norm)
     row: dict[str, Any] = {
         "iteration": state.iteration,
-        "epoch": round(state.iteration * point.recipe.batch / session.stream.length, 4),
+        "epoch": round(state.iteration * config.recipe.batch_size / session.stream.length, 4),
         "lr": optimizer.learning_rate(
-            point.recipe, state.iteration - 1, state.warmup_end, state.plateau.dropped
+            config.recipe, state.iteration - 1, state.warmup_end, state.plateau.dropped
         ),
         "train_loss": round(state.row.mean_loss, 6),
         "train_error": round(state.row.error, 4),
         "gradient_norm": float(f"{gradient:.6g}") if math.isfinite(gradient) else None,
     }
     for name, exam in session.exams.items():
-        if name == "train" and not point.recipe.clean_at(state.iteration):
+        if name == "train" and not config.recipe.clean_at(state.iteration):
             continue
         loss, error = evaluate(session, name, exam, saver)
         if name == "train":
-            row["train_error_clean"] = error
+            row["train_error_eval"] = error
         else:
             row |= {f"{name}_loss": loss, f"{name}_error": error}
-    pictures = int(state.row.seen)
-    state.plateau.see(point.recipe, state.iteration, row["train_error"])
+    images = int(state.row.seen)
+    state.plateau.see(config.recipe, state.iteration, row["train_error"])
     state.row.reset()
     state.rows += 1
-    session.recorder.row(row, pictures, time.monotonic() - began)
+    session.recorder.row(row, images, time.monotonic() - began)
     look_at_layers(session)
 
 
@@ -132,7 +132,7 @@ def look_at_layers(session: Session) -> None:
     due = every and state.rows % every == 0 and session.group.writes
     if due and not int(state.row.seen):
         x, labels = session.stream.batch(0)
-        layers = layer_stats.measure(state.network, x, labels, session.point.numerics.precision)
+        layers = layer_stats.measure(state.network, x, labels, session.config.numerics.precision)
         layer_stats.note(session.run, state.iteration, layers)
 
 
@@ -161,7 +161,7 @@ class Saver:
             return
         if session.state.diverged_at is not None or not session.state.finite:
             return
-        content = session.state.to_bytes(session.point, session.fingerprint)
+        content = session.state.to_bytes(session.config, session.fingerprint)
         checkpoint.save(session.run.checkpoints, session.state.iteration, content)
         self.last = time.monotonic()
         self.cost = self.last - began

@@ -23,7 +23,7 @@ def warms_up(recipe: Recipe, depth: int) -> bool:
 
 @dataclass
 class Plateau:
-    """When the learning rate has dropped, by the rule of `recipe.plateau`, row by row.
+    """When the learning rate has dropped, by the rule of `recipe.plateau_patience`, row by row.
 
     The paper doesn't say which error it watched. Here it is the training error, so that the test
     set decides nothing; a row's mean over its minibatches, which many iterations between two rows
@@ -39,13 +39,13 @@ class Plateau:
 
     def see(self, recipe: Recipe, iteration: int, train_error: float) -> None:
         """Take note of a row, after `iteration` iterations."""
-        if recipe.plateau is None:
+        if recipe.plateau_patience is None:
             return
-        if self.least is None or train_error <= self.least - recipe.plateau_gain:
+        if self.least is None or train_error <= self.least - recipe.plateau_threshold:
             self.least, self.idle = train_error, 0
             return
         self.idle += 1
-        if self.idle == recipe.plateau:
+        if self.idle == recipe.plateau_patience:
             self.dropped.append(iteration)
             self.least, self.idle = None, 0
 
@@ -62,10 +62,10 @@ def learning_rate(
     `dropped`: iterations from which a plateau has lowered it.
     """
     warm = warmup_end is None or iteration < warmup_end
-    drops = sum(iteration >= drop for drop in (*recipe.drops, *dropped))
+    drops = sum(iteration >= drop for drop in (*recipe.milestones, *dropped))
     rate = recipe.warmup_lr if warm else recipe.lr
     for _ in range(drops):
-        rate *= recipe.drop_factor
+        rate *= recipe.gamma
     return float(f"{rate:.12g}")  # 0.1 · 0.1 is 0.01, not 0.010000000000000002
 
 
@@ -115,8 +115,8 @@ def build(network: nn.Module, recipe: Recipe) -> Optimizer:
     beginning: a recorded step (see engine.py) reads the one and moves the others.
     """
     parameters = list(network.parameters())
-    spared = [] if recipe.decay_norm else [p for p in parameters if p.ndim <= 1]
-    decayed = parameters if recipe.decay_norm else [p for p in parameters if p.ndim > 1]
+    spared = [] if recipe.weight_decay_on_norm else [p for p in parameters if p.ndim <= 1]
+    decayed = parameters if recipe.weight_decay_on_norm else [p for p in parameters if p.ndim > 1]
     every = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": spared, "weight_decay": 0.0},

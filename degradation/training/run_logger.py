@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from degradation.runs.run_dir import Foreign, Run, whole_lines
+from degradation.runs.run_dir import RunDir, RunDirError, whole_lines
 from degradation.system import files, provenance
 from degradation.system.console import Unheard
 
@@ -25,11 +25,11 @@ log = logging.getLogger("degradation")
 class Recorder:
     """Writes the rows of one run from row number `rows` on.
 
-    Raises Foreign where curves.jsonl holds fewer, or what are no rows in order: then it is not the
+    Raises RunDirError where curves.jsonl holds fewer, or what are no rows in order: then it is not the
     file of that checkpoint.
     """
 
-    def __init__(self, run: Run, rows: int, iterations: int, progress: str) -> None:
+    def __init__(self, run: RunDir, rows: int, iterations: int, progress: str) -> None:
         self.run, self.rows, self.iterations = run, rows, iterations
         self.replayed = self._lines()[rows:]
         self.progress = progress
@@ -41,7 +41,7 @@ class Recorder:
         lines = whole_lines(self.run.curves)
         self.run.rows()  # raises where one isn't a row
         if len(lines) < self.rows:
-            raise Foreign(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
+            raise RunDirError(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
                           "restore the file, or remove the run's folder to train anew")  # fmt: skip
         size = sum(len(line.encode()) + 1 for line in lines)
         if self.run.curves.exists() and self.run.curves.stat().st_size > size:
@@ -63,15 +63,15 @@ class Recorder:
         if self.bar is not None:
             self.bar.update(iterations)
 
-    def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None:
-        """Write `row`. `pictures`: trained on since the last one; `evaluation`: seconds of it."""
+    def row(self, row: dict[str, Any], images: int, evaluation: float) -> None:
+        """Write `row`. `images`: trained on since the last one; `evaluation`: seconds of it."""
         line = json.dumps(row, allow_nan=False)
         if self.replayed:
             self._compare(line, self.replayed.pop(0))
         else:
             files.append_line(self.run.curves, line)
         self.rows += 1
-        self._time(row, pictures, evaluation)
+        self._time(row, images, evaluation)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -89,7 +89,7 @@ class Recorder:
         files.append_line(self.run.curves, line)
         self.replayed = []
 
-    def _time(self, row: dict[str, Any], pictures: int, evaluation: float) -> None:
+    def _time(self, row: dict[str, Any], images: int, evaluation: float) -> None:
         assert self.last is not None
         now, (then, before) = time.monotonic(), self.last
         seconds, iterations = now - then - evaluation, row["iteration"] - before
@@ -98,9 +98,7 @@ class Recorder:
             "iteration": row["iteration"],
             "seconds": round(seconds, 4),
             "evaluation_seconds": round(evaluation, 4),
-            "pictures_per_second": round(pictures / seconds, 1)
-            if seconds > 0 and iterations
-            else None,
+            "images_per_second": round(images / seconds, 1) if seconds > 0 and iterations else None,
             "peak_memory_bytes": peak_memory(),
             "at": provenance.now(),
         }
@@ -125,7 +123,7 @@ class Unrecorded:
 
     def tick(self, iterations: int) -> None: ...
 
-    def row(self, row: dict[str, Any], pictures: int, evaluation: float) -> None: ...
+    def row(self, row: dict[str, Any], images: int, evaluation: float) -> None: ...
 
     def close(self) -> None: ...
 
@@ -137,10 +135,10 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def mark_inexact(run: Run, why: dict[str, Any]) -> None:
+def mark_inexact(run: RunDir, why: dict[str, Any]) -> None:
     """Note that the run's rows are not those of one uninterrupted process."""
     files.append_line(run.inexact, json.dumps(why))
 
 
-def _label(run: Run) -> str:
+def _label(run: RunDir) -> str:
     return run.name.rpartition("-")[0]

@@ -1,4 +1,4 @@
-"""What a process needs to train a point: as the last checkpoint left it, or from the beginning."""
+"""What a process needs to train a run: as the last checkpoint left it, or from the beginning."""
 
 import dataclasses
 import json
@@ -6,14 +6,14 @@ import logging
 from typing import Any
 
 from degradation.config import schema, world_size
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import Folder
 from degradation.models import identity_init, resnet
 from degradation.models.kernels import library
 from degradation.models.resnet import Network
-from degradation.runs.run_dir import Run, whole_lines
+from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files, process_group, provenance
 from degradation.system.console import bare
 from degradation.system.signals import Stop
@@ -28,79 +28,81 @@ from degradation.training.state import State, fresh
 log = logging.getLogger("degradation")
 
 
-def prepare(run: Run, settings: schema.Machine, stop: Stop) -> Session:
+def prepare(run: RunDir, settings: schema.Machine, stop: Stop) -> Session:
     """Everything that training needs, as the last checkpoint left it or from the beginning.
 
-    Raises ValueError (schema.Invalid, DataError, checkpoint.Damaged, store.Foreign, Mismatch), and
-    storage.Failed where the disk has no room for the checkpoints.
+    Raises ValueError (schema.ConfigError, DataError, checkpoint.CheckpointError, run_dir.RunDirError, Mismatch), and
+    files.StorageError where the disk has no room for the checkpoints.
     """
-    point = run.point()
+    config = run.config()
     parts = settings.accumulate
-    world_size.check(point, process_group.expected()[1], parts)
-    device = machine.apply(settings, point.numerics)
-    pictures = sources.load(point.data)
+    world_size.check(config, process_group.expected()[1], parts)
+    device = machine.apply(settings, config.numerics)
+    images = sources.load(config.data)
     all_of_us = distributed.join(device)
     fingerprint = machine.fingerprint(device, all_of_us.size, parts)
-    if isinstance(pictures, Folder):
+    if isinstance(images, Folder):
         fingerprint |= decode.versions()
-    if point.numerics.native:
+    if config.numerics.native:
         fingerprint |= library.versions()
     stream = loaders.stream(
-        pictures, point, device, settings.workers, all_of_us.rank, all_of_us.size
+        images, config, device, settings.workers, all_of_us.rank, all_of_us.size
     )
-    state = fresh(point, pictures, device)
-    if point.recipe.grown_from is not None:
-        exam = loaders.exam(pictures, "train", device, settings.workers, point.recipe.batch)
-        grow_from_run(state.network, point, run, exam)
+    state = fresh(config, images, device)
+    if config.recipe.identity_init_from is not None:
+        exam = loaders.exam(images, "train", device, settings.workers, config.recipe.batch_size)
+        grow_from_run(state.network, config, run, exam)
     digests = {
         "initial": resnet.parameters_digest(state.network),
         "stream": stream.digest(),
-        "pictures": pictures.digest,
+        "images": images.digest,
     }
     if all_of_us.writes:
         files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     engine = Engine(
-        point, state, stream, record_for(point.numerics.graph, device), parts, all_of_us
+        config, state, stream, record_for(config.numerics.graph, device), parts, all_of_us
     )
-    resume(run, point, state, fingerprint, settings.resume, all_of_us)
+    resume(run, config, state, fingerprint, settings.resume, all_of_us)
     recorder: Recorder | Unrecorded = Unrecorded()
     if all_of_us.writes:
-        recorder = Recorder(run, state.rows, point.recipe.iterations, settings.progress)
-        notes = pictures.notes if isinstance(pictures, Folder) else {}
+        recorder = Recorder(run, state.rows, config.recipe.iterations, settings.progress)
+        notes = images.notes if isinstance(images, Folder) else {}
         note_start(run, state, fingerprint, digests, notes)
     return Session(
-        point, run, state, stream, engine,
-        loaders.exams(pictures, device, settings.workers, all_of_us.rank, all_of_us.size),
-        recorder, fingerprint, stop, settings.layers_every, all_of_us,
+        config, run, state, stream, engine,
+        loaders.exams(images, device, settings.workers, all_of_us.rank, all_of_us.size),
+        recorder, fingerprint, stop, settings.log_layers_every, all_of_us,
     )  # fmt: skip
 
 
-def parent(point: schema.Point) -> schema.Point:
-    """The point whose finished run `point` starts from."""
-    assert point.recipe.grown_from is not None
-    recipe = dataclasses.replace(point.recipe, grown_from=None, grown_noise=0.0)
-    return dataclasses.replace(point, depth=point.recipe.grown_from, recipe=recipe)
+def parent(config: schema.RunConfig) -> schema.RunConfig:
+    """The run whose finished run `run` starts from."""
+    assert config.recipe.identity_init_from is not None
+    recipe = dataclasses.replace(config.recipe, identity_init_from=None, identity_init_noise=0.0)
+    return dataclasses.replace(config, depth=config.recipe.identity_init_from, recipe=recipe)
 
 
-def grow_from_run(network: Network, point: schema.Point, run: Run, exam: loaders.Exams) -> None:
-    """Turn the fresh `network` of `point` into its parent's, deepened.
+def grow_from_run(
+    network: Network, config: schema.RunConfig, run: RunDir, exam: loaders.Exams
+) -> None:
+    """Turn the fresh `network` of `run` into its parent's, deepened.
 
-    `run` is the point's own: the parent's lies beside it. `exam`: the training pictures. Raises
-    Invalid where the parent has not finished, checkpoint.Damaged where its state is not whole.
+    `run` is the run's own: the parent's lies beside it. `exam`: the training images. Raises
+    ConfigError where the parent has not finished, checkpoint.CheckpointError where its state is not whole.
     """
-    shallow = parent(point)
-    source = Run(run.folder.parent / shallow.name)
+    shallow = parent(config)
+    source = RunDir(run.folder.parent / shallow.name)
     content = checkpoint.newest(source.checkpoints)
     if source.state() != "done" or content is None:
-        raise Invalid(
-            f"recipe.grown_from={shallow.depth}: needs the finished run {source.folder}, which is "
+        raise ConfigError(
+            f"recipe.identity_init_from={shallow.depth}: needs the finished run {source.folder}, which is "
             f"{source.state()}; train it first (the same command with depth={shallow.depth} "
-            "recipe.grown_from=null recipe.grown_noise=0)"
+            "recipe.identity_init_from=null recipe.identity_init_noise=0)"
         )
     tensors, _ = checkpoint.decode(content)
     head = "network."
     own = {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
-    identity_init.grow(network, point, own, exam)
+    identity_init.grow(network, config, own, exam)
 
 
 class Mismatch(ValueError):
@@ -108,8 +110,8 @@ class Mismatch(ValueError):
 
 
 def resume(
-    run: Run,
-    point: schema.Point,
+    run: RunDir,
+    config: schema.RunConfig,
     state: State,
     fingerprint: dict[str, Any],
     how: str,
@@ -117,7 +119,7 @@ def resume(
 ) -> None:
     """Go on from the newest checkpoint, where there is one; rank 0 reads it for all.
 
-    Raises checkpoint.Damaged, or Mismatch where the fingerprint differs and `how` isn't inexact.
+    Raises checkpoint.CheckpointError, or Mismatch where the fingerprint differs and `how` isn't inexact.
     """
     content = checkpoint.newest(run.checkpoints) if all_of_us.writes else None
     content = all_of_us.told(content)
@@ -126,8 +128,8 @@ def resume(
     try:
         tensors, meta = checkpoint.decode(content)
         checkpoint.check_meta(meta)
-        if meta["point"] != point.name:
-            raise checkpoint.Damaged(f"the newest is a checkpoint of {bare(meta['point'])}, which "
+        if meta["run"] != config.name:
+            raise checkpoint.CheckpointError(f"the newest is a checkpoint of {bare(meta['run'])}, which "
                                      "belongs elsewhere")  # fmt: skip
         if lines := schema.difference(meta["fingerprint"], fingerprint):
             if how != "inexact":
@@ -139,15 +141,15 @@ def resume(
             if all_of_us.writes:
                 mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
         state.load(tensors, meta)
-    except checkpoint.Damaged as error:
-        raise checkpoint.Damaged(f"{run.checkpoints}: {error}; remove {run.folder} to train the "
-                                 "point anew") from error  # fmt: skip
+    except checkpoint.CheckpointError as error:
+        raise checkpoint.CheckpointError(f"{run.checkpoints}: {error}; remove {run.folder} to train the "
+                                 "run anew") from error  # fmt: skip
     if all_of_us.writes:
         log.info("%s goes on at iteration %d", run.name, state.iteration)
 
 
 def note_start(
-    run: Run,
+    run: RunDir,
     state: State,
     fingerprint: dict[str, Any],
     digests: dict[str, str],

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.data.dataset import Source
 from degradation.models import resnet
 from degradation.models.resnet import Network
@@ -77,27 +77,29 @@ class State:
     def _encoder(self) -> checkpoint.Encoder:
         return checkpoint.Encoder(self._named)
 
-    def to_bytes(self, point: Point, fingerprint: dict[str, Any]) -> memoryview:
+    def to_bytes(self, config: RunConfig, fingerprint: dict[str, Any]) -> memoryview:
         """A checkpoint; the next one takes its memory."""
         meta = {
-            "point": point.name,
+            "run": config.name,
             "fingerprint": fingerprint,
             "iteration": self.iteration,
             "warmup_end": self.warmup_end,
             "rows": self.rows,
         }
-        if point.recipe.plateau is not None:
+        if config.recipe.plateau_patience is not None:
             meta["plateau"] = self.plateau.plain()
         self.tensors()  # fills in the iteration
         return self._encoder(meta)
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        """Become what `to_bytes` was. Raises checkpoint.Damaged where names or shapes differ."""
+        """Become what `to_bytes` was. Raises checkpoint.CheckpointError where names or shapes differ."""
         own = self.tensors()
         for name in sorted({*own, *tensors}):
             mine, theirs = (_form(t[name]) if name in t else "none" for t in (own, tensors))
             if mine != theirs:
-                raise checkpoint.Damaged(f"{bare(name)} is {theirs} in the checkpoint, {mine} here")
+                raise checkpoint.CheckpointError(
+                    f"{bare(name)} is {theirs} in the checkpoint, {mine} here"
+                )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
@@ -109,16 +111,16 @@ def _form(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
 
 
-def fresh(point: Point, source: Source, device: torch.device) -> State:
+def fresh(config: RunConfig, source: Source, device: torch.device) -> State:
     """The state before the first iteration."""
     net = resnet.build(
-        point.model, point.depth, source.channels, source.classes, point.seed, point.recipe.init
+        config.model, config.depth, source.channels, source.classes, config.seed, config.recipe.init
     )
-    channels_last = point.numerics.layout == "channels_last"
+    channels_last = config.numerics.memory_format == "channels_last"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    warmup_end = None if optim.warms_up(point.recipe, point.depth) else 0
+    warmup_end = None if optim.warms_up(config.recipe, config.depth) else 0
     return State(
-        net, optim.build(net, point.recipe), Meters.new(device), Meters.new(device),
+        net, optim.build(net, config.recipe), Meters.new(device), Meters.new(device),
         torch.zeros((), device=device), warmup_end=warmup_end,
     )  # fmt: skip

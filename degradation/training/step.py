@@ -67,7 +67,7 @@ class Count:
     """What one minibatch adds to the meters, over all processes that have a share of it."""
 
     loss: Tensor
-    """Sum over its pictures, float64."""
+    """Sum over its images, float64."""
     errors: Tensor
     seen: int
 
@@ -127,10 +127,10 @@ def in_parts(
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     losses, found = [], []
     batches = zip(x.chunk(parts), labels.chunk(parts), strict=True)
-    for part, (pictures, answers) in enumerate(batches):
+    for part, (images, answers) in enumerate(batches):
         for norm in norms:
             norm.part, norm.of = part, parts
-        logits = forward(network, pictures, precision)
+        logits = forward(network, images, precision)
         loss = functional.cross_entropy(logits, answers) / parts
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degradation.config.schema import Numerics, Point
-from degradation.data.dataset import Pictures, Split
+from degradation.config.schema import Numerics, RunConfig
+from degradation.data.dataset import ImageDataset, Split
 from degradation.data.device_loader import Stream
 from degradation.training.devices import engine as engines
 from degradation.training.devices import interleave
@@ -24,22 +24,22 @@ ENGINES = {
 }
 
 
-def synthetic(count: int = 10_000, side: int = 32, channels: int = 3) -> Pictures:
-    """Pictures of noise: speed doesn't depend on what is on them."""
+def synthetic(count: int = 10_000, side: int = 32, channels: int = 3) -> ImageDataset:
+    """Images of noise: speed doesn't depend on what is on them."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
-    split = Split(pictures, rng.integers(0, 10, count, dtype=np.int64))
-    return Pictures(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
+    images = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+    split = Split(images, rng.integers(0, 10, count, dtype=np.int64))
+    return ImageDataset(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
 
 
 class Ours:
-    """One point on one engine, its first iteration done."""
+    """One run on one engine, its first iteration done."""
 
-    def __init__(self, point: Point, pictures: Pictures, device: torch.device) -> None:
-        self.state: State = fresh(point, pictures, device)
-        self.stream = Stream(pictures, point.data, point.seed, point.recipe.batch, device)
-        record = engines.record_for(point.numerics.graph, device)
-        self.engine = Engine(point, self.state, self.stream, record)
+    def __init__(self, config: RunConfig, images: ImageDataset, device: torch.device) -> None:
+        self.state: State = fresh(config, images, device)
+        self.stream = Stream(images, config.data, config.seed, config.recipe.batch_size, device)
+        record = engines.record_for(config.numerics.graph, device)
+        self.engine = Engine(config, self.state, self.stream, record)
         self.run(1)
         wait(device)
 
@@ -54,12 +54,12 @@ class Ours:
         return 0
 
 
-def tensors_of(point: Point, side: int = 32, channels: int = 3) -> float:
+def tensors_of(config: RunConfig, side: int = 32, channels: int = 3) -> float:
     """Bytes an iteration needs: parameters, gradients, momenta, what forward keeps for backward.
 
-    Counted on two pictures, for which forward keeps a fraction of what it does for a batch.
+    Counted on two images, for which forward keeps a fraction of what it does for a batch.
     """
-    few = replace(point, numerics=ENGINES["eager"])
+    few = replace(config, numerics=ENGINES["eager"])
     state = fresh(few, synthetic(4, side, channels), torch.device("cpu"))
     kept: dict[int, int] = {}
 
@@ -76,7 +76,7 @@ def tensors_of(point: Point, side: int = 32, channels: int = 3) -> float:
     del logits
     activations = sum(size for place, size in kept.items() if place not in own)
     parameters = sum(p.nbytes for p in state.network.parameters())
-    return 3 * parameters + activations * point.recipe.batch / 2
+    return 3 * parameters + activations * config.recipe.batch_size / 2
 
 
 def wait(device: torch.device) -> None:

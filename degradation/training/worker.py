@@ -1,13 +1,13 @@
-"""Train one point, or several by turns: the process that `run` starts for it.
+"""Train one run, or several by turns: the process that `run` starts for it.
 
     python -m degradation.training.worker RUN_FOLDER… MACHINE_JSON
 
-A folder holds its point (`point.json`). Exit status: 0 the point has its result (done, or
+A folder holds its run (`config.json`). Exit status: 0 the run has its result (done, or
 diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data missing or damaged, 5
 the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
 saved. Of several points, the first that isn't 0.
 
-Of several processes that train one point, one does all this, and the others help it.
+Of several processes that train one run, one does all this, and the others help it.
 """
 
 import faulthandler
@@ -25,7 +25,7 @@ import torch
 
 from degradation.config import schema, validation
 from degradation.data.dataset import DataError
-from degradation.runs.run_dir import DISK, Foreign, Run
+from degradation.runs.run_dir import DISK, RunDir, RunDirError
 from degradation.system import (
     console,
     files,
@@ -52,35 +52,35 @@ def main(arguments: list[str]) -> int:
     end_with_parent()
     console.show_messages()
     log.addHandler(ToRunLog())
-    runs = [Run(Path(folder)) for folder in folders]
+    runs = [RunDir(Path(folder)) for folder in folders]
     try:
         stop.listen()
         if process_group.expected()[1] > 1:
             together(runs[0], settings, stop)
         statuses = interleave.take_turns(
-            (point(r, settings, stop), _share(r, settings)) for r in runs
+            (config(r, settings, stop), _share(r, settings)) for r in runs
         )
     except Stopped:
         return stop.status
     return next(filter(None, statuses), 0)
 
 
-def together(run: Run, settings: schema.Machine, stop: Stop) -> NoReturn:
+def together(run: RunDir, settings: schema.Machine, stop: Stop) -> NoReturn:
     """Train with others, and leave without waiting for what a dead one might still have to say."""
     distributed.leave_with_parent()
-    work = point if process_group.expected()[0] == 0 else help_with
+    work = config if process_group.expected()[0] == 0 else help_with
     status = interleave.finish(work(run, settings, stop))
     sys.stdout.flush()
     os._exit(status)
 
 
-def help_with(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
-    """Train a share of each batch of a point that another process writes down; the exit status."""
+def help_with(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
+    """Train a share of each batch of a run that another process writes down; the exit status."""
     until = time.monotonic() + ARRIVAL
-    while not run.point_json.exists():
+    while not run.config_json.exists():
         if time.monotonic() > until:
             print(f"{run.folder} is not there; machine.runs must name a folder that all processes "
-                  "of a point share", file=console.Unheard(sys.stderr))  # fmt: skip
+                  "of a run share", file=console.Unheard(sys.stderr))  # fmt: skip
             return REFUSED
         time.sleep(0.1)
     try:
@@ -96,18 +96,18 @@ def help_with(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
     return 0
 
 
-def _share(run: Run, settings: schema.Machine) -> float:
+def _share(run: RunDir, settings: schema.Machine) -> float:
     try:
-        depth = run.point().depth
-    except Foreign:  # refused when its turn comes
+        depth = run.config().depth
+    except RunDirError:  # refused when its turn comes
         return 1.0
     return interleave.share(
-        settings.pack, depth, settings.device != "cpu" and torch.cuda.is_available()
+        settings.runs_per_gpu, depth, settings.device != "cpu" and torch.cuda.is_available()
     )
 
 
-def point(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
-    """Train one point; its exit status."""
+def config(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
+    """Train one run; its exit status."""
     LOGGED.set(run)
     try:
         for folder in (run.folder, run.checkpoints):
@@ -127,7 +127,7 @@ def point(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
         return stop.status
 
 
-def _alone(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
+def _alone(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
     """Train as the only process in the folder, and leave there why it ended early."""
     if run.result() is not None:
         return 0
@@ -156,7 +156,7 @@ def _alone(run: Run, settings: schema.Machine, stop: Stop) -> Turns[int]:
             faulthandler.disable()
 
 
-def work(run: Run, settings: schema.Machine, stop: Stop) -> Turns[None]:
+def work(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[None]:
     """From the folder to its result."""
     session = setup.prepare(run, settings, stop)
     try:
@@ -178,7 +178,7 @@ def work(run: Run, settings: schema.Machine, stop: Stop) -> Turns[None]:
     )
 
 
-LOGGED: ContextVar[Run] = ContextVar("logged")
+LOGGED: ContextVar[RunDir] = ContextVar("logged")
 """The run whose turn it is."""
 
 
@@ -187,27 +187,27 @@ class ToRunLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if (run := LOGGED.get(None)) is not None:
-            with suppress(files.Failed):  # a full disk has been reported already
+            with suppress(files.StorageError):  # a full disk has been reported already
                 files.append_line(run.log, f"{provenance.now()} {self.format(record)}")
 
 
-def _fail(run: Run, error: Exception, message: str) -> None:
+def _fail(run: RunDir, error: Exception, message: str) -> None:
     """Leave the reason in `failed.json`, and the traceback in the log alone."""
     log.error(message, exc_info=error, extra=console.HIDDEN)
-    with suppress(files.Failed):  # who started us says it then
+    with suppress(files.StorageError):  # who started us says it then
         run.fail(type(error).__name__, message)
 
 
-def _remedy(error: Exception, run: Run) -> str:
+def _remedy(error: Exception, run: RunDir) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
-        point = run.point()
-        return (f"\nout of memory: depth {point.depth} at recipe.batch={point.recipe.batch}; use a "
-                "larger device, machine.pack=1 if points shared it, or machine.accumulate=2 (or "
+        config = run.config()
+        return (f"\nout of memory: depth {config.depth} at recipe.batch_size={config.recipe.batch_size}; use a "
+                "larger device, machine.runs_per_gpu=1 if points shared it, or machine.accumulate=2 (or "
                 "more), which goes through a batch in parts")  # fmt: skip
     if isinstance(error, distributed.Lost):
         return ": what it said is above; the same command goes on from the last checkpoint"
-    if "DataLoader worker" in str(error):  # killed; a bad picture is a DataError
-        return ("\na process that decodes pictures died: often the system is out of memory, or "
+    if "DataLoader worker" in str(error):  # killed; a bad image is a DataError
+        return ("\na process that decodes images died: often the system is out of memory, or "
                 "/dev/shm is small; say machine.workers=N with fewer, or 0, and give the same "
                 "command again")  # fmt: skip
     return f"\nthe traceback is in {run.log}"

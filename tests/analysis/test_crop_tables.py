@@ -7,14 +7,14 @@ import pytest
 
 from analysis import plot_curves
 from analysis.plots import crop_tables
-from degradation.runs.run_dir import Foreign, Run
+from degradation.runs.run_dir import RunDir, RunDirError
 
 
 def evaluated(small, folder: Path, classes: int = 1000, **changes: object) -> None:
-    point = small(model__design="imagenet", depth=34, **changes)
-    run = Run.of(point, folder)
-    run.create(point)
-    errors = {"top1": 25.5 + point.seed, "top5": 8.0, "pictures": 50_000}
+    config = small(model__design="imagenet", depth=34, **changes)
+    run = RunDir.of(config, folder)
+    run.create(config)
+    errors = {"top1": 25.5 + config.seed, "top5": 8.0, "images": 50_000}
     content = {"classes": classes, "running": {"ten_crops": errors, "scales": errors}, "true": {}}
     run.evaluation.write_text(json.dumps(content))
 
@@ -48,7 +48,7 @@ def test_errors_of_another_set_stand_alone(small, tmp_path: Path, capsys) -> Non
 
 def test_a_damaged_evaluation_is_named(small, tmp_path: Path) -> None:
     evaluated(small, tmp_path)
-    (run,) = (Run(p.parent) for p in tmp_path.glob("*/evaluation.json"))
+    (run,) = (RunDir(p.parent) for p in tmp_path.glob("*/evaluation.json"))
     run.evaluation.write_text("{}")
-    with pytest.raises(Foreign, match=r"evaluation\.json: no evaluation"):
+    with pytest.raises(RunDirError, match=r"evaluation\.json: no evaluation"):
         crop_tables.evaluations(tmp_path)

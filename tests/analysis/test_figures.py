@@ -22,7 +22,7 @@ from analysis.plots.style import (
     PAPER,
     Look,
 )
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 
@@ -31,10 +31,10 @@ def rows_of(errors: Iterator[tuple[int, float, float]]) -> list[dict[str, float]
     return [{"iteration": i, "train_error": a, "test_error": b} for i, a, b in errors]
 
 
-def add(runs: Path, point, rows: list[dict[str, float]], outcome: str | None = "done") -> Run:
-    run = Run.of(point, runs)
-    run.create(point)
-    digests = {"initial": f"i{point.depth}{point.seed}", "stream": f"s{point.seed}"}
+def add(runs: Path, config, rows: list[dict[str, float]], outcome: str | None = "done") -> RunDir:
+    run = RunDir.of(config, runs)
+    run.create(config)
+    digests = {"initial": f"i{config.depth}{config.seed}", "stream": f"s{config.seed}"}
     start = {"digests": digests, "fingerprint": {"device": "cpu"}}
     files.append_line(run.starts, json.dumps(start))
     for row in rows:
@@ -132,9 +132,9 @@ def test_a_diverged_run_is_not_in_the_means(runs: Path, small) -> None:
 def paper_study(small, runs: Path) -> frames.Study:
     """plain 20 on CIFAR-10 with the paper's length, and a plain 110 above the frame."""
     for depth, error in ((20, 9.0), (110, 80.0)):
-        point = small(data__name="cifar10", depth=depth, recipe__iterations=64_000,
-                      recipe__drops=[32_000, 48_000], recipe__eval_every=1_000)  # fmt: skip
-        add(runs, point, rows_of((i, error - 1, error) for i in range(1_000, 65_000, 1_000)))
+        config = small(data__name="cifar10", depth=depth, recipe__iterations=64_000,
+                      recipe__milestones=[32_000, 48_000], recipe__eval_every=1_000)  # fmt: skip
+        add(runs, config, rows_of((i, error - 1, error) for i in range(1_000, 65_000, 1_000)))
     (study,) = frames.studies(runs)
     return study
 
@@ -216,7 +216,7 @@ def test_the_gap_is_paired_by_seed(runs: Path) -> None:
 
 
 def test_a_pair_whose_digests_differ_is_not_in_the_gap(runs: Path) -> None:
-    victim = next(runs.glob("digits-plain-8-s1-*/starts.jsonl"))
+    victim = next(runs.glob("digits-plain-8-s1-*/launches.jsonl"))
     victim.write_text(victim.read_text().replace("s1", "another"))
     (study,) = frames.studies(runs)
     assert len(depth_figures.gaps(study)) == 3
@@ -290,7 +290,7 @@ def test_names_at_the_ends_keep_apart() -> None:
 
 
 def test_a_run_that_diverged_before_its_first_row_is_named(runs: Path, small) -> None:
-    run = Run.of(small(depth=20), runs)
+    run = RunDir.of(small(depth=20), runs)
     run.create(small(depth=20))
     files.write_json(run.done_json, {"outcome": "diverged", "iteration": 1})
     (study,) = frames.studies(runs)

@@ -4,7 +4,7 @@ RATES, measured on 1,000 studies of five seeds each ("wrong": a step of the stud
 decided and not true):
 
     no effect, seven steps, spread between seeds 0.1, 0.3, 1 point   0.0, 0.2, 0.3 % wrong
-    no effect, errors in whole pictures of 0.28 points               1.0 % wrong
+    no effect, errors in whole images of 0.28 points               1.0 % wrong
     no effect, one step                                              1.3 % wrong
     train error up by just the margin, one step                      2.5 % degradation
     the paper's plain arm, 20 to 56 of four steps, spread 0.3        100 % degradation
@@ -215,13 +215,13 @@ def test_what_diverged_withholds(
 # ---- rates
 
 
-def normal(seed: int, spread: float, picture: float = 0) -> Noise:
-    """Noise of one standard deviation, rounded to whole pictures."""
+def normal(seed: int, spread: float, image: float = 0) -> Noise:
+    """Noise of one standard deviation, rounded to whole images."""
     rng = np.random.default_rng(seed)
 
     def draw(shape: tuple[int, ...]) -> Any:
         noise = rng.normal(0, spread, shape)
-        return np.round(noise / picture) * picture if picture else noise
+        return np.round(noise / image) * image if image else noise
 
     return draw
 
@@ -244,9 +244,9 @@ def rate(studies: Iterator[list[Step]], hit: Callable[[list[str]], bool]) -> flo
     return sum(map(hit, words)) / len(words)
 
 
-@pytest.mark.parametrize(("spread", "picture"), [(0.1, 0), (0.3, 0), (1, 0), (0.2, 0.2786)])
-def test_no_effect_is_rarely_called_one(spread: float, picture: float) -> None:
-    studies = families([1] * 5, [9] * 5, normal(7, spread, picture))
+@pytest.mark.parametrize(("spread", "image"), [(0.1, 0), (0.3, 0), (1, 0), (0.2, 0.2786)])
+def test_no_effect_is_rarely_called_one(spread: float, image: float) -> None:
+    studies = families([1] * 5, [9] * 5, normal(7, spread, image))
     assert rate(studies, lambda words: not {*words} <= {"undecided", "no difference"}) <= 0.025
 
 

@@ -11,28 +11,28 @@ import pytest
 from analysis.frames import pairs, runs
 from degradation.config import schema
 from degradation.runs import run_dir
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
-Small = Callable[..., schema.Point]
+Small = Callable[..., schema.RunConfig]
 END, BEFORE_DROP = pairs.MOMENTS
 
 
 def write(
-    folder: Path, point: schema.Point, train: float, test: float, *,
+    folder: Path, config: schema.RunConfig, train: float, test: float, *,
     until: int | None = None, outcome: str | None = "done", inexact: bool = False,
     digests: dict[str, str] | None = None,
-) -> Run:  # fmt: skip
+) -> RunDir:  # fmt: skip
     """A run folder as the worker leaves it: errors `train` and `test` at the end, 10 more before
     the drop. `until`: the last iteration that was trained; `outcome` None: no `done.json`."""
-    run = Run.of(point, folder)
-    run.create(point)
-    own = {"initial": f"{point.depth}, {point.seed}", "stream": f"{point.seed}"}
+    run = RunDir.of(config, folder)
+    run.create(config)
+    own = {"initial": f"{config.depth}, {config.seed}", "stream": f"{config.seed}"}
     files.append_line(run.starts, json.dumps({"digests": own if digests is None else digests}))
-    recipe = point.recipe
+    recipe = config.recipe
     for iteration in range(1, (recipe.iterations if until is None else until) + 1):
         if recipe.row_at(iteration):
-            more = 10 * (iteration <= recipe.drops[0]) if recipe.drops else 0
+            more = 10 * (iteration <= recipe.milestones[0]) if recipe.milestones else 0
             row = {"iteration": iteration, "train_error": train + more, "test_error": test + more}
             files.append_line(run.curves, json.dumps(row))
     if outcome:
@@ -43,14 +43,14 @@ def write(
 
 
 @pytest.fixture
-def network(tmp_path: Path, small: Small) -> Callable[..., Run]:
+def network(tmp_path: Path, small: Small) -> Callable[..., RunDir]:
     """Write a run of one arm, depth and seed; more keywords as for `write`, or a point's."""
 
-    def make(arm: str, depth: int, seed: int, train: float, test: float, **more: Any) -> Run:
+    def make(arm: str, depth: int, seed: int, train: float, test: float, **more: Any) -> RunDir:
         shortcut = {"plain": "none", "residual": "identity"}.get(arm, arm)
         changes = {key: more.pop(key) for key in list(more) if "__" in key}
-        point = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
-        return write(tmp_path, point, train, test, **more)
+        config = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
+        return write(tmp_path, config, train, test, **more)
 
     return make
 
@@ -74,7 +74,7 @@ def used(matched: pd.DataFrame, moment: str = END) -> dict[tuple[str, str, int],
     return dict(zip(keys, zip(kept["train"], kept["test"], strict=True), strict=True))
 
 
-def test_two_depths_of_an_arm_pair_by_seed(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_two_depths_of_an_arm_pair_by_seed(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     for seed in (0, 1):
         network("plain", 8, seed, 5 + seed, 10)
         network("plain", 14, seed, 6 + 2 * seed, 12)
@@ -86,7 +86,7 @@ def test_two_depths_of_an_arm_pair_by_seed(tmp_path: Path, network: Callable[...
     assert reasons(tmp_path) == []
 
 
-def test_the_arms_pair_at_each_depth(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_the_arms_pair_at_each_depth(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     for arm, error in (("plain", 7), ("residual", 5)):
         network(arm, 8, 0, error, 10)
     network("plain", 14, 0, 1, 1)  # no residual net of 14 layers at all: nothing to compare
@@ -110,7 +110,7 @@ def test_steps_lead_to_the_next_depth_and_where_they_are_wanted() -> None:
     ],
 )
 def test_a_run_without_its_end_still_counts_before_the_drop(
-    tmp_path: Path, network: Callable[..., Run], how: dict[str, Any], reason: str
+    tmp_path: Path, network: Callable[..., RunDir], how: dict[str, Any], reason: str
 ) -> None:
     network("plain", 8, 0, 5, 10)
     run = network("plain", 14, 0, 6, 12, **how)
@@ -126,7 +126,7 @@ def test_a_run_without_its_end_still_counts_before_the_drop(
 @pytest.mark.parametrize("until", [0, 4])
 @pytest.mark.parametrize("outcome", ["diverged", None])
 def test_a_run_that_ended_before_the_drop_is_left_out_of_both(
-    tmp_path: Path, network: Callable[..., Run], until: int, outcome: str | None
+    tmp_path: Path, network: Callable[..., RunDir], until: int, outcome: str | None
 ) -> None:
     network("plain", 8, 0, 5, 10)
     run = network("plain", 14, 0, 6, 12, until=until, outcome=outcome)
@@ -138,7 +138,7 @@ def test_a_run_that_ended_before_the_drop_is_left_out_of_both(
     assert not matched["diverged_first"].any()
 
 
-def test_running_and_failed_are_named(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_running_and_failed_are_named(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     network("plain", 8, 0, 5, 10)
     failed = network("plain", 14, 0, 6, 12, until=0, outcome=None)
     files.write_json(failed.failed_json, {"kind": "OSError"})
@@ -149,15 +149,17 @@ def test_running_and_failed_are_named(tmp_path: Path, network: Callable[..., Run
     assert (running.name, END, "running, 4 of 12 iterations in its rows") in said
 
 
-def test_an_inexact_run_is_left_out(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_an_inexact_run_is_left_out(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     network("plain", 8, 0, 5, 10)
     run = network("plain", 14, 0, 6, 12, inexact=True)
     assert used(pairs.by_depth(finals(tmp_path))) == {}
-    why = "its resume was not exact (see its inexact.jsonl)"
+    why = "its resume was not exact (see its resume_mismatches.jsonl)"
     assert reasons(tmp_path) == [(run.name, END, why), (run.name, BEFORE_DROP, why)]
 
 
-def test_a_seed_of_one_network_alone_is_named(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_a_seed_of_one_network_alone_is_named(
+    tmp_path: Path, network: Callable[..., RunDir]
+) -> None:
     network("plain", 8, 0, 5, 10)
     network("plain", 8, 3, 5, 10)
     network("plain", 14, 0, 6, 12)
@@ -167,8 +169,8 @@ def test_a_seed_of_one_network_alone_is_named(tmp_path: Path, network: Callable[
 
 
 @pytest.mark.parametrize("digests", [{"initial": "8, 0", "stream": "other"}, {}])
-def test_other_pictures_make_no_pair(
-    tmp_path: Path, network: Callable[..., Run], digests: dict[str, str]
+def test_other_images_make_no_pair(
+    tmp_path: Path, network: Callable[..., RunDir], digests: dict[str, str]
 ) -> None:
     network("plain", 8, 0, 5, 10)
     network("plain", 14, 0, 6, 12, digests=digests)
@@ -178,13 +180,15 @@ def test_other_pictures_make_no_pair(
     assert whats == {"plain-8, plain-14, seed 0", "plain-8, residual-8, seed 0"}
 
 
-def test_unknown_digests_do_not_agree(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_unknown_digests_do_not_agree(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     for depth in (8, 14):
         network("plain", depth, 0, 5, 10, digests={})
     assert used(pairs.by_depth(finals(tmp_path))) == {}
 
 
-def test_the_arms_start_from_the_same_weights(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_the_arms_start_from_the_same_weights(
+    tmp_path: Path, network: Callable[..., RunDir]
+) -> None:
     network("plain", 8, 0, 5, 10)
     network("plain", 14, 0, 5, 10)
     network("residual", 8, 0, 6, 12, digests={"initial": "other", "stream": "0"})
@@ -196,7 +200,7 @@ def test_the_arms_start_from_the_same_weights(tmp_path: Path, network: Callable[
 
 
 def test_projections_have_other_weights_and_are_paired(
-    tmp_path: Path, network: Callable[..., Run]
+    tmp_path: Path, network: Callable[..., RunDir]
 ) -> None:
     """Option B has more parameters. Studies hold option A alone; the rows of others pair, too."""
     network("plain", 8, 0, 5, 10)
@@ -206,12 +210,12 @@ def test_projections_have_other_weights_and_are_paired(
     assert used(matched) == {("plain-8", "residual-8 (projection)", 0): (-1, -1)}
 
 
-def test_a_copied_folder_is_no_second_seed(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_a_copied_folder_is_no_second_seed(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     for depth in (8, 14):
         run = network("plain", depth, 0, 5, 10)
     copy = run.folder.with_name(f"{run.name}-copy")
     copy.mkdir()
-    for file in ("point.json", "curves.jsonl", "starts.jsonl", "done.json"):
+    for file in ("config.json", "curves.jsonl", "launches.jsonl", "done.json"):
         (copy / file).write_bytes((run.folder / file).read_bytes())
     matched = pairs.by_depth(finals(tmp_path))
     assert (len(used(matched)), len(matched)) == (1, 2)  # a seed, at two moments
@@ -219,7 +223,7 @@ def test_a_copied_folder_is_no_second_seed(tmp_path: Path, network: Callable[...
     assert len(reasons(tmp_path)) == 2
 
 
-def test_protocols_are_never_mixed(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_protocols_are_never_mixed(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     network("plain", 8, 0, 5, 10)
     network("plain", 14, 0, 6, 12, recipe__lr=0.1)
     assert len(runs.studies(tmp_path)) == 2
@@ -227,15 +231,15 @@ def test_protocols_are_never_mixed(tmp_path: Path, network: Callable[..., Run]) 
     assert used(pairs.by_depth(together)) == {}
 
 
-def test_without_a_drop_there_is_one_moment(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_without_a_drop_there_is_one_moment(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     for depth in (8, 14):
-        network("plain", depth, 0, 5, 10, recipe__drops=[])
+        network("plain", depth, 0, 5, 10, recipe__milestones=[])
     assert runs.before_drop(runs.studies(tmp_path)[0].rows).empty
     assert set(pairs.by_depth(finals(tmp_path))["moment"]) == {END}
     assert reasons(tmp_path) == []
 
 
-def test_one_network_makes_no_pair(tmp_path: Path, network: Callable[..., Run]) -> None:
+def test_one_network_makes_no_pair(tmp_path: Path, network: Callable[..., RunDir]) -> None:
     network("plain", 8, 0, 5, 10)
     found = finals(tmp_path)
     assert pairs.by_depth(found).empty

@@ -23,7 +23,7 @@ from analysis.plots import markup, tables
 from analysis.plots.style import MODERN
 from analysis.stats.judgement import Rule
 from degradation.config import schema, study
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 from tests.analysis.test_figures import add, rows_of
@@ -95,7 +95,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def runs(small: Callable[..., schema.Point], tmp_path: Path) -> Path:
+def runs(small: Callable[..., schema.RunConfig], tmp_path: Path) -> Path:
     """plain and residual 8 and 14, two seeds, all done; in `runs`, as the commands expect."""
     for depth in (8, 14):
         for shortcut, factor in (("none", 2), ("identity", 1)):
@@ -109,14 +109,14 @@ def runs(small: Callable[..., schema.Point], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def half(runs: Path, small: Callable[..., schema.Point]) -> Path:
+def half(runs: Path, small: Callable[..., schema.RunConfig]) -> Path:
     """The same, with a run in every other state beside them."""
     failed = add(runs, small(depth=20), rows_of((i, 60.0, 61.0) for i in (4,)), None)
     message = "RuntimeError: out of memory\nthe traceback is in worker.log"
     files.write_json(failed.failed_json, {"kind": "RuntimeError", "message": message, "at": "now"})
     failed.log.write_text("".join(f"line {i}\n" for i in range(50)))
     add(runs, small(depth=20, seed=1), rows_of((i, 70.0, 71.0) for i in (4, 6)), "diverged")
-    Run.of(small(depth=8, seed=2), runs).create(small(depth=8, seed=2))
+    RunDir.of(small(depth=8, seed=2), runs).create(small(depth=8, seed=2))
     add(runs, small(model__shortcut="projection"), rows_of((i, 5.0, 6.0) for i in (4, 12)))
     return runs
 
@@ -216,7 +216,7 @@ def evil(half: Path) -> Path:
         (run / "worker.log").write_text(f"{text}\nfine\n")
         start = {"at": text, "host": text, "commit": text, "digests": {text: text},
                  "fingerprint": {"gpu": text}, "versions": {text: text}}  # fmt: skip
-        (run / "starts.jsonl").write_text(json.dumps(start) + "\n")
+        (run / "launches.jsonl").write_text(json.dumps(start) + "\n")
     shutil.copytree(next(half.glob("digits-plain-14-s0-*")), half / EVIL[1])
     return half
 
@@ -226,8 +226,8 @@ def test_no_text_becomes_markup(evil: Path, half: Path) -> None:
     assert [tag for tag, _ in page.elements].count("script") == 4
     assert [tag for tag, _ in page.elements].count("style") == 1
     assert "iframe" not in {tag for tag, _ in page.elements}
-    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
-    assert {a["class"] for a in pictures} == {"picture"}  # our own
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert {a["class"] for a in images} == {"image"}  # our own
     assert not re.search("[<>&\u2028]", page.scripts[0])
     messages = {failure["message"] for failure in page.column("failure") if failure}
     assert messages >= {markup.shown(text) for text in EVIL}
@@ -266,23 +266,25 @@ def test_the_errors_are_the_tables(runs: Path) -> None:
     assert "28.50 ± 0.71" in found[2]
 
 
-def test_the_papers_errors_stand_beside(small: Callable[..., schema.Point], tmp_path: Path) -> None:
+def test_the_papers_errors_stand_beside(
+    small: Callable[..., schema.RunConfig], tmp_path: Path
+) -> None:
     page = written(papers_study(small, tmp_path))
     row = next(t for t in page.tables if t[0][0] == "network")[1]
     assert row[2:4] == ["8.00* paper 1.44", "9.00* paper 9.69"]
 
 
-def papers_study(small: Callable[..., schema.Point], folder: Path) -> Path:
+def papers_study(small: Callable[..., schema.RunConfig], folder: Path) -> Path:
     """plain 20 on CIFAR-10 with the paper's length, and a plain 110 above the frame."""
     for depth, error in ((20, 9.0), (110, 80.0)):
-        point = small(data__name="cifar10", depth=depth, recipe__iterations=64_000,
-                      recipe__drops=[32_000, 48_000], recipe__eval_every=1_000)  # fmt: skip
+        config = small(data__name="cifar10", depth=depth, recipe__iterations=64_000,
+                      recipe__milestones=[32_000, 48_000], recipe__eval_every=1_000)  # fmt: skip
         rows = rows_of((i, error - 1, error) for i in range(1_000, 65_000, 1_000))
-        add(folder / "runs", point, rows)
+        add(folder / "runs", config, rows)
     return folder / "runs"
 
 
-def test_the_verdict_is_verdicts(small: Callable[..., schema.Point], tmp_path: Path) -> None:
+def test_the_verdict_is_verdicts(small: Callable[..., schema.RunConfig], tmp_path: Path) -> None:
     for seed, off in enumerate((0.0, 0.1, 0.3)):
         for depth in (20, 56):
             rows = rows_of((i, depth + off * depth, depth + off) for i in (4, 6, 12))
@@ -324,13 +326,13 @@ def test_a_config_is_the_protocols_and_what_the_run_has_beside_it(half: Path) ->
     run = page.run("digits-plain-20-s0")
     assert run["own"] == {"model.shortcut": "none", "depth": "20", "seed": "0"}
     full = page.data["runs"]["common"][run["protocol"]] | run["own"]
-    assert full == run_list.flat(files.read_json(next(half.glob("*plain-20-s0*/point.json"))))
+    assert full == run_list.flat(files.read_json(next(half.glob("*plain-20-s0*/config.json"))))
 
 
 def test_a_run_without_a_row_and_a_folder_of_such(
-    small: Callable[..., schema.Point], tmp_path: Path
+    small: Callable[..., schema.RunConfig], tmp_path: Path
 ) -> None:
-    run = Run.of(small(), tmp_path)
+    run = RunDir.of(small(), tmp_path)
     run.create(small())
     files.write_json(run.failed_json, {"kind": "DataError", "message": "no data", "at": "now"})
     page = written(tmp_path)
@@ -348,7 +350,7 @@ def test_a_torn_row_is_not_there_yet(runs: Path) -> None:
 
 def test_mixed_commits_are_pointed_out(runs: Path) -> None:
     assert "different commits" not in written(runs).text
-    for i, starts in enumerate(runs.glob("*-8-*/starts.jsonl")):
+    for i, starts in enumerate(runs.glob("*-8-*/launches.jsonl")):
         start = json.loads(starts.read_text()) | {"commit": f"abc{i % 2}"}
         starts.write_text(json.dumps(start) + "\n")
     text = written(runs).text
@@ -393,10 +395,12 @@ def asked_for(lack: commands.Lack) -> dict[str, str]:
     """The points that a command trains, as Hydra composes it, by name; and where."""
     words = shlex.split(lack.command)
     assert words[:3] == ["python", "-m", "degradation.run"]
-    return {s.point.name: s.machine.runs for s in study.settings(study.Line.read(words[3:]))}
+    return {s.config.name: s.machine.runs for s in study.settings(study.Line.read(words[3:]))}
 
 
-def test_the_commands_train_what_is_missing(half: Path, small: Callable[..., schema.Point]) -> None:
+def test_the_commands_train_what_is_missing(
+    half: Path, small: Callable[..., schema.RunConfig]
+) -> None:
     plain, residual, probe = lacks(half)
     assert plain.what == (
         f"failed: {small(depth=20).name}", f"partial: {small(depth=8, seed=2).name}",
@@ -426,7 +430,7 @@ def test_a_default_study_in_runs_has_a_short_command(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     line = study.Line.read(["model=plain", "data=digits", "depth=20"])
     (settings,) = study.settings(line)
-    add(Path("runs"), settings.point, rows_of((i, 5.0, 5.0) for i in (25, 400)))
+    add(Path("runs"), settings.config, rows_of((i, 5.0, 5.0) for i in (25, 400)))
     found = [lack for s in frames.studies("runs") for lack in commands.lacks(s, "runs", probed(s))]
     assert [lack.command for lack in found] == [
         "python -m degradation.run -m data=digits model=residual depth=20",
@@ -435,7 +439,7 @@ def test_a_default_study_in_runs_has_a_short_command(tmp_path: Path, monkeypatch
 
 
 def test_many_seeds_are_a_range_that_hydra_reads(
-    small: Callable[..., schema.Point], tmp_path: Path
+    small: Callable[..., schema.RunConfig], tmp_path: Path
 ) -> None:
     for seed in range(10):
         add(tmp_path / "runs", small(seed=seed), rows_of((i, 5.0, 5.0) for i in (4, 12)))
@@ -448,7 +452,7 @@ def test_many_seeds_are_a_range_that_hydra_reads(
 
 
 def test_a_mean_ends_at_the_tables_number_though_runs_go_on(
-    runs: Path, small: Callable[..., schema.Point]
+    runs: Path, small: Callable[..., schema.RunConfig]
 ) -> None:
     add(runs, small(seed=2), rows_of((i, 99.0, 99.0) for i in (4,)), None)
     (study,) = frames.studies(runs)
@@ -488,7 +492,7 @@ def test_above_the_limit_the_range_stands_for_the_seeds(runs: Path, monkeypatch)
 
 
 def test_the_papers_curves_are_beside_ours(
-    small: Callable[..., schema.Point], tmp_path: Path
+    small: Callable[..., schema.RunConfig], tmp_path: Path
 ) -> None:
     study = written(papers_study(small, tmp_path)).data["studies"][0]
     plain = study["charts"]["figure6"]["panels"][0]
@@ -642,7 +646,7 @@ def test_a_browser_draws_it_all_without_complaint(
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_page(
-    half: Path, small: Callable[..., schema.Point], tmp_path: Path, width: int
+    half: Path, small: Callable[..., schema.RunConfig], tmp_path: Path, width: int
 ) -> None:
     for depth in (26, 32):  # a wide interval
         add(half, small(depth=depth, seed=1), rows_of((i, 2 * depth, 99.0) for i in (4, 12)))
@@ -752,7 +756,7 @@ def test_the_list_is_filtered_sorted_and_unfolded(evil: Path, tmp_path: Path) ->
     type("onerror=alert"); say.evil = names();
     all(".runs tbody th button")[0].click();
     say.detail = all(".detail pre").map((p) => p.textContent);
-    say.markup = all("img:not(.picture), .detail img, .detail script").length;
+    say.markup = all("img:not(.image), .detail img, .detail script").length;
     type(""); all("#chips button").forEach((b) => b.textContent.includes("done") && b.click());
     say.undone = names().length;
     say.chips = all("#chips button").map((b) => b.textContent);

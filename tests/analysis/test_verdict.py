@@ -15,7 +15,7 @@ from analysis.frames.pairs import BEFORE_DROP, END
 from analysis.page import verdict
 from analysis.stats import claims
 from analysis.stats.judgement import Rule
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 
@@ -277,10 +277,10 @@ def folder(tmp_path: Path, small: Callable[..., Any]) -> Path:
     return tmp_path
 
 
-def trained(folder: Path, point: Any, error: float | None) -> None:
+def trained(folder: Path, config: Any, error: float | None) -> None:
     """A finished run with one error at every row; None: a run that has only begun."""
-    run = Run.of(point, folder)
-    run.create(point)
+    run = RunDir.of(config, folder)
+    run.create(config)
     if error is None:
         return
     files.append_line(run.starts, json.dumps({"digests": {"stream": "s", "initial": "i"}}))

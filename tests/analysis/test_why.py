@@ -13,11 +13,11 @@ from analysis.frames import settings, variants
 from analysis.page import verdict
 from analysis.plots.style import LOOKS
 from analysis.stats.judgement import Rule
-from analysis.why import constructed, cures, late, strength
+from analysis.why import constructed, interventions, late, strength
 from analysis.why import studies as why
 from analysis.why.finding import Finding
 from degradation.runs import run_dir
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 from tests.analysis.test_figures import add
@@ -27,10 +27,10 @@ SEEDS = range(3)
 JITTER = (0.0, 0.1, 0.2)
 
 
-def rows_to(point, train: float, start: float = 88.0) -> list[dict[str, float]]:
+def rows_to(config, train: float, start: float = 88.0) -> list[dict[str, float]]:
     """Errors that fall from `start` to `train` at the last row."""
-    whole = point.recipe.iterations
-    every = min(point.recipe.eval_every, whole)
+    whole = config.recipe.iterations
+    every = min(config.recipe.eval_every, whole)
     moments = [*range(every, whole, every), whole]
     return [
         {
@@ -42,26 +42,26 @@ def rows_to(point, train: float, start: float = 88.0) -> list[dict[str, float]]:
     ]
 
 
-def runner(folder: Path) -> Callable[..., Run]:
+def runner(folder: Path) -> Callable[..., RunDir]:
     """What adds a run that ends at a training error, to which its seed adds up to 0.2 points."""
 
     def make(
         arm: str, depth: int, seed: int, train: float, outcome: str = "done", **changes
-    ) -> Run:
+    ) -> RunDir:
         shortcut = "none" if arm == "plain" else "identity"
-        changes.setdefault("recipe__batch", 128)
-        point = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
-        return add(folder, point, rows_to(point, train + JITTER[seed]), outcome)
+        changes.setdefault("recipe__batch_size", 128)
+        config = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
+        return add(folder, config, rows_to(config, train + JITTER[seed]), outcome)
 
     return make
 
 
 @pytest.fixture(name="run")
-def _run(tmp_path: Path) -> Callable[..., Run]:
+def _run(tmp_path: Path) -> Callable[..., RunDir]:
     return runner(tmp_path / "runs")
 
 
-def look(run: Run, moments: dict[int, list[float]], response: float = 1.0) -> None:
+def look(run: RunDir, moments: dict[int, list[float]], response: float = 1.0) -> None:
     """Layers whose gradient norms are given, at each moment."""
     for iteration, norms in moments.items():
         layers = [
@@ -84,11 +84,18 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
             look(r, {0: [50.0, 5.0, 1.0], 6: [1.0, 1.0, 1.0], 12: [2.0, 1.0, 1.0]})
             for norm in (True, False):
                 r = run(arm, depth, seed, 90, model__norm=norm, recipe__iterations=1,
-                        recipe__drops=[], recipe__eval_every=1)  # fmt: skip
+                        recipe__milestones=[], recipe__eval_every=1)  # fmt: skip
                 look(r, {0: [50.0, 5.0, 1.0] if norm else [0.001, 0.1, 1.0], 1: [1.0, 1.0, 1.0]})
         for arm in ("plain", "residual"):
             for noise, error in ((0.0, 4.0), (1.0, 60.0 if arm == "plain" else 4.0)):
-                run(arm, 14, seed, error, recipe__grown_from=8, recipe__grown_noise=noise)
+                run(
+                    arm,
+                    14,
+                    seed,
+                    error,
+                    recipe__identity_init_from=8,
+                    recipe__identity_init_noise=noise,
+                )
         for alpha, error in ((0.0, 40.0), (0.3, 5.0)):
             run("residual", 8, seed, 4.0, model__alpha=alpha)
             run("residual", 14, seed, error, model__alpha=alpha)
@@ -96,7 +103,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run("residual", 8, seed, 4.0, model__alpha=0.0, model__alpha_learned=True)
         for change, shallow, deep in (
             ({"model__width": 32}, 4.9, 4.8),
-            ({"model__ghost": 64}, 5.0, 20.0),
+            ({"model__ghost_batch_size": 64}, 5.0, 20.0),
             ({"recipe__init": "fan_out"}, 40.0, 41.0),
             ({"recipe__lr": 0.2}, 5.0, 50.0),
         ):
@@ -121,11 +128,13 @@ def words(finding: Finding, about: str) -> list[str]:
 
 
 def test_variants_enter_no_study(everything: Path) -> None:
-    """One study and one that is no cure's by name; figures and verdict as without the variants."""
+    """One study and one that is no intervention's by name; figures and verdict as without the variants."""
     studies = frames.studies(everything)
     assert [s.rows["run"].nunique() for s in studies] == [12, 6]
     assert studies[0].rows["protocol"].nunique() == 1
-    assert {p.recipe.lr for p in (Run(Path(f)).point() for f in studies[1].rows["folder"])} == {0.2}
+    assert {p.recipe.lr for p in (RunDir(Path(f)).config() for f in studies[1].rows["folder"])} == {
+        0.2
+    }
     judged = verdict.of(studies[0], Rule())
     assert {(j.arm, j.word) for j in judged.steps if j.moment == "at the end"} == {
         ("plain", "degradation"), ("residual", "no difference"),
@@ -154,14 +163,14 @@ def test_cures_are_known_by_their_files(everything: Path) -> None:
     runs, rows = run_dir.load(everything)
     known = variants.protocols(runs, rows)
     base = frames.studies(everything)[0].rows["protocol"].iloc[0]
-    assert {p.cure: p.named for p in known.values() if p.cure_of == base} == {
+    assert {p.intervention: p.named for p in known.values() if p.intervention_of == base} == {
         "wide": True, "ghost": True, "fan_out": True, "no_norm": True,
         "recipe.lr: 0.05 → 0.2": False,
     }  # fmt: skip
 
 
 def test_a_cure_with_both_arms_is_a_study_too(run, tmp_path: Path) -> None:
-    for changes in ({}, {"model__ghost": 64}):
+    for changes in ({}, {"model__ghost_batch_size": 64}):
         for arm in ("plain", "residual"):
             run(arm, 8, 0, 5, **changes)
     assert len(frames.studies(tmp_path / "runs")) == 2
@@ -255,7 +264,7 @@ def test_the_threshold_is_where_all_that_follow_have_vanished(words, said: str) 
 
 
 def test_cures_close_the_gap_help_or_do_nothing(whole) -> None:
-    finding = whole["cures"]
+    finding = whole["interventions"]
     wanted = {"wide": "cures", "ghost": "helps", "fan_out": "no help", "none": "base",
               "residual": "cures", "recipe.lr: 0.05 → 0.2": "no help"}  # fmt: skip
     for name, word in wanted.items():
@@ -266,16 +275,16 @@ def test_cures_close_the_gap_help_or_do_nothing(whole) -> None:
 
 
 def test_runs_that_diverged_cure_nothing() -> None:
-    assert cures._word("below", "not up", (0, 1)) == "undecided"
-    assert cures._word("below", "not up", (0, 0)) == "cures"
-    assert cures._word("below", "up", (1, 0)) == "helps"
+    assert interventions._word("below", "not up", (0, 1)) == "undecided"
+    assert interventions._word("below", "not up", (0, 0)) == "cures"
+    assert interventions._word("below", "up", (1, 0)) == "helps"
 
 
 def test_stuck_late_and_diverged(tmp_path: Path) -> None:
     for seed, (train, outcome) in enumerate([(85, "done"), (60, "done"), (10, "done"),
                                              (70, "diverged")]):  # fmt: skip
-        point = small(depth=14, seed=seed)
-        add(tmp_path, point, rows_to(point, train, start=95), outcome)
+        config = small(depth=14, seed=seed)
+        add(tmp_path, config, rows_to(config, train, start=95), outcome)
     own = late.rows(frames.read(tmp_path).runs)
     assert list(own["word"]) == ["stuck", "late", "late", "diverged"]
     assert list(own["below_80"].fillna(-1)) == [-1, 8, 4, 8]
@@ -329,7 +338,7 @@ def test_the_commands_draw_and_say_what_was_found(everything: Path, tmp_path: Pa
     assert "kept          plain: SGD keeps it up to noise 0; lost at 1" in done.stdout
     said = command("verdict.py", str(everything), "--json")
     content = json.loads(said.stdout)
-    assert {f["name"] for f in content["why"]} >= {"gradients", "alpha", "cures"}
+    assert {f["name"] for f in content["why"]} >= {"gradients", "alpha", "interventions"}
     assert content["in_no_study"] == []
     assert content["studies"][0]["study"] == "digits"
 

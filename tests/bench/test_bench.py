@@ -23,7 +23,7 @@ from degradation.bench import (
 from degradation.config import validation
 from degradation.models import cost, resnet
 from degradation.models.resnet import count_parameters
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system.paths import TOP
 from degradation.training import synthetic_run
 
@@ -35,7 +35,7 @@ EPOCH = "2026-01-02T03:04:05Z"
     ("depth", "forward", "outputs"),
     [(20, 81.1e6, 0.188e6), (56, 251.0e6, 0.532e6), (110, 505.8e6, 1.049e6)],
 )
-def test_work_of_a_picture(depth: int, forward: float, outputs: float) -> None:
+def test_work_of_a_image(depth: int, forward: float, outputs: float) -> None:
     found = cost.work(depth)
     assert found.operations == pytest.approx(forward, rel=1e-3)
     assert found.outputs == pytest.approx(outputs, rel=3e-3)
@@ -44,9 +44,9 @@ def test_work_of_a_picture(depth: int, forward: float, outputs: float) -> None:
 
 @pytest.mark.parametrize("depth", [20, 56, 1202])
 def test_parameters_are_counted_as_torch_does(depth: int) -> None:
-    point = costs.settings("model=plain", f"depth={depth}").point
+    config = costs.settings("model=plain", f"depth={depth}").config
     with torch.device("meta"):
-        net = resnet.Network(point.model, depth, 3, 10)
+        net = resnet.Network(config.model, depth, 3, 10)
     assert cost.work(depth).parameters == count_parameters(net)
 
 
@@ -61,7 +61,7 @@ def test_the_lower_roof_counts() -> None:
 
 def test_1202_layers_at_batch_128_fit_into_16_gb() -> None:
     """In float32; the tensors that forward keeps, counted. In bfloat16 they are half of that."""
-    needed = synthetic_run.tensors_of(costs.settings("model=residual", "depth=1202").point)
+    needed = synthetic_run.tensors_of(costs.settings("model=residual", "depth=1202").config)
     assert 11e9 < needed < 16e9
 
 
@@ -72,14 +72,14 @@ def test_contestants_do_the_same_work(
 ) -> None:
     if engine == "native":
         request.getfixturevalue("compiler")
-    point = costs.settings(f"model={arm}", "depth=8", "recipe.batch=4").point
-    point = dataclasses.replace(point, numerics=synthetic_run.ENGINES[engine])
-    pictures = synthetic_run.synthetic(20)
-    contest.check_same_work(point, pictures, CPU)
+    config = costs.settings(f"model={arm}", "depth=8", "recipe.batch_size=4").config
+    config = dataclasses.replace(config, numerics=synthetic_run.ENGINES[engine])
+    images = synthetic_run.synthetic(20)
+    contest.check_same_work(config, images, CPU)
     other = practice.ResNet(8, residual=arm == "plain")
     monkeypatch.setattr(practice, "ResNet", lambda depth, residual: other)
     with pytest.raises(AssertionError, match="other losses"):
-        contest.check_same_work(point, pictures, CPU)
+        contest.check_same_work(config, images, CPU)
 
 
 def test_rounds_alternate_and_the_first_is_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,14 +91,14 @@ def test_rounds_alternate_and_the_first_is_for_nothing(monkeypatch: pytest.Monke
 
 
 def test_a_contest_on_the_cpu_and_its_pages(tmp_path: Path) -> None:
-    point = costs.settings("model=residual", "depth=8", "recipe.batch=4").point
+    config = costs.settings("model=residual", "depth=8", "recipe.batch_size=4").config
     plan = contest.Plan(CPU, ("eager",), (("eager", 2),), (0,), iterations=2, rounds=2)
     machine = roof.Machine(1e11, 1e11, 1e10)
-    results = contest.contest(point, plan, machine, synthetic_run.synthetic(40))
+    results = contest.contest(config, plan, machine, synthetic_run.synthetic(40))
     names = ["practice", "practice, batches ready", "eager", "eager ×2"]
     assert [r.contestant for r in results] == names
     assert results[0].ratio == (1, 1, 1)
-    assert all(r.pictures_per_second > 0 and 0 < r.roof < 1 for r in results)
+    assert all(r.images_per_second > 0 and 0 < r.roof < 1 for r in results)
     assert table.throughput(results).count("residual-8") == 4
     table.roofline(results, machine, tmp_path / "roofline.png")
     assert (tmp_path / "roofline.png").read_bytes()[:4] == b"\x89PNG"
@@ -117,7 +117,7 @@ def test_the_studys_cost_lies_on_a_line() -> None:
 
 @pytest.mark.parametrize("wrong", [["--engines", "eagre"], ["--packs", "grap:4"]])
 def test_engines_that_there_are_not(wrong: list[str]) -> None:
-    with pytest.raises(validation.Invalid, match="must be of eager, native, compiled, graph"):
+    with pytest.raises(validation.ConfigError, match="must be of eager, native, compiled, graph"):
         bench.plan(bench.parser().parse_args(wrong), CPU)
 
 
@@ -125,7 +125,7 @@ def test_without_a_compiler_the_kernels_are_left_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def none() -> None:
-        raise validation.Invalid("needs a C compiler")
+        raise validation.ConfigError("needs a C compiler")
 
     asked = bench.parser().parse_args([])
     monkeypatch.setattr(bench.library, "load", lambda: None)
@@ -141,13 +141,13 @@ def test_budgets(text: str, wanted: float) -> None:
 
 
 def test_a_budget_that_is_none() -> None:
-    with pytest.raises(validation.Invalid, match="--budget soon: must be a number"):
+    with pytest.raises(validation.ConfigError, match="--budget soon: must be a number"):
         hour.seconds("soon")
 
 
 def test_points_come_in_the_order_of_their_worth(tmp_path: Path) -> None:
     asked = hour.parser().parse_args(["--out", str(tmp_path)])
-    labels = [s.point.label.removeprefix("cifar10-") for s in hour.study_points(asked)]
+    labels = [s.config.label.removeprefix("cifar10-") for s in hour.study_points(asked)]
     assert labels[:4] == ["plain-20-s0", "plain-56-s0", "residual-20-s0", "residual-56-s0"]
     assert labels[8:10] == ["plain-110-s0", "residual-110-s0"]
     assert len(labels) == len(set(labels)) == 2 * (5 * 5 + 1)
@@ -159,7 +159,7 @@ def spend(tmp_path: Path, skip: list[str], *more: str) -> subprocess.CompletedPr
          "--runs", str(tmp_path / "runs"), "--skip", *skip, "--device", "cpu",
          "--bench=--no-costs --depths 8 --rounds 1 --iterations 1",
          "--waves", "depth=8 seed=0", "--set", "data=digits", "recipe=digits", "model.width=4",
-         "recipe.batch=8", "recipe.drops=[]", "machine.wandb=disabled", *more],
+         "recipe.batch_size=8", "recipe.milestones=[]", "machine.wandb=disabled", *more],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
 
@@ -188,7 +188,7 @@ def test_an_hour_leaves_results_that_become_pages(tmp_path: Path) -> None:
         assert collect.main([str(tmp_path / "out"), "--into", str(checkout)]) == 0
         pages.append([(checkout / p).read_text() for p in ("REPRODUCTION.md", "BENCHMARKS.md")])
     assert pages[0] == pages[1]
-    assert "digits plain-8" in pages[0][0] and "pictures/s" in pages[0][1]
+    assert "digits plain-8" in pages[0][0] and "images/s" in pages[0][1]
     results = runs_in(checkout / "analysis/results")
     assert [run.state() for run in results] == ["done", "done"]
 
@@ -208,7 +208,7 @@ def test_a_page_without_its_line_is_named(tmp_path: Path) -> None:
 def test_rows_count_what_diverged(small, tmp_path: Path) -> None:
     runs = []
     for seed, outcome in enumerate(("done", "done", "diverged")):
-        run = Run.of(small(seed=seed), tmp_path)
+        run = RunDir.of(small(seed=seed), tmp_path)
         run.create(run_point := small(seed=seed))
         assert run_point.seed == seed
         run.starts.write_text(json.dumps({"at": EPOCH, "commit": "abc", "fingerprint": {

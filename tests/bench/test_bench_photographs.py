@@ -16,7 +16,7 @@ def root(tmp_path: Path) -> Path:
     return photographs.make(tmp_path / "set")
 
 
-def test_common_practice_makes_the_same_pictures(root: Path) -> None:
+def test_common_practice_makes_the_same_images(root: Path) -> None:
     """Of 40 views of each, the mean and the spread of all pixels, and every label."""
     source = imagenet.load(photographs.data(root))
     stream = FolderStream(source, 0, 240, torch.device("cpu"), 0)
@@ -34,9 +34,9 @@ def test_common_practice_makes_the_same_pictures(root: Path) -> None:
 def test_the_report_has_both_rates_and_the_limit(root: Path, monkeypatch, capsys) -> None:
     for name, value in {"ROUNDS": 1, "PICTURES": 5, "SECONDS": 0.01}.items():
         monkeypatch.setattr(bench, name, value)
-    words = ["data=imagenet", "recipe=cifar10", "recipe.batch=5", f"data.root={root}",
-             "network=cifar10", "depth=8", "data.crop=32", "data.scale=[36,60]",
-             "data.resize=36", "machine.device=cpu", "machine.workers=2"]  # fmt: skip
+    words = ["data=imagenet", "recipe=cifar10", "recipe.batch_size=5", f"data.root={root}",
+             "network=cifar10", "depth=8", "data.crop_size=32", "data.resize_range=[36,60]",
+             "data.eval_resize=36", "machine.device=cpu", "machine.workers=2"]  # fmt: skip
     assert bench.main(words) == 0
     core, together, training, said = capsys.readouterr().out.splitlines()
     assert core.startswith("reading, one core: ") and "common practice" in core
@@ -64,10 +64,10 @@ def test_other_data_and_no_data_are_refused(tmp_path: Path, capsys) -> None:
 
 
 def test_the_slower_of_the_two_is_the_limit(root: Path) -> None:
-    point = photographs.point(root, recipe__iterations=3600, recipe__batch=1000)
+    config = photographs.config(root, recipe__iterations=3600, recipe__batch_size=1000)
     assert "1.0 h and exams; the device is the limit; reading would take 0.5 h" in bench.limit(
-        point, 2000, 1000
+        config, 2000, 1000
     )
     assert "2.0 h and exams; reading is the limit: 0.5 h without it" in bench.limit(
-        point, 500, 2000
+        config, 500, 2000
     )

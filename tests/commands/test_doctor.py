@@ -51,17 +51,17 @@ def test_more_threads_than_cores(settings) -> None:
 
 def test_data_that_is_not_there_is_only_a_warning_if_it_may_be_downloaded(settings, tmp_path):
     data = dataclasses.replace(settings.data, name="cifar10", root=str(tmp_path), download=True)
-    found = doctor.pictures(dataclasses.replace(settings, data=data))
+    found = doctor.images(dataclasses.replace(settings, data=data))
     assert found.state == WARN and str(tmp_path) in found.found
     data = dataclasses.replace(data, download=False)
-    found = doctor.pictures(dataclasses.replace(settings, data=data))
+    found = doctor.images(dataclasses.replace(settings, data=data))
     assert found.state == FAIL and "data.root=FOLDER" in found.remedy
 
 
 def test_data_that_is_damaged(settings, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
     data = dataclasses.replace(settings.data, name="cifar10", root=str(tmp_path), download=True)
-    found = doctor.pictures(dataclasses.replace(settings, data=data))
+    found = doctor.images(dataclasses.replace(settings, data=data))
     assert found.state == FAIL and "damaged" in found.found
 
 

@@ -1,4 +1,4 @@
-"""Plans: what is counted is what a point really has; what is estimated follows its line."""
+"""Plans: what is counted is what a run really has; what is estimated follows its line."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from degradation.data import cifar10, digits, sources
 from degradation.data.image_folder import imagenet
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_study
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.training import synthetic_run
 from degradation.training.devices import device
 from degradation.training.state import fresh
@@ -23,10 +23,10 @@ from degradation.training.state import fresh
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection", "projection_all"])
 @pytest.mark.parametrize("depth", [8, 20])
 def test_parameters_are_counted_as_torch_does(small, shortcut: str, depth: int) -> None:
-    point = small(depth=depth, model__shortcut=shortcut)
+    config = small(depth=depth, model__shortcut=shortcut)
     with torch.device("meta"):
-        net = resnet.Network(point.model, depth, 1, 10)
-    assert estimate.work(point).parameters == resnet.count_parameters(net)
+        net = resnet.Network(config.model, depth, 1, 10)
+    assert estimate.work(config).parameters == resnet.count_parameters(net)
 
 
 def test_shapes_are_those_of_the_data(small) -> None:
@@ -43,30 +43,30 @@ def test_shapes_are_those_of_the_data(small) -> None:
 
 @pytest.mark.parametrize("shortcut", ["identity", "projection_all"])
 def test_disk_is_what_checkpoints_take(small, shortcut: str) -> None:
-    point = small(depth=56, model__width=16, model__shortcut=shortcut)
-    state = fresh(point, synthetic_run.synthetic(4, 8, 1), torch.device("cpu"))
-    size = len(state.to_bytes(point, {}))
-    assert estimate.disk(point) == pytest.approx(2 * size, rel=0.03)
+    config = small(depth=56, model__width=16, model__shortcut=shortcut)
+    state = fresh(config, synthetic_run.synthetic(4, 8, 1), torch.device("cpu"))
+    size = len(state.to_bytes(config, {}))
+    assert estimate.disk(config) == pytest.approx(2 * size, rel=0.03)
 
 
 def test_exams_are_counted_to_the_end(small) -> None:
     """Rows at 4, 6, 8, 9, 12 (see conftest); the clean error at 6, 9 and 12."""
-    point = small(data__held_out=100)
+    config = small(data__val_size=100)
     test, clean = 359 + 100, 1438 - 100
-    assert estimate.examined(point, 0) == 5 * test + 3 * clean
-    assert estimate.examined(point, 8) == 2 * test + 2 * clean
-    assert estimate.examined(point, 12) == 0
+    assert estimate.examined(config, 0) == 5 * test + 3 * clean
+    assert estimate.examined(config, 8) == 2 * test + 2 * clean
+    assert estimate.examined(config, 12) == 0
 
 
 def test_time_and_memory_lie_on_a_line_in_depth(small) -> None:
-    point = small(depth=110)
+    config = small(depth=110)
     tried = [Trial(20, 2.0, 0.0, 1e6), Trial(56, 5.6, 0.0, 1.36e6)]
-    lines = Lines({estimate.kind(point): tried}, start=3.0)
-    cost = lines.cost(point, 2)
+    lines = Lines({estimate.kind(config): tried}, start=3.0)
+    cost = lines.cost(config, 2)
     assert cost is not None
     assert cost.seconds == pytest.approx(10 * 11.0 + 3.0)
     assert cost.memory == pytest.approx(1.9e6)
-    assert lines.cost(point, 12).seconds == 0
+    assert lines.cost(config, 12).seconds == 0
     assert lines.cost(small(model__width=8), 0) is None
 
 
@@ -82,10 +82,10 @@ def test_deep_networks_are_not_tried(depths: list[int], tried: list[int]) -> Non
 
 
 def test_what_costs_alike_is_tried_once(small) -> None:
-    points = [small(seed=s, recipe__lr=lr) for s in range(3) for lr in (0.1, 0.2)]
-    other = small(recipe__batch=8)
-    assert estimate.to_try([*points, other]) != []
-    assert [p.recipe.batch for p in estimate.to_try([*points, other])] == [16, 8]
+    configs = [small(seed=s, recipe__lr=lr) for s in range(3) for lr in (0.1, 0.2)]
+    other = small(recipe__batch_size=8)
+    assert estimate.to_try([*configs, other]) != []
+    assert [p.recipe.batch_size for p in estimate.to_try([*configs, other])] == [16, 8]
 
 
 def test_a_trial_measures(small, settings, capsys, monkeypatch) -> None:
@@ -98,30 +98,30 @@ def test_a_trial_measures(small, settings, capsys, monkeypatch) -> None:
     assert told["device"] == "a CPU core" and told["memory"] is None and told["busy"] >= 1
     for one, depth in zip(told["trials"], (8, 14), strict=True):
         assert one["depth"] == depth and one["kind"] == estimate.kind(small())
-        assert 0 < one["iteration"] < 5 and 0 < one["picture"] < 1 and one["memory"] > 1e7
+        assert 0 < one["iteration"] < 5 and 0 < one["image"] < 1 and one["memory"] > 1e7
 
 
 def test_of_photographs_a_sample_measures_the_clean_error(small) -> None:
-    folder = {"data__name": "imagenet", "data__pad": 0, "data__crop": 224, "data__resize": 256,
-              "data__scale": [256, 480]}  # fmt: skip
-    point = small(model__design="imagenet", depth=34, recipe__iterations=20, recipe__drops=[10],
+    folder = {"data__name": "imagenet", "data__pad": 0, "data__crop_size": 224, "data__eval_resize": 256,
+              "data__resize_range": [256, 480]}  # fmt: skip
+    config = small(model__design="imagenet", depth=34, recipe__iterations=20, recipe__milestones=[10],
                   recipe__eval_every=10, **folder)  # fmt: skip
     assert estimate.SHAPES["imagenet"].clean == imagenet.CLEAN
-    assert estimate.examined(point, 0) == 2 * 50_000 + 2 * imagenet.CLEAN
+    assert estimate.examined(config, 0) == 2 * 50_000 + 2 * imagenet.CLEAN
 
 
-AXES = ["-m", "data=digits", "recipe.iterations=40", "recipe.drops=[20]", "depth=8,14",
+AXES = ["-m", "data=digits", "recipe.iterations=40", "recipe.milestones=[20]", "depth=8,14",
         "model=plain,residual", "seed=0,1"]  # fmt: skip
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> list[str]:
-    """A study with a point done and one at a quarter."""
+    """A study with a run done and one at a quarter."""
     line = [*AXES, f"machine.runs={tmp_path}"]
     asked = study.settings(study.Line.read(line))
     for settings, text in zip(asked, ('{"outcome": "done"}', ""), strict=False):
-        run = Run.of(settings.point, tmp_path)
-        run.create(settings.point)
+        run = RunDir.of(settings.config, tmp_path)
+        run.create(settings.config)
         run.curves.write_text('{"iteration": 10, "train_error": 1, "test_error": 1}\n')
         if text:
             run.done_json.write_text(text)
@@ -142,7 +142,7 @@ def test_a_plan_has_what_is_done_partial_and_missing(begun, capsys, monkeypatch)
 
 def test_a_plan_for_programs_has_totals(begun, capsys, monkeypatch) -> None:
     def probe(asked, together: bool) -> plan.Device:
-        kinds = {estimate.kind(s.point) for s in asked}
+        kinds = {estimate.kind(s.config) for s in asked}
         tried = [Trial(8, 3600.0, 0.0, 1e9), Trial(14, 3600.0, 0.0, 1e9)]
         return plan.Device("a thing", 8e8, Lines(dict.fromkeys(kinds, tried), 0.0), 1.0)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from degradation.tracking import keys
 
-POINT = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.drops=[20]", "recipe.batch=32",
+POINT = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32",
          "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def test_the_arms_are_a_provable_pair(study: Path) -> None:
     plain, residual = (json.loads(r.starts.read_text()) for r in runs_in(study / "runs"))
     assert plain["digests"] == residual["digests"]
     assert plain["parameters"] == residual["parameters"]
-    assert len({r.point().pair for r in runs_in(study / "runs")}) == 1
+    assert len({r.config().pair for r in runs_in(study / "runs")}) == 1
 
 
 def test_the_same_command_again_touches_nothing(study: Path) -> None:
@@ -107,7 +107,7 @@ def test_status_tells_done_from_missing(study: Path) -> None:
 
 def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
     """What W&B's own reader finds in the folder equals curves.jsonl."""
-    mirrored = [run for run in runs_in(study / "runs") if run.point().seed == 0]
+    mirrored = [run for run in runs_in(study / "runs") if run.config().seed == 0]
     assert len(mirrored) == 2
     for run in mirrored:
         (folder,) = (study / "runs/wandb").glob(f"offline-run-*-{run.name}")
@@ -194,9 +194,9 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
 def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, study: Path) -> None:
     assert command(tmp_path, *POINT, "machine.wandb=disabled").returncode == 0
     (run,) = runs_in(tmp_path / "runs")
-    point = json.loads(run.point_json.read_text())
-    point["recipe"]["lr"] = 0.5
-    run.point_json.write_text(json.dumps(point))
+    config = json.loads(run.config_json.read_text())
+    config["recipe"]["lr"] = 0.5
+    run.config_json.write_text(json.dumps(config))
     run.done_json.unlink()
     refused = command(tmp_path, *POINT, "machine.wandb=disabled")
     assert refused.returncode == 1
@@ -205,11 +205,11 @@ def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, stu
 
 def test_points_side_by_side(tmp_path: Path) -> None:
     """cluster=joblib: the same bytes as one after the other."""
-    words = ["-m", *POINT, "recipe.iterations=10", "recipe.drops=[]", "machine.wandb=disabled",
+    words = ["-m", *POINT, "recipe.iterations=10", "recipe.milestones=[]", "machine.wandb=disabled",
              "model=plain,residual"]  # fmt: skip
     assert command(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
     assert command(tmp_path, *words, "machine.runs=serial").returncode == 0
     side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))
     assert [r.curves.read_bytes() for r in side] == [r.curves.read_bytes() for r in serial]
     assert len(side) == 2
-    assert isinstance(side[0], Run)
+    assert isinstance(side[0], RunDir)

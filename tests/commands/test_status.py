@@ -11,23 +11,23 @@ import pytest
 from degradation.commands import status
 from degradation.config import overrides, study, validation
 from degradation.runs import progress, reference
-from degradation.runs.run_dir import Run, last_lines
+from degradation.runs.run_dir import RunDir, last_lines
 from degradation.system import files
 
 
-def done(point, runs: Path, **row: float) -> Run:
-    run = Run.of(point, runs)
-    run.create(point)
-    files.append_line(run.curves, json.dumps({"iteration": point.recipe.iterations, **row}))
+def done(config, runs: Path, **row: float) -> RunDir:
+    run = RunDir.of(config, runs)
+    run.create(config)
+    files.append_line(run.curves, json.dumps({"iteration": config.recipe.iterations, **row}))
     files.write_json(run.done_json, {"outcome": "done"})
     return run
 
 
 def test_the_table_has_mean_spread_n_and_the_papers_number(small, tmp_path: Path) -> None:
-    points = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(2)]
-    for point, error in zip(points, (9.0, 10.0), strict=True):
-        done(point, tmp_path, train_error=1.0, test_error=error)
-    table = status.table(progress.of_study(points, str(tmp_path)))
+    configs = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(2)]
+    for config, error in zip(configs, (9.0, 10.0), strict=True):
+        done(config, tmp_path, train_error=1.0, test_error=error)
+    table = status.table(progress.of_study(configs, str(tmp_path)))
     (line,) = [text for text in table.splitlines() if text.startswith("cifar10 plain 20")]
     assert line.split() == [
         "cifar10", "plain", "20", "2", "1.00", "±", "0.00", "1.44", "9.50", "±", "0.71", "9.69",
@@ -35,14 +35,14 @@ def test_the_table_has_mean_spread_n_and_the_papers_number(small, tmp_path: Path
 
 
 def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) -> None:
-    points = [small(seed=seed) for seed in range(4)]
-    done(points[0], tmp_path, train_error=1.0, test_error=2.0)
-    failed, diverged = (Run.of(point, tmp_path) for point in points[1:3])
-    failed.create(points[1])
+    configs = [small(seed=seed) for seed in range(4)]
+    done(configs[0], tmp_path, train_error=1.0, test_error=2.0)
+    failed, diverged = (RunDir.of(config, tmp_path) for config in configs[1:3])
+    failed.create(configs[1])
     files.write_json(failed.failed_json, {"message": "no memory\nmore"})
-    diverged.create(points[2])
+    diverged.create(configs[2])
     files.write_json(diverged.done_json, {"outcome": "diverged", "iteration": 7})
-    listing = status.listing(progress.of_study(points, str(tmp_path))).splitlines()
+    listing = status.listing(progress.of_study(configs, str(tmp_path))).splitlines()
     assert [line.split()[0] for line in listing[:4]] == ["done", "failed", "diverged", "missing"]
     assert "12/12" in listing[0]
     assert listing[1].endswith("no memory")
@@ -64,17 +64,17 @@ def test_the_papers_numbers(arm: str, depth: int, error: float) -> None:
 
 @pytest.fixture
 def four(small, tmp_path: Path) -> list[progress.Entry]:
-    """A point done, one failed, one partial, one missing; residual from the second on."""
-    points = [small(seed=0), *(small(seed=s, model__shortcut="identity") for s in range(1, 4))]
-    done(points[0], tmp_path, train_error=1.0, test_error=2.0)
-    for point in points[1:3]:
-        run = Run.of(point, tmp_path)
-        run.create(point)
+    """A run done, one failed, one partial, one missing; residual from the second on."""
+    configs = [small(seed=0), *(small(seed=s, model__shortcut="identity") for s in range(1, 4))]
+    done(configs[0], tmp_path, train_error=1.0, test_error=2.0)
+    for config in configs[1:3]:
+        run = RunDir.of(config, tmp_path)
+        run.create(config)
         files.append_line(run.curves, '{"iteration": 4, "train_error": 9, "test_error": 8}')
-    failed = Run.of(points[1], tmp_path)
+    failed = RunDir.of(configs[1], tmp_path)
     files.write_json(failed.failed_json, {"message": "no memory\nmore"})
     failed.log.write_text("".join(f"line {n}\n" for n in range(9)))
-    return progress.of_study(points, str(tmp_path))
+    return progress.of_study(configs, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def four(small, tmp_path: Path) -> list[progress.Entry]:
     ],
 )
 def test_filters(four, wanted: list[str], seeds: list[int]) -> None:
-    assert [e.point.seed for e in progress.only(four, wanted)] == seeds
+    assert [e.config.seed for e in progress.only(four, wanted)] == seeds
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_filters(four, wanted: list[str], seeds: list[int]) -> None:
     ],
 )
 def test_a_filter_that_is_none_is_refused(four, wanted: str, says: str) -> None:
-    with pytest.raises(validation.Invalid, match=says):
+    with pytest.raises(validation.ConfigError, match=says):
         progress.only(four, [wanted])
 
 
@@ -109,7 +109,7 @@ def test_failed_points_come_with_their_log_and_the_command_that_trains_them(four
     shown = status.failures(four, None).splitlines()
     assert shown[1].endswith("failed: no memory")
     assert shown[2:5] == ["    line 6", "    line 7", "    line 8"]
-    assert shown[5].strip() == overrides.of(four[1].point, str(four[1].run.folder.parent))
+    assert shown[5].strip() == overrides.of(four[1].config, str(four[1].run.folder.parent))
     assert len(shown) == 6
     many = status.failures([four[1]] * 12, 10)
     assert many.count("no memory") == 10 and many.endswith("2 more: --only state=failed")
@@ -162,7 +162,7 @@ def test_of_a_finished_point_no_row_is_read(small, tmp_path: Path) -> None:
 @pytest.mark.parametrize("padding", [0, 5000, 500_000])
 def test_the_last_row_is_what_rows_end_with(small, tmp_path: Path, padding: int) -> None:
     """Whatever is before it, however long it is, and with a torn line behind it."""
-    run = Run.of(small(), tmp_path)
+    run = RunDir.of(small(), tmp_path)
     run.create(small())
     assert run.last_row() is None
     run.curves.write_text('{"iteration": 1, "train_error": 1, "test_error": 1}')
@@ -185,15 +185,15 @@ def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
     [
         ["data=digits", "model=residual"],
         ["depth=110", "seed=3", "model=residual", "model.shortcut=projection"],
-        ["data=digits", "recipe.drops=[]", "recipe.warmup_min_depth=null", "recipe.lr=1e-3"],
+        ["data=digits", "recipe.milestones=[]", "recipe.warmup_min_depth=null", "recipe.lr=1e-3"],
         ["numerics=fast", "data.root='/a b/it\\'s'", "recipe.nesterov=true"],
         ["data=digits", "recipe=cifar10", "machine.runs=/some/where"],
     ],
 )
 def test_the_command_that_trains_a_point_is_that_point(words: list[str]) -> None:
     [asked] = study.settings(study.Line.read(words))
-    told = shlex.split(overrides.of(asked.point, asked.machine.runs))
+    told = shlex.split(overrides.of(asked.config, asked.machine.runs))
     assert told[:3] == ["python", "-m", "degradation.run"]
     [again] = study.settings(study.Line.read(told[3:]))
-    assert again.point == asked.point
+    assert again.config == asked.config
     assert again.machine.runs == asked.machine.runs

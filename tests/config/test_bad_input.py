@@ -75,7 +75,7 @@ PREFIXED = {*zip(LEAVES, PREFIXES * len(LEAVES), strict=False), *((LEAVES[0], p)
 
 @pytest.mark.parametrize(("key", "prefix"), sorted(PREFIXED))
 def test_a_key_with_a_letter_too_many_is_answered_with_the_right_one(key: str, prefix: str) -> None:
-    with pytest.raises(validation.Invalid) as refusal:
+    with pytest.raises(validation.ConfigError) as refusal:
         study.settings(study.Line.read([f"{prefix}{key}x=1"]))
     assert str(refusal.value).startswith(f"{key}x: no such setting (did you mean {key!r}?)")
 
@@ -100,7 +100,7 @@ def test_a_value_of_another_kind_is_refused_with_its_key(key: str) -> None:
         (changed[group] if group else changed)[name] = value
         try:
             validation.read(schema.Settings, changed)
-        except validation.Invalid as refusal:
+        except validation.ConfigError as refusal:
             said = str(refusal)
             assert said.startswith(key)
             assert "must be" in said or "must rise" in said

@@ -8,7 +8,7 @@ import pytest
 
 from degradation.config import validation
 from degradation.config.validation import (
-    Invalid,
+    ConfigError,
     choice,
     free,
     number,
@@ -54,7 +54,7 @@ def read(key: str = "count", value: Any = 2) -> Outer:
 
 
 def message(key: str, value: Any) -> str:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         read(key, value)
     return str(caught.value)
 
@@ -64,7 +64,7 @@ def test_reads_every_kind_of_field() -> None:
 
 
 def test_invalid_is_a_value_error() -> None:
-    assert issubclass(Invalid, ValueError)
+    assert issubclass(ConfigError, ValueError)
 
 
 def test_unknown_key_is_answered_with_the_nearest_and_all_that_are_allowed() -> None:
@@ -85,19 +85,19 @@ def test_no_guess_where_nothing_is_near() -> None:
 
 
 def test_a_key_that_is_no_word_is_refused() -> None:
-    with pytest.raises(Invalid, match="7: no such setting"):
+    with pytest.raises(ConfigError, match="7: no such setting"):
         validation.read(Inner, {**GOOD["inner"], 7: 1})
 
 
 @pytest.mark.parametrize("key", ["count", "ratio", "steps", "least", "on", "word", "inner"])
 def test_missing_key_says_how_to_give_it(key: str) -> None:
     mapping = {k: v for k, v in GOOD.items() if k != key}
-    with pytest.raises(Invalid, match=rf"^{key}: missing; give it as {key}=…$"):
+    with pytest.raises(ConfigError, match=rf"^{key}: missing; give it as {key}=…$"):
         validation.read(Outer, mapping)
 
 
 def test_missing_key_in_a_group_carries_its_path() -> None:
-    with pytest.raises(Invalid, match=r"^inner\.kind: missing; give it as inner\.kind=…$"):
+    with pytest.raises(ConfigError, match=r"^inner\.kind: missing; give it as inner\.kind=…$"):
         validation.read(Outer, {**GOOD, "inner": {"rate": 0.5}})
 
 
@@ -108,7 +108,7 @@ def test_a_field_with_a_default_may_be_missing_or_given() -> None:
 
 @pytest.mark.parametrize("mapping", [None, 5, "text", [1, 2]])
 def test_what_is_no_mapping_is_refused(mapping: Any) -> None:
-    with pytest.raises(Invalid, match=r"^the configuration=.*must be a group of keys"):
+    with pytest.raises(ConfigError, match=r"^the configuration=.*must be a group of keys"):
         validation.read(Outer, mapping)
     assert message("inner", mapping).startswith("inner=")
 
@@ -209,9 +209,9 @@ def test_what_a_dataclass_raises_itself_passes_through() -> None:
         count: int
 
         def __post_init__(self) -> None:
-            raise Invalid("not today")
+            raise ConfigError("not today")
 
-    with pytest.raises(Invalid, match=r"^not today$"):
+    with pytest.raises(ConfigError, match=r"^not today$"):
         validation.read(Picky, {"count": 1})
 
 

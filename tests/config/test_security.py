@@ -13,7 +13,7 @@ import pytest
 
 from degradation.config import guard, study
 from degradation.config.study import Line
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.data import cifar10
 from degradation.system.console import shown
 from degradation.system.paths import TOP
@@ -107,7 +107,7 @@ def test_no_secret_is_written_and_nothing_for_others_to_write(tmp_path: Path) ->
     ],
 )
 def test_a_secret_on_the_command_line_is_refused_and_not_repeated(word: str) -> None:
-    with pytest.raises(Invalid, match="WANDB_API_KEY") as refusal:
+    with pytest.raises(ConfigError, match="WANDB_API_KEY") as refusal:
         Line.read([word.format(secrets.CANARY)])
     assert secrets.CANARY not in str(refusal.value)
 
@@ -153,7 +153,7 @@ def test_a_command_of_a_launcher_may_be_typed_and_not_come_from_a_file() -> None
         "setup": ["module load cuda"],
     }
     part = OmegaConf.create(_hydra() | {"launcher": slurm})
-    with pytest.raises(Invalid, match=r"hydra\.launcher\.setup.*command line"):
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.setup.*command line"):
         guard.check(part)
     guard.check(part, ["hydra.launcher.setup"])
 
@@ -170,7 +170,7 @@ def test_own_files_still_work(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     line = Line.read(["--config-dir", str(tmp_path), "+sweeps=mine", "cluster=four"])
-    assert [s.point.depth for s in study.settings(line)] == [8, 14]
+    assert [s.config.depth for s in study.settings(line)] == [8, 14]
 
 
 def test_mirrors_are_reached_in_private() -> None:

@@ -1,4 +1,4 @@
-"""What a point is: its hash and name, its pair and protocol, and what is refused.
+"""What a run is: its hash and name, its pair and protocol, and what is refused.
 
 A pin that changes here means that the runs people already have are not found any more, and are
 trained again. Give a new field a default; raise spec.FORMAT only where a field's meaning changes.
@@ -14,22 +14,22 @@ import pytest
 from omegaconf import OmegaConf
 
 from degradation.config import architecture, schema, validation
-from degradation.config.validation import Invalid, number
+from degradation.config.validation import ConfigError, number
 from degradation.system.paths import CONF
 from tests.conftest import small as small_point
 
-Small = Callable[..., schema.Point]
+Small = Callable[..., schema.RunConfig]
 
 
-def composed(data: str, arm: str, depth: int, seed: int = 0) -> schema.Point:
-    """The point that conf/ gives for `data=… model=… depth=… seed=…`."""
+def composed(data: str, arm: str, depth: int, seed: int = 0) -> schema.RunConfig:
+    """The run that conf/ gives for `data=… model=… depth=… seed=…`."""
     groups = {"model": arm, "data": data, "recipe": data, "numerics": "reference"}
     mapping: dict[str, Any] = {
         group: OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
         for group, name in groups.items()
     }
     mapping["model"] |= OmegaConf.to_container(OmegaConf.load(CONF / "network" / f"{data}.yaml"))
-    return validation.read(schema.Point, {**mapping, "depth": depth, "seed": seed})
+    return validation.read(schema.RunConfig, {**mapping, "depth": depth, "seed": seed})
 
 
 PINS = [
@@ -44,30 +44,37 @@ PINS = [
 
 @pytest.mark.parametrize(("data", "arm", "depth", "seed", "pin"), PINS)
 def test_pinned_names(data: str, arm: str, depth: int, seed: int, pin: str) -> None:
-    point = composed(data, arm, depth, seed)
-    assert (point.arm, point.hash) == (arm, pin)
-    assert point.name == f"{data}-{arm}-{depth}-s{seed}-{pin}"
+    config = composed(data, arm, depth, seed)
+    assert (config.arm, config.hash) == (arm, pin)
+    assert config.name == f"{data}-{arm}-{depth}-s{seed}-{pin}"
 
 
 def test_pinned_keys_of_the_papers_study() -> None:
-    point = composed("cifar10", "residual", 56)
-    assert (point.pair, point.protocol) == ("9bf3422e", "0e3f9aa4")
+    config = composed("cifar10", "residual", 56)
+    assert (config.pair, config.protocol) == ("9bf3422e", "0e3f9aa4")
 
 
 LEAVES = [
     path
-    for path in validation.paths(schema.Point)
-    if not any(other.startswith(f"{path}.") for other in validation.paths(schema.Point))
+    for path in validation.paths(schema.RunConfig)
+    if not any(other.startswith(f"{path}.") for other in validation.paths(schema.RunConfig))
 ]
-ALONE = {"model.design", "recipe.plateau"}  # allow few values of others beside them
+ALONE = {"model.design", "recipe.plateau_patience"}  # allow few values of others beside them
 NEVER_IDENTITY = {"data.root", "data.download", "data.skip", "numerics.graph"}
-OF_A_FOLDER = {"data.crop", "data.scale", "data.resize", "data.colour", "data.draft", "data.skip"}
+OF_A_FOLDER = {
+    "data.crop_size",
+    "data.resize_range",
+    "data.eval_resize",
+    "data.pca_lighting",
+    "data.draft",
+    "data.skip",
+}
 IDENTITY = [path for path in LEAVES if path not in {*NEVER_IDENTITY, *ALONE}]
 
 
 def field_at(path: str) -> "dataclasses.Field[Any]":
     """The field of Point at a dotted path."""
-    kind: Any = schema.Point
+    kind: Any = schema.RunConfig
     for part in path.split("."):
         (field,) = (f for f in dataclasses.fields(kind) if f.name == part)
         kind = field.type
@@ -78,11 +85,11 @@ def other_value(value: Any, path: str) -> Any:
     """The nearest other value that may stand at `path`."""
     if path == "depth":
         return value + 6
-    if path == "recipe.grown_from":
+    if path == "recipe.identity_init_from":
         return 14
     if path == "data.skip":
         return "list"
-    if path == "data.crop":
+    if path == "data.crop_size":
         return value - 1
     if allowed := field_at(path).metadata.get("allowed"):
         return next(word for word in allowed if word != value)
@@ -102,55 +109,55 @@ def other_value(value: Any, path: str) -> Any:
     raise AssertionError(f"{path}: say here how {value!r} changes")
 
 
-def changed(point: schema.Point, path: str) -> schema.Point:
-    """`point` with another value at `path`."""
-    mapping = schema.plain(point)
+def changed(config: schema.RunConfig, path: str) -> schema.RunConfig:
+    """`run` with another value at `path`."""
+    mapping = schema.plain(config)
     *groups, leaf = path.split(".")
     inner = mapping
     for group in groups:
         inner = inner[group]
     inner[leaf] = other_value(inner[leaf], path)
-    return validation.read(schema.Point, mapping)
+    return validation.read(schema.RunConfig, mapping)
 
 
 FOLDER = {
-    "data__name": "imagenet", "data__pad": 0, "data__crop": 32, "data__scale": [48, 64],
-    "data__resize": 40,
+    "data__name": "imagenet", "data__pad": 0, "data__crop_size": 32, "data__resize_range": [48, 64],
+    "data__eval_resize": 40,
 }  # fmt: skip
 
 
-def rich(path: str) -> schema.Point:
-    """A point of which the field at `path` may have another value."""
+def rich(path: str) -> schema.RunConfig:
+    """A run of which the field at `path` may have another value."""
     return small_point(
-        depth=20, model__shortcut="identity", recipe__grown_from=8,
+        depth=20, model__shortcut="identity", recipe__identity_init_from=8,
         **(FOLDER if path in OF_A_FOLDER else {}),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", IDENTITY)
 def test_every_setting_that_changes_the_result_changes_the_hash(path: str) -> None:
-    point = rich(path)
-    other = changed(point, path)
-    assert other != point
-    assert other.hash != point.hash
+    config = rich(path)
+    other = changed(config, path)
+    assert other != config
+    assert other.hash != config.hash
 
 
 def test_another_design_or_schedule_is_another_point() -> None:
     one, other = (small_point(depth=20, model__design=name) for name in ("cifar", "bottleneck"))
     assert one.hash == small_point(depth=20).hash != other.hash
     assert one.pair != other.pair and one.protocol != other.protocol
-    watched = small_point(depth=20, recipe__drops=[], recipe__plateau=2)
-    assert watched.hash != small_point(depth=20, recipe__drops=[]).hash
-    with pytest.raises(Invalid, match=r"recipe\.grown_from=8: needs model\.design=cifar"):
-        small_point(depth=20, model__design="bottleneck", recipe__grown_from=8)
+    watched = small_point(depth=20, recipe__milestones=[], recipe__plateau_patience=2)
+    assert watched.hash != small_point(depth=20, recipe__milestones=[]).hash
+    with pytest.raises(ConfigError, match=r"recipe\.grown_from=8: needs model\.design=cifar"):
+        small_point(depth=20, model__design="bottleneck", recipe__identity_init_from=8)
 
 
 @pytest.mark.parametrize("path", sorted(NEVER_IDENTITY))
 def test_what_changes_no_bit_is_no_identity(path: str, small: Small) -> None:
-    point = rich(path)
-    other = changed(point, path)
-    assert other != point
-    assert (other.hash, other.pair) == (point.hash, point.pair)
+    config = rich(path)
+    other = changed(config, path)
+    assert other != config
+    assert (other.hash, other.pair) == (config.hash, config.pair)
 
 
 def test_identity_leaves_out_exactly_that() -> None:
@@ -158,9 +165,11 @@ def test_identity_leaves_out_exactly_that() -> None:
     assert marked == NEVER_IDENTITY
 
 
-def settings(point: schema.Point, machine: schema.Machine, study: str = "test") -> schema.Settings:
+def settings(
+    config: schema.RunConfig, machine: schema.Machine, study: str = "test"
+) -> schema.Settings:
     return validation.read(
-        schema.Settings, {**schema.plain(point), "machine": schema.plain(machine), "study": study}
+        schema.Settings, {**schema.plain(config), "machine": schema.plain(machine), "study": study}
     )
 
 
@@ -173,8 +182,8 @@ def test_machine_and_study_are_no_identity(small: Small, machine: schema.Machine
     assert {f.name for f in dataclasses.fields(other)} == {
         name for name, value in schema.plain(other).items() if value != schema.plain(machine)[name]
     }
-    points = [settings(small(), machine, "a").point, settings(small(), other, "b").point]
-    assert points == [small(), small()]
+    configs = [settings(small(), machine, "a").config, settings(small(), other, "b").config]
+    assert configs == [small(), small()]
 
 
 @dataclass(frozen=True)
@@ -198,11 +207,11 @@ def test_a_field_added_with_a_default_is_identity_only_where_it_differs() -> Non
 
 
 def test_pair_is_shared_by_every_shortcut(small: Small) -> None:
-    point = small()
-    others = [point.with_shortcut(s) for s in ("identity", "projection", "projection_all")]
-    assert {p.pair for p in others} == {point.pair}
-    assert len({p.hash for p in (point, *others)}) == 4
-    assert [p.arm for p in (point, *others)] == ["plain", *["residual"] * 3]
+    config = small()
+    others = [config.with_shortcut(s) for s in ("identity", "projection", "projection_all")]
+    assert {p.pair for p in others} == {config.pair}
+    assert len({p.hash for p in (config, *others)}) == 4
+    assert [p.arm for p in (config, *others)] == ["plain", *["residual"] * 3]
 
 
 @pytest.mark.parametrize("path", [p for p in IDENTITY if p != "model.shortcut"])
@@ -219,25 +228,31 @@ def test_protocol_is_all_but_shortcut_depth_and_seed(path: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"data__crop": 224}, r"data\.crop=224: must be null for data=digits"),
-        ({"data__scale": [256, 480]}, r"data\.scale=.*: must be null for data=digits"),
-        ({"data__colour": True}, r"data\.colour=True: must be false for data=digits"),
+        ({"data__crop_size": 224}, r"data\.crop=224: must be null for data=digits"),
+        ({"data__resize_range": [256, 480]}, r"data\.scale=.*: must be null for data=digits"),
+        ({"data__pca_lighting": True}, r"data\.colour=True: must be false for data=digits"),
         ({"data__name": "imagenet"}, r"data\.pad=1: must be 0 for data=imagenet"),
         ({"data__name": "imagenet", "data__pad": 0}, r"data\.crop=None, data\.resize=None: both"),
-        ({**FOLDER, "data__scale": [16, 64]}, r"data\.scale=\[16, 64\]: .*from data\.crop=32 on"),
-        ({**FOLDER, "data__scale": [64, 48]}, r"data\.scale=\[64, 48\]: must be two .* that rise"),
-        ({**FOLDER, "data__resize": 31}, r"data\.crop=32, data\.resize=31: .*fit"),
-        ({**FOLDER, "data__held_out": 5}, r"data\.held_out=5: must be 0 for data=imagenet"),
+        (
+            {**FOLDER, "data__resize_range": [16, 64]},
+            r"data\.scale=\[16, 64\]: .*from data\.crop=32 on",
+        ),
+        (
+            {**FOLDER, "data__resize_range": [64, 48]},
+            r"data\.scale=\[64, 48\]: must be two .* that rise",
+        ),
+        ({**FOLDER, "data__eval_resize": 31}, r"data\.crop=32, data\.resize=31: .*fit"),
+        ({**FOLDER, "data__val_size": 5}, r"data\.held_out=5: must be 0 for data=imagenet"),
     ],
 )
 def test_a_folders_settings_go_with_a_folder(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(Invalid, match=rf"^{why}"):
+    with pytest.raises(ConfigError, match=rf"^{why}"):
         small_point(**changes)
 
 
 @pytest.mark.parametrize("workers", [-1, 257, "many"])
 def test_other_numbers_of_workers_are_refused(workers: Any, machine: schema.Machine) -> None:
-    with pytest.raises(Invalid, match=r"^machine\.workers=.*: must be auto, or a number"):
+    with pytest.raises(ConfigError, match=r"^machine\.workers=.*: must be auto, or a number"):
         dataclasses.replace(machine, workers=workers)
 
 
@@ -252,7 +267,7 @@ def test_depths_of_6n_plus_2_are_allowed(depth: int, small: Small) -> None:
                         (19, "14 and 20"), (21, "20 and 26"), (1201, "1196 and 1202")],
 )  # fmt: skip
 def test_other_depths_are_answered_with_the_nearest(depth: int, near: str, small: Small) -> None:
-    with pytest.raises(Invalid, match=rf"^depth={depth}: must be 6n\+2 .*nearest {near}$"):
+    with pytest.raises(ConfigError, match=rf"^depth={depth}: must be 6n\+2 .*nearest {near}$"):
         small(depth=depth)
 
 
@@ -266,17 +281,17 @@ def test_other_depths_are_answered_with_the_nearest(depth: int, near: str, small
     ],
 )
 def test_drops_must_rise_and_lie_before_the_end(drops: Any, why: str, small: Small) -> None:
-    with pytest.raises(Invalid, match=rf"^recipe\.drops=.*: {why}$"):
-        small(recipe__drops=drops)
+    with pytest.raises(ConfigError, match=rf"^recipe\.drops=.*: {why}$"):
+        small(recipe__milestones=drops)
 
 
 @pytest.mark.parametrize("drops", [[], [11], [1, 2, 3]])
 def test_drops_may_be_none_or_many(drops: Any, small: Small) -> None:
-    assert small(recipe__drops=drops).recipe.drops == tuple(drops)
+    assert small(recipe__milestones=drops).recipe.milestones == tuple(drops)
 
 
 def test_rows_lie_at_every_interval_each_drop_and_the_end(small: Small) -> None:
-    recipe = small(recipe__iterations=14, recipe__drops=[6, 9]).recipe
+    recipe = small(recipe__iterations=14, recipe__milestones=[6, 9]).recipe
     assert [i for i in range(15) if recipe.row_at(i)] == [0, 4, 6, 8, 9, 12, 14]
     assert [i for i in range(15) if recipe.clean_at(i)] == [6, 9, 14]
 
@@ -290,7 +305,7 @@ def test_study_names(study: str, small: Small, machine: schema.Machine) -> None:
 def test_study_names_that_no_folder_could_bear(
     study: str, small: Small, machine: schema.Machine
 ) -> None:
-    with pytest.raises(Invalid, match=r"^study=.*: must be 1 to 64 of A-Z a-z 0-9 \. _ -$"):
+    with pytest.raises(ConfigError, match=r"^study=.*: must be 1 to 64 of A-Z a-z 0-9 \. _ -$"):
         settings(small(), machine, study)
 
 
@@ -301,23 +316,25 @@ def test_devices(device: str, machine: schema.Machine) -> None:
 
 @pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU"])
 def test_other_devices_are_refused(device: str, machine: schema.Machine) -> None:
-    with pytest.raises(Invalid, match=r"^machine\.device=.*: must be auto, cpu, cuda or cuda:N$"):
+    with pytest.raises(
+        ConfigError, match=r"^machine\.device=.*: must be auto, cpu, cuda or cuda:N$"
+    ):
         validation.read(schema.Machine, schema.plain(machine) | {"device": device}, "machine")
 
 
 def test_settings_refuse_a_point_that_cannot_be(small: Small, machine: schema.Machine) -> None:
     mapping = {**schema.plain(small()), "machine": schema.plain(machine), "study": "test"}
-    with pytest.raises(Invalid, match=r"^depth=21"):
+    with pytest.raises(ConfigError, match=r"^depth=21"):
         validation.read(schema.Settings, {**mapping, "depth": 21})
-    with pytest.raises(Invalid, match=r"^seed=-1"):
+    with pytest.raises(ConfigError, match=r"^seed=-1"):
         validation.read(schema.Settings, {**mapping, "seed": -1})
 
 
 def test_difference_names_each_leaf(small: Small) -> None:
-    a, b = small(), small(model__shortcut="identity", recipe__drops=[5], seed=3)
+    a, b = small(), small(model__shortcut="identity", recipe__milestones=[5], seed=3)
     assert schema.difference(schema.plain(a), schema.plain(b)) == [
         "model.shortcut: none → identity",
-        "recipe.drops: [6, 9] → [5]",
+        "recipe.milestones: [6, 9] → [5]",
         "seed: 0 → 3",
     ]
     assert schema.difference(schema.plain(a), schema.plain(a)) == []
@@ -326,10 +343,10 @@ def test_difference_names_each_leaf(small: Small) -> None:
 
 @pytest.mark.parametrize("arm", schema.ARMS)
 def test_a_point_survives_json(arm: str) -> None:
-    point = composed("cifar10", arm, 110, 2)
-    again = validation.read(schema.Point, json.loads(json.dumps(schema.plain(point))))
-    assert again == point
-    assert again.name == point.name
+    config = composed("cifar10", arm, 110, 2)
+    again = validation.read(schema.RunConfig, json.loads(json.dumps(schema.plain(config))))
+    assert again == config
+    assert again.name == config.name
 
 
 def test_plain_is_what_json_can_say(small: Small) -> None:

@@ -21,18 +21,18 @@ from degradation.config.study import Line, settings
 from degradation.system.paths import CONF, TOP
 
 
-def points(*arguments: str) -> list[str]:
-    return [s.point.label for s in settings(Line.read(arguments))]
+def configs(*arguments: str) -> list[str]:
+    return [s.config.label for s in settings(Line.read(arguments))]
 
 
 def test_a_multirun_is_every_combination() -> None:
-    asked = points("-m", "model=plain,residual", "depth=20,56,110,1202")
+    asked = configs("-m", "model=plain,residual", "depth=20,56,110,1202")
     assert len(asked) == 8
     assert asked[:2] == ["cifar10-plain-20-s0", "cifar10-plain-56-s0"]
 
 
 def test_equal_points_are_asked_for_once() -> None:
-    assert len(points("-m", "depth=20,20", "machine.threads=1,2")) == 1
+    assert len(configs("-m", "depth=20,20", "machine.threads=1,2")) == 1
 
 
 def test_the_data_chooses_its_recipe() -> None:
@@ -43,12 +43,12 @@ def test_the_data_chooses_its_recipe() -> None:
 
 
 def test_a_study_by_name_needs_no_flag_and_takes_other_axes() -> None:
-    assert points("+sweeps=quickstart") == [
+    assert configs("+sweeps=quickstart") == [
         "digits-plain-56-s0", "digits-residual-56-s0",
         "digits-plain-20-s0", "digits-residual-20-s0",
     ]  # fmt: skip
-    assert points("+sweeps=quickstart", "depth=8", "seed=1,2")[-1] == "digits-residual-8-s2"
-    assert len(points("+sweeps=seeds")) == 20
+    assert configs("+sweeps=quickstart", "depth=8", "seed=1,2")[-1] == "digits-residual-8-s2"
+    assert len(configs("+sweeps=seeds")) == 20
 
 
 STUDIES = [path.stem for path in sorted((TOP / "sweeps").glob("*.yaml"))]
@@ -82,7 +82,7 @@ def test_every_study_composes_to_the_points_that_it_promises(name: str) -> None:
 def test_every_point_has_its_other_arm_or_the_study_says_why_not(name: str) -> None:
     arms = defaultdict(set)
     for one in settings(Line.read([f"+sweeps={name}"])):
-        arms[one.point.pair].add(one.point.arm)
+        arms[one.config.pair].add(one.config.arm)
     alone = [pair for pair, there in arms.items() if there != {"plain", "residual"}]
     assert bool(alone) == (" Other arm: " in head(name)), alone
 
@@ -93,7 +93,15 @@ def test_every_point_has_its_other_arm_or_the_study_says_why_not(name: str) -> N
         (["+sweeps=seeds", "data=cifar10", "depth=20,32,44,56,110"], 50),
         (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
         (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
-        (["+sweeps=longer", "data=digits", "recipe.iterations=1200", "recipe.drops=[600,900]"], 4),
+        (
+            [
+                "+sweeps=longer",
+                "data=digits",
+                "recipe.iterations=1200",
+                "recipe.milestones=[600,900]",
+            ],
+            4,
+        ),
     ],
 )
 def test_variants_that_the_studies_name(arguments: list[str], count: int) -> None:
@@ -116,7 +124,7 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
     assert choice in head
     extra = names.EXTRAS.get({"slurm": "submitit_slurm"}.get(path.stem, path.stem))
     if extra and importlib.util.find_spec(f"hydra_plugins.{LAUNCHERS[extra]}") is None:
-        with pytest.raises(validation.Invalid, match=rf"pip install 'degradation\[{extra}\]'"):
+        with pytest.raises(validation.ConfigError, match=rf"pip install 'degradation\[{extra}\]'"):
             settings(Line.read([choice]))
         return
     assert settings(Line.read([choice, "machine.wandb=disabled"]))
@@ -141,10 +149,10 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
         ("recipe.lr=-0.1", ["recipe.lr=-0.1", "above 0"]),
         ("recipe.lr=nan", ["recipe.lr=nan", "finite"]),
         ("recipe.lr=inf", ["recipe.lr=inf", "finite"]),
-        ("recipe.batch=0", ["recipe.batch=0", "at least 1"]),
-        ("recipe.drops=[5,3]", ["recipe.drops=[5, 3]", "must rise"]),
-        ("recipe.drops=[99999]", ["recipe.drops=[99999]", "recipe.iterations=64000"]),
-        ("recipe.drops=5", ["recipe.drops=5", "list"]),
+        ("recipe.batch_size=0", ["recipe.batch_size=0", "at least 1"]),
+        ("recipe.milestones=[5,3]", ["recipe.milestones=[5, 3]", "must rise"]),
+        ("recipe.milestones=[99999]", ["recipe.milestones=[99999]", "recipe.iterations=64000"]),
+        ("recipe.milestones=5", ["recipe.milestones=5", "list"]),
         ("recipe.nesterov=maybe", ["recipe.nesterov='maybe'", "true or false"]),
         ("numerics.precision=fp16", ["fp16", "fp32, bf16"]),
         ("model.shortcut=projektion", ["projektion", "did you mean 'projection'"]),
@@ -156,7 +164,7 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
     ],
 )
 def test_bad_input_is_refused_with_what_is_allowed(argument: str, says: list[str]) -> None:
-    with pytest.raises(validation.Invalid) as refusal:
+    with pytest.raises(validation.ConfigError) as refusal:
         settings(Line.read([argument]))
     message = str(refusal.value)
     assert all(part in message for part in says), message
@@ -165,7 +173,7 @@ def test_bad_input_is_refused_with_what_is_allowed(argument: str, says: list[str
 
 
 def test_one_bad_point_refuses_the_study() -> None:
-    with pytest.raises(validation.Invalid, match="depth=21"):
+    with pytest.raises(validation.ConfigError, match="depth=21"):
         settings(Line.read(["-m", "depth=20,21,56"]))
 
 
@@ -178,15 +186,15 @@ def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:
 
 
 def test_points_that_share_a_composition_are_what_hydra_composes(tmp_path: Path) -> None:
-    """Whether the files refer to what a point sets or not, however they say it."""
+    """Whether the files refer to what a run sets or not, however they say it."""
     (tmp_path / "recipe").mkdir()
     own = (CONF / "recipe/digits.yaml").read_text()
     own = own.replace("eval_every: 25", "eval_every: ${recipe.iterations}")
     own = own.replace("warmup_window: 10", "warmup_window: ${.batch}")
     (tmp_path / "recipe/mine.yaml").write_text(own)
     line = ["--config-dir", str(tmp_path), "-m", "data=digits", "recipe=mine", "data.root=a,b",
-            "recipe.iterations=400,500", "recipe.batch=64,128", "recipe.lr=0.1,0.2",
-            "study=x,'${data.root}'", "recipe.drops=[1,2],[]"]  # fmt: skip
+            "recipe.iterations=400,500", "recipe.batch_size=64,128", "recipe.lr=0.1,0.2",
+            "study=x,'${data.root}'", "recipe.milestones=[1,2],[]"]  # fmt: skip
     asked = Line.read(line)
     with study.prepared(asked):
         quick = compose.Composer()

@@ -32,13 +32,13 @@ def overrides(sweep: dict[str, Any]) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("name", "points"), [("cifar10", 10), ("digits", 20)])
-def test_every_point_of_a_sweep_composes(name: str, points: int) -> None:
+@pytest.mark.parametrize(("name", "configs"), [("cifar10", 10), ("digits", 20)])
+def test_every_point_of_a_sweep_composes(name: str, configs: int) -> None:
     sweep = yaml.safe_load((TOP / "sweeps" / "wandb" / f"{name}.yaml").read_text())
     asked = [study.settings(study.Line.read(words)) for words in overrides(sweep)]
     assert all(len(one) == 1 for one in asked)
-    assert len({one[0].point.name for one in asked}) == points
-    assert {one[0].point.data.name for one in asked} == {name}
+    assert len({one[0].config.name for one in asked}) == configs
+    assert {one[0].config.data.name for one in asked} == {name}
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
@@ -51,7 +51,7 @@ def test_a_sweeps_values_replace_no_other_config_key(path: Path, small) -> None:
 
 def test_an_agent_trains_the_points_and_they_land_in_its_runs(tmp_path: Path) -> None:
     sweep = yaml.safe_load((TOP / "sweeps" / "wandb" / "digits.yaml").read_text())
-    quick = ["recipe.iterations=8", "recipe.drops=[]", "recipe.eval_every=4", "model.width=2"]
+    quick = ["recipe.iterations=8", "recipe.milestones=[]", "recipe.eval_every=4", "model.width=2"]
     sweep["command"] += [*quick, "machine.device=cpu"]
     with world(tmp_path) as w, w.stub:
         sweep["command"] += [f"machine.runs={w.runs}"]

@@ -1,4 +1,4 @@
-"""A small folder of pictures in ImageNet's shape, made by Pillow: smooth noise, of many sizes."""
+"""A small folder of images in ImageNet's shape, made by Pillow: smooth noise, of many sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from tests.conftest import small
 CLASSES = ("ants", "bees", "cats")
 
 
-def picture(number: int, width: int, height: int) -> Image.Image:
+def image(number: int, width: int, height: int) -> Image.Image:
     rng = np.random.default_rng(number)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def make(root: Path, train: int = 4, val: int = 2) -> Path:
-    """So many pictures of each class in train/ and val/, of 40 to 60 pixels a side."""
+    """So many images of each class in train/ and val/, of 40 to 60 pixels a side."""
     number = 0
     for split, count in (("train", train), ("val", val)):
         for name in CLASSES:
@@ -28,7 +28,7 @@ def make(root: Path, train: int = 4, val: int = 2) -> Path:
             for i in range(count):
                 number += 1
                 size = (40 + 7 * number % 21, 40 + 11 * number % 21)
-                picture(number, *size).save(folder / f"{name}_{i}.JPEG", quality=90)
+                image(number, *size).save(folder / f"{name}_{i}.JPEG", quality=90)
     return root
 
 
@@ -40,9 +40,9 @@ def data(root: Path, **changes: Any) -> schema.Data:
     return schema.Data(**{**fields, **changes})
 
 
-def point(root: Path, **changes: Any) -> schema.Point:
-    """A point of a few iterations on it."""
+def config(root: Path, **changes: Any) -> schema.RunConfig:
+    """A run of a few iterations on it."""
     own = {f"data__{k}": v for k, v in schema.plain(data(root)).items()}
-    fast = {"recipe__iterations": 6, "recipe__batch": 5, "recipe__eval_every": 2,
-            "recipe__drops": [4], "recipe__lr": 0.01}  # fmt: skip
+    fast = {"recipe__iterations": 6, "recipe__batch_size": 5, "recipe__eval_every": 2,
+            "recipe__milestones": [4], "recipe__lr": 0.01}  # fmt: skip
     return small(**{**own, **fast, **changes})

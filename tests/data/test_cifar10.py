@@ -18,7 +18,7 @@ import pytest
 
 from degradation.config import schema
 from degradation.data import cifar10, sources
-from degradation.data.dataset import DataError, Pictures
+from degradation.data.dataset import DataError, ImageDataset
 from tests.reliability.small_cifar import NAMES, RECORDS, Member, content_of, member
 
 
@@ -41,7 +41,7 @@ def settings(root: Path, held_out: int = 0, download: bool = False) -> schema.Da
     return schema.Data("cifar10", held_out, 4, True, str(root), download)
 
 
-def load(root: Path, held_out: int = 0) -> Pictures:
+def load(root: Path, held_out: int = 0) -> ImageDataset:
     return sources.load(settings(root, held_out))
 
 
@@ -94,12 +94,12 @@ def test_shapes_labels_and_order(tmp_path: Path, source: str) -> None:
     found = load(tmp_path)
     assert (len(found.train), len(found.held_out), len(found.test)) == (20, 0, 4)
     assert (found.classes, found.white) == (10, 255)
-    assert found.train.pictures.shape == (20, 32, 32, 3)
-    assert found.train.pictures.dtype == np.uint8
+    assert found.train.images.shape == (20, 32, 32, 3)
+    assert found.train.images.dtype == np.uint8
     assert found.train.labels.dtype == np.int64
     assert found.train.labels.tolist() == [0, 1, 2, 3] * 5
     raw = np.frombuffer(b"".join(map(content_of, NAMES)), np.uint8).reshape(24, 3073)
-    both = np.concatenate([found.train.pictures, found.test.pictures])
+    both = np.concatenate([found.train.images, found.test.images])
     for i, y, x, channel in [(0, 0, 0, 0), (0, 0, 1, 0), (5, 31, 0, 2), (23, 7, 30, 1)]:
         assert both[i, y, x, channel] == raw[i, 1 + 1024 * channel + 32 * y + x]
 
@@ -112,7 +112,7 @@ def test_the_first_plane_is_red(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     pin(dict.fromkeys(NAMES, red), monkeypatch)
     found = load(tmp_path)
     for split in (found.train, found.test):
-        assert (split.pictures == [255, 0, 0]).all()
+        assert (split.images == [255, 0, 0]).all()
         assert (split.labels == 7).all()
 
 
@@ -120,8 +120,8 @@ def test_held_out_are_the_last(tmp_path: Path) -> None:
     write_folder(tmp_path)
     everything, found = load(tmp_path), load(tmp_path, held_out=5)
     assert (len(found.train), len(found.held_out), len(found.test)) == (15, 5, 4)
-    assert np.array_equal(found.train.pictures, everything.train.pictures[:15])
-    assert np.array_equal(found.held_out.pictures, everything.train.pictures[15:])
+    assert np.array_equal(found.train.images, everything.train.images[:15])
+    assert np.array_equal(found.held_out.images, everything.train.images[15:])
     assert found.held_out.labels.tolist() == [3, 0, 1, 2, 3]
 
 
@@ -139,8 +139,8 @@ def test_the_folder_is_taken_before_the_archive(tmp_path: Path) -> None:
 
 def test_root_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    write_folder(tmp_path / "pictures")
-    assert len(load(Path("~/pictures")).train) == 20
+    write_folder(tmp_path / "images")
+    assert len(load(Path("~/images")).train) == 20
 
 
 # Damaged or incomplete
@@ -354,14 +354,14 @@ def test_a_failed_download_is_told_with_its_reason(
 
 
 @pytest.fixture(scope="session")
-def genuine() -> Pictures:
+def genuine() -> ImageDataset:
     root = os.environ.get("DEGRADATION_CIFAR10")
     if not root:
         pytest.skip("DEGRADATION_CIFAR10 names no folder with the genuine CIFAR-10")
     return load(Path(root))
 
 
-def test_the_genuine_pictures(genuine: Pictures) -> None:
+def test_the_genuine_images(genuine: ImageDataset) -> None:
     assert (len(genuine.train), len(genuine.test)) == (50_000, 10_000)
     assert np.bincount(genuine.train.labels).tolist() == [5000] * 10
     assert np.bincount(genuine.test.labels).tolist() == [1000] * 10

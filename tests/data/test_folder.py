@@ -1,4 +1,4 @@
-"""A folder of pictures: what is counted, what is found wrong with it, and how it is said."""
+"""A folder of images: what is counted, what is found wrong with it, and how it is said."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_the_digest_is_of_paths_and_sizes_alone(root: Path, tmp_path: Path) -> N
 
 def unsorted(root: Path) -> None:
     for i in range(5):
-        photographs.picture(i, 40, 40).save(root / f"val/ILSVRC2012_val_0000000{i}.JPEG")
+        photographs.image(i, 40, 40).save(root / f"val/ILSVRC2012_val_0000000{i}.JPEG")
 
 
 def other_classes(root: Path) -> None:
@@ -69,7 +69,7 @@ def zero_bytes(root: Path) -> None:
 
 
 def gif(root: Path) -> None:
-    photographs.picture(1, 40, 40).save(root / "train/ants/imageNotFound.gif")
+    photographs.image(1, 40, 40).save(root / "train/ants/imageNotFound.gif")
 
 
 def text(root: Path) -> None:
@@ -77,7 +77,7 @@ def text(root: Path) -> None:
 
 
 def gif_as_jpeg(root: Path) -> None:
-    photographs.picture(1, 40, 40).save(root / "val/ants/ants_1.JPEG", "GIF")
+    photographs.image(1, 40, 40).save(root / "val/ants/ants_1.JPEG", "GIF")
 
 
 def truncated(root: Path) -> None:
@@ -86,11 +86,11 @@ def truncated(root: Path) -> None:
 
 
 def palette(root: Path) -> None:
-    photographs.picture(1, 40, 40).quantize(16).save(root / "train/ants/ants_0.JPEG", "PNG")
+    photographs.image(1, 40, 40).quantize(16).save(root / "train/ants/ants_0.JPEG", "PNG")
 
 
 def animated(root: Path) -> None:
-    frames = [photographs.picture(i, 40, 40) for i in range(2)]
+    frames = [photographs.image(i, 40, 40) for i in range(2)]
     file = root / "train/ants/ants_0.JPEG"
     frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
 
@@ -139,8 +139,8 @@ def test_a_fault_is_named_before_the_first_step(fault, root: Path) -> None:
         assert part.lower() in said.lower()
 
 
-def test_grey_cmyk_and_a_png_under_a_jpegs_name_are_pictures(root: Path) -> None:
-    whole = photographs.picture(5, 60, 44)
+def test_grey_cmyk_and_a_png_under_a_jpegs_name_are_images(root: Path) -> None:
+    whole = photographs.image(5, 60, 44)
     kinds = {"ants_0": ("L", "JPEG"), "ants_1": ("CMYK", "JPEG"), "ants_2": ("RGB", "PNG")}
     for name, (mode, form) in kinds.items():
         whole.convert(mode).save(root / f"train/ants/{name}.JPEG", form)
@@ -170,7 +170,7 @@ def test_a_listed_file_is_skipped_and_written_down(root: Path, tmp_path: Path) -
 def test_verify_lists_all_and_is_remembered(root: Path, monkeypatch, capsys) -> None:
     for name in ("ants_0", "ants_1", "ants_2", "ants_3"):
         (root / f"train/ants/{name}.JPEG").write_bytes(b"\xff\xd8\xff")
-    photographs.picture(1, 40, 40).save(root / "train/ants/sound.JPEG")
+    photographs.image(1, 40, 40).save(root / "train/ants/sound.JPEG")
     assert imagenet.main(["verify", str(root)]) == 3
     said = capsys.readouterr().err
     assert "4 files can't be trained on" in said and len(said.splitlines()) <= 6

@@ -31,7 +31,7 @@ from degradation.data.image_folder import (
 )
 from degradation.data.image_folder.loader import FolderExam, FolderStream
 from degradation.data.order import batch_table, below, draws
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 from degradation.system.signals import Stop, Stopped
@@ -96,25 +96,23 @@ def test_draws_are_uniform_and_normal() -> None:
     assert abs((noise**4).mean() - 3) < 0.15  # twelve uniforms: 2.9
 
 
-# What a picture becomes
+# What a image becomes
 
 
-def test_a_training_picture_is_what_pillow_makes_of_it_step_by_step(source, root: Path) -> None:
+def test_a_training_image_is_what_pillow_makes_of_it_step_by_step(source, root: Path) -> None:
     """Resized whole, cropped, mirrored, less the mean, with the noise: one after the other."""
     mine = stream(source, batch=24)
     x, labels = mine.batch(1)
     table, drawn = batch_table(3, 24, 24, 12, 0, True), draws(3, 24, 24)
     assert 4 < table.flip.sum() < 20
     for i in range(24):
-        picture = Image.open(root / source.train.paths[table.index[i]]).convert("RGB")
+        image = Image.open(root / source.train.paths[table.index[i]]).convert("RGB")
         side = 36 + below(25, drawn.side[i])
-        width, height = picture.size
+        width, height = image.size
         short = min(width, height)
         size = (side * width // short, side * height // short)
         left, top = below(size[0] - 31, drawn.left[i]), below(size[1] - 31, drawn.top[i])
-        crop = picture.resize(size, Image.Resampling.BILINEAR).crop(
-            (left, top, left + 32, top + 32)
-        )
+        crop = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + 32, top + 32))
         if table.flip[i]:
             crop = ImageOps.mirror(crop)
         shift = sum(0.1 * source.colour.eigenvalues[k] * drawn.colour[i][k]
@@ -126,16 +124,16 @@ def test_a_training_picture_is_what_pillow_makes_of_it_step_by_step(source, root
         assert labels[i] == source.train.labels[table.index[i]]
 
 
-def test_a_test_picture_is_the_centre_of_the_resized_whole(source, root: Path) -> None:
+def test_a_test_image_is_the_centre_of_the_resized_whole(source, root: Path) -> None:
     exam = FolderExam(source.test, source, CPU, 0, 4)
     x = torch.cat([x for x, _ in exam])
     labels = torch.cat([labels for _, labels in exam])
     assert x.shape == (6, 3, 32, 32) and labels.tolist() == [0, 0, 1, 1, 2, 2]
     for i, path in enumerate(source.test.paths):
-        picture = Image.open(root / path).convert("RGB")
-        width, height = decode.resized(*picture.size, 36)
+        image = Image.open(root / path).convert("RGB")
+        width, height = decode.resized(*image.size, 36)
         left, top = (width - 32) // 2, (height - 32) // 2
-        whole = picture.resize((width, height), Image.Resampling.BILINEAR)
+        whole = image.resize((width, height), Image.Resampling.BILINEAR)
         crop = np.asarray(whole.crop((left, top, left + 32, top + 32)))
         found = x[i].permute(1, 2, 0).numpy() + np.array(source.colour.mean)
         assert abs(found * 255 - crop).max() < 2.1
@@ -143,14 +141,14 @@ def test_a_test_picture_is_the_centre_of_the_resized_whole(source, root: Path) -
 
 def test_drafting_is_another_point_and_the_same_scene(tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
-    photographs.picture(1, 800, 600).save(large, quality=95)
+    photographs.image(1, 800, 600).save(large, quality=95)
     drawn = (0, 1 << 63, 1 << 63)
     views = [decode.training_view(large, 32, (36, 60), draft, drawn) for draft in (False, True)]
     difference = abs(views[0].astype(int) - views[1])
     assert 0 < difference.mean() < 3
     data = photographs.data(tmp_path)
-    points = [photographs.point(tmp_path), photographs.point(tmp_path, data__draft=True)]
-    assert points[0].hash != points[1].hash and not data.draft
+    configs = [photographs.config(tmp_path), photographs.config(tmp_path, data__draft=True)]
+    assert configs[0].hash != configs[1].hash and not data.draft
 
 
 def test_mean_and_components_are_those_of_the_pixels(source, root: Path) -> None:
@@ -176,7 +174,7 @@ def test_the_mean_is_measured_once_and_again_for_other_data(tmp_path: Path, monk
     kept = next(root.glob(".degradation-colour-*.json"))
     kept.write_text(kept.read_text()[:40])  # torn, by whomever
     assert imagenet.load(photographs.data(root)).colour == first and len(calls) == 2
-    photographs.picture(99, 50, 50).save(root / "train/ants/new.JPEG")
+    photographs.image(99, 50, 50).save(root / "train/ants/new.JPEG")
     assert imagenet.load(photographs.data(root)).colour != first and len(calls) == 3
 
 
@@ -187,7 +185,7 @@ def test_read_only_data_is_measured_into_the_cache(tmp_path: Path, monkeypatch) 
 
     def refusing(path: Path, *, wait: bool = False):
         if path.parent == root:
-            raise files.Failed(path, OSError(30, "Read-only file system"))
+            raise files.StorageError(path, OSError(30, "Read-only file system"))
         return locking(path, wait=wait)
 
     monkeypatch.setattr(files, "lock", refusing)
@@ -272,10 +270,10 @@ def test_a_stream_that_nobody_holds_ends_its_processes_at_once(source) -> None:
 # Training
 
 
-def trained(root: Path, runs: Path, machine, **changes: object) -> Run:
-    point = photographs.point(root, **changes)
-    run = Run.of(point, str(runs))
-    run.create(point)
+def trained(root: Path, runs: Path, machine, **changes: object) -> RunDir:
+    config = photographs.config(root, **changes)
+    run = RunDir.of(config, str(runs))
+    run.create(config)
     finish(worker.work(run, machine, Stop()))
     return run
 
@@ -288,14 +286,14 @@ def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
     whole = trained(root, tmp_path / "whole", one)
     curves = whole.curves.read_bytes()
     assert [r["iteration"] for r in whole.rows()] == [2, 4, 6]
-    assert "train_error_clean" in whole.rows()[-1]
+    assert "train_error_eval" in whole.rows()[-1]
     [start] = [json.loads(line) for line in whole.starts.read_text().splitlines()]
     assert start["data"]["manifest"] == manifest.read(root).digest
     assert start["data"]["train"] == 12
     assert start["fingerprint"]["pillow"]
     for looks in (2, 5, 9):
-        run = Run(tmp_path / f"cut{looks}" / whole.name)
-        run.create(photographs.point(root))
+        run = RunDir(tmp_path / f"cut{looks}" / whole.name)
+        run.create(photographs.config(root))
         with pytest.raises(Stopped):
             finish(loop.train(setup.prepare(run, none, After(looks))))  # type: ignore[arg-type]
         finish(worker.work(run, one, Stop()))
@@ -318,7 +316,7 @@ def test_shares_of_a_batch_make_the_batch(source) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_breaks_in_training_is_named(tmp_path: Path, machine, workers: int) -> None:
+def test_a_image_that_breaks_in_training_is_named(tmp_path: Path, machine, workers: int) -> None:
     root = photographs.make(tmp_path / "set", train=2, val=1)
     source = imagenet.load(photographs.data(root))
     broken = root / source.train.paths[3]
@@ -326,10 +324,10 @@ def test_a_picture_that_breaks_in_training_is_named(tmp_path: Path, machine, wor
     with pytest.raises(DataError, match=rf"{broken.name}: .*\n?.*data\.skip") as refusal:
         batches(stream(source, workers), 3)
     assert len(str(refusal.value).splitlines()) <= 6
-    point = photographs.point(root, data__root=str(root))
-    run = Run.of(point, machine.runs)
-    run.create(point)
-    status = finish(worker.point(run, dataclasses.replace(machine, workers=workers), Stop()))
+    config = photographs.config(root, data__root=str(root))
+    run = RunDir.of(config, machine.runs)
+    run.create(config)
+    status = finish(worker.config(run, dataclasses.replace(machine, workers=workers), Stop()))
     assert status == worker.DATA
     assert broken.name in run.failure()["message"]
 
@@ -364,11 +362,11 @@ def test_a_recording_engine_trains_alike_and_launches_the_exams(
     assert len(recorded) == 1  # the iteration, and neither exam
 
 
-def test_a_run_does_not_go_on_on_other_pictures(tmp_path: Path, machine) -> None:
+def test_a_run_does_not_go_on_on_other_images(tmp_path: Path, machine) -> None:
     root = photographs.make(tmp_path / "set", train=2, val=1)
     run = trained(root, tmp_path / "runs", machine)
     run.done_json.unlink()
-    photographs.picture(7, 50, 50).save(root / "train/ants/new.JPEG")
+    photographs.image(7, 50, 50).save(root / "train/ants/new.JPEG")
     with pytest.raises(setup.Mismatch, match="begun on other data"):
         setup.prepare(run, machine, Stop())
 
@@ -487,7 +485,7 @@ def test_a_killed_decoder_ends_the_point_with_the_reason(decoding) -> None:
 
 def test_the_reason_has_a_remedy() -> None:
     error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-    assert "machine.workers=N" in worker._remedy(error, Run(Path("run")))
+    assert "machine.workers=N" in worker._remedy(error, RunDir(Path("run")))
 
 
 def test_how_many_decode(monkeypatch) -> None:
@@ -535,5 +533,5 @@ def test_the_small_imagenet_is_read_with_its_trap_listed(tmp_path: Path) -> None
 
 def test_feed_gives_either_kind(root: Path, source) -> None:
     assert set(loaders.exams(source, CPU, 0)) == {"test", "train"}
-    made = loaders.stream(source, photographs.point(root), CPU, 0)
+    made = loaders.stream(source, photographs.config(root), CPU, 0)
     assert isinstance(made, FolderStream) and made.length == 12

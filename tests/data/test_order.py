@@ -1,4 +1,4 @@
-"""Which pictures, cropped and flipped how: a pure function of seed and position, pinned.
+"""Which images, cropped and flipped how: a pure function of seed and position, pinned.
 
 A pin that changes here means that a run can't be gone on with, nor a result be repeated.
 """
@@ -27,7 +27,7 @@ def chi_square(values: NDArray[np.int64], bins: int) -> float:
 
 
 def test_pinned_first_positions() -> None:
-    table = epoch_table(seed=0, epoch=0, pictures=50_000, pad=4, flip=True).rows(0, 8)
+    table = epoch_table(seed=0, epoch=0, images=50_000, pad=4, flip=True).rows(0, 8)
     assert table.index.tolist() == [23686, 34770, 17, 24313, 19349, 19274, 9940, 10674]
     assert table.top.tolist() == [7, 2, 7, 4, 8, 4, 4, 0]
     assert table.left.tolist() == [7, 0, 3, 7, 2, 0, 3, 6]
@@ -35,7 +35,7 @@ def test_pinned_first_positions() -> None:
 
 
 def test_pinned_positions_of_another_seed_and_epoch() -> None:
-    table = epoch_table(seed=3, epoch=41, pictures=1438, pad=1, flip=True).rows(0, 4)
+    table = epoch_table(seed=3, epoch=41, images=1438, pad=1, flip=True).rows(0, 4)
     assert table.index.tolist() == [489, 400, 429, 1423]
     assert table.top.tolist() == [1, 0, 1, 2]
     assert table.left.tolist() == [2, 1, 1, 1]
@@ -43,11 +43,11 @@ def test_pinned_positions_of_another_seed_and_epoch() -> None:
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 1000])
-@pytest.mark.parametrize("pictures", [1, 2, N, 1438, 50_000])
-def test_an_epoch_is_a_permutation(pictures: int, epoch: int) -> None:
-    table = epoch_table(0, epoch, pictures, 4, True)
-    assert np.array_equal(np.sort(table.index), np.arange(pictures))
-    assert [len(column) for column in table.columns] == [pictures] * 4
+@pytest.mark.parametrize("images", [1, 2, N, 1438, 50_000])
+def test_an_epoch_is_a_permutation(images: int, epoch: int) -> None:
+    table = epoch_table(0, epoch, images, 4, True)
+    assert np.array_equal(np.sort(table.index), np.arange(images))
+    assert [len(column) for column in table.columns] == [images] * 4
     assert [c.dtype for c in table.columns] == [np.int64, np.int64, np.int64, np.bool_]
 
 

@@ -13,8 +13,8 @@ MODEL = Model("identity", "back", 4, design="imagenet")
 SIDE = 64
 
 
-def ready(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() - 120
+def ready(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() - 120
 
 
 @pytest.fixture
@@ -28,22 +28,22 @@ def net() -> Network:
 
 
 @pytest.fixture
-def pictures() -> list[tuple[np.ndarray, int]]:
+def images() -> list[tuple[np.ndarray, int]]:
     draw = np.random.default_rng(0)
     shapes = ((80, 100, 3), (121, 77, 3), (64, 64, 3))
     return [(draw.integers(0, 256, shape, dtype=np.uint8), i) for i, shape in enumerate(shapes)]
 
 
 def test_resizing_keeps_the_form() -> None:
-    picture = np.zeros((50, 100, 3), np.uint8)
-    assert multi_crop.resized(picture, 30).shape == (30, 60, 3)
-    assert multi_crop.resized(picture.transpose(1, 0, 2), 75).shape == (150, 75, 3)
+    image = np.zeros((50, 100, 3), np.uint8)
+    assert multi_crop.resized(image, 30).shape == (30, 60, 3)
+    assert multi_crop.resized(image.transpose(1, 0, 2), 75).shape == (150, 75, 3)
 
 
 @torch.no_grad()
-def test_ten_crops_by_hand(net, pictures) -> None:
-    for picture, _ in pictures:
-        whole = multi_crop.resized(picture, 72)
+def test_ten_crops_by_hand(net, images) -> None:
+    for image, _ in images:
+        whole = multi_crop.resized(image, 72)
         height, width = whole.shape[:2]
         total = torch.zeros(7)
         for y, x in ((0, 0), (0, width - 64), (height - 64, 0), (height - 64, width - 64),
@@ -52,41 +52,41 @@ def test_ten_crops_by_hand(net, pictures) -> None:
                 crop = ready(whole)[:, y : y + 64, x : x + 64]
                 crop = torch.flip(crop, (2,)) if mirrored else crop
                 total += torch.softmax(net(crop[None])[0], 0) / 10
-        found = multi_crop.by_ten_crops(64, 72)(net, picture, ready)
+        found = multi_crop.by_ten_crops(64, 72)(net, image, ready)
         torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
-def test_scales_by_hand(net, pictures) -> None:
+def test_scales_by_hand(net, images) -> None:
     """The linear layer at each window of the last maps, a loop for each average."""
-    for picture, _ in pictures:
+    for image, _ in images:
         total = torch.zeros(7)
         for scale in (64, 97, 130):
             for mirrored in (False, True):
-                x = ready(multi_crop.resized(picture, scale))[None]
+                x = ready(multi_crop.resized(image, scale))[None]
                 maps = net.features(torch.flip(x, (3,)) if mirrored else x)
                 rows, columns = maps.shape[2] - 1, maps.shape[3] - 1
                 logits = [net.linear(maps[:, :, i : i + 2, j : j + 2].mean((2, 3)))[0]
                           for i in range(rows) for j in range(columns)]  # fmt: skip
                 total += torch.softmax(sum(logits) / len(logits), 0) / 6
-        found = multi_crop.by_scales((64, 97, 130), 64)(net, picture, ready)
+        found = multi_crop.by_scales((64, 97, 130), 64)(net, image, ready)
         torch.testing.assert_close(found, total, rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
-def test_one_scale_of_a_picture_as_large_as_a_crop_is_the_network(net, pictures) -> None:
-    picture, _ = pictures[2]
-    x = ready(picture)
+def test_one_scale_of_a_image_as_large_as_a_crop_is_the_network(net, images) -> None:
+    image, _ = images[2]
+    x = ready(image)
     wanted = net(torch.stack([x, x.flip(2)])).softmax(1).mean(0)
-    torch.testing.assert_close(multi_crop.by_scales((64,), 64)(net, picture, ready), wanted)
+    torch.testing.assert_close(multi_crop.by_scales((64,), 64)(net, image, ready), wanted)
 
 
-def test_errors_count_the_first_and_the_first_five(net, pictures) -> None:
+def test_errors_count_the_first_and_the_first_five(net, images) -> None:
     order = torch.tensor([6, 5, 4, 3, 2, 1, 0])  # class 0 is best, then 1 …
-    found = multi_crop.errors(net, [(pictures[0][0], label) for label in (0, 1, 4, 5)], ready,
+    found = multi_crop.errors(net, [(images[0][0], label) for label in (0, 1, 4, 5)], ready,
                          lambda *_: order.float())  # fmt: skip
-    assert found == {"top1": 75.0, "top5": 25.0, "pictures": 4}
-    with pytest.raises(ValueError, match="no picture"):
+    assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
+    with pytest.raises(ValueError, match="no image"):
         multi_crop.errors(net, [], ready, multi_crop.by_ten_crops())
 
 

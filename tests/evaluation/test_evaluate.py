@@ -10,7 +10,7 @@ import torch
 from degradation.data import sources
 from degradation.data.image_folder import decode
 from degradation.evaluation import imagenet, multi_crop, weights
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop
 from degradation.training import checkpoint
 from degradation.training.devices.interleave import finish
@@ -25,34 +25,34 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(root: Path, machine) -> Run:
-    point = photographs.point(root, depth=18, model__design="imagenet", recipe__iterations=2,
-                              recipe__drops=[])  # fmt: skip
-    found = Run.of(point, machine.runs)
-    found.create(point)
+def run(root: Path, machine) -> RunDir:
+    config = photographs.config(root, depth=18, model__design="imagenet", recipe__iterations=2,
+                              recipe__milestones=[])  # fmt: skip
+    found = RunDir.of(config, machine.runs)
+    found.create(config)
     finish(work(found, machine, Stop()))
     return found
 
 
-def test_a_run_is_tested_and_its_errors_are_said(run: Run, capsys) -> None:
+def test_a_run_is_tested_and_its_errors_are_said(run: RunDir, capsys) -> None:
     assert imagenet.main([str(run.folder.parent), "--device", "cpu", "--batches", "2"]) == 0
     found = json.loads(run.evaluation.read_text())
-    assert found["pictures"] == 6 and found["batches"] == 2
+    assert found["images"] == 6 and found["batches"] == 2
     for averages in ("running", "true"):
         assert set(found[averages]) == {"ten_crops", "scales"}
         for errors in found[averages].values():
-            assert errors["pictures"] == 6 and errors["top5"] == 0  # of three classes
+            assert errors["images"] == 6 and errors["top5"] == 0  # of three classes
     top1 = found["true"]["ten_crops"]["top1"]
     said = f"{run.name}: ten crops (running averages)"
     out = capsys.readouterr().out
     assert said in out and f"ten crops (true averages) {top1:.2f} / 0.00 %" in out
 
 
-def test_what_is_tested_is_what_was_trained(run: Run) -> None:
+def test_what_is_tested_is_what_was_trained(run: RunDir) -> None:
     """A center crop through the same preparation is the curve's own test error."""
-    source = sources.load(run.point().data)
+    source = sources.load(run.config().data)
     assert isinstance(source, sources.Folder)
-    network = fresh(run.point(), source, torch.device("cpu")).network
+    network = fresh(run.config(), source, torch.device("cpu")).network
     weights.fit(network, weights.named(checkpoint.decode(checkpoint.newest(run.checkpoints))[0]))
     ready = imagenet.Ready(source, torch.device("cpu"))
     wrong = 0
@@ -65,19 +65,19 @@ def test_what_is_tested_is_what_was_trained(run: Run) -> None:
     assert multi_crop.HALVINGS == 32
 
 
-def test_one_test_of_few_pictures_with_running_averages(run: Run) -> None:
+def test_one_test_of_few_images_with_running_averages(run: RunDir) -> None:
     words = [str(run.folder), "--device", "cpu", "--batches", "0", "--most", "2"]
     assert imagenet.main([*words, "--only", "ten_crops"]) == 0
     found = json.loads(run.evaluation.read_text())
-    assert found["running"]["ten_crops"]["pictures"] == found["pictures"] == 2
+    assert found["running"]["ten_crops"]["images"] == found["images"] == 2
     assert list(found["running"]) == ["ten_crops"] and found["true"] == {}
 
 
 def test_what_it_cannot_test_is_said(tmp_path: Path, small, machine, capsys) -> None:
     assert imagenet.main([str(tmp_path)]) == 2
     assert "must be a run, or a folder with a finished one" in capsys.readouterr().err
-    digits = Run.of(small(), machine.runs)
+    digits = RunDir.of(small(), machine.runs)
     digits.create(small())
     finish(work(digits, machine, Stop()))
     assert imagenet.main([str(digits.folder), "--device", "cpu"]) == 2
-    assert "pictures have one size there" in capsys.readouterr().err
+    assert "images have one size there" in capsys.readouterr().err

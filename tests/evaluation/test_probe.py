@@ -9,7 +9,7 @@ from degradation.data.sources import load
 from degradation.evaluation import layer_responses
 from degradation.evaluation.layer_responses import Spread
 from degradation.models import resnet
-from degradation.runs.run_dir import Foreign, Run
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.signals import Stop
 from degradation.training.devices.interleave import finish
 from degradation.training.worker import work
@@ -24,8 +24,8 @@ def test_the_spread_is_that_of_all_numbers() -> None:
 
 
 def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(small) -> None:
-    pictures = load(small().data)
-    exam = Exam(pictures.test.rows(0, 20), pictures, torch.device("cpu"))
+    images = load(small().data)
+    exam = Exam(images.test.rows(0, 20), images, torch.device("cpu"))
     for shortcut in ("none", "identity", "projection_all"):
         net = resnet.build(Model(shortcut, "back", 4), 14, 1, 10, 0, "fan_in")
         names = list(layer_responses.responses(net, exam))
@@ -35,8 +35,8 @@ def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(small) -> None:
 
 def test_a_response_is_measured_behind_the_normalisation(small) -> None:
     """Scale a layer's normalisation by 7 and the response is 7 times as strong: before the ReLU."""
-    pictures = load(small().data)
-    exam = Exam(pictures.test.rows(0, 50), pictures, torch.device("cpu"))
+    images = load(small().data)
+    exam = Exam(images.test.rows(0, 50), images, torch.device("cpu"))
     net = resnet.build(Model("identity", "back", 4), 8, 1, 10, 0, "fan_in")
     before = layer_responses.responses(net, exam)
     net.get_parameter("blocks.stage3_0.norm2.weight").data *= 7
@@ -46,9 +46,9 @@ def test_a_response_is_measured_behind_the_normalisation(small) -> None:
 
 
 def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> None:
-    run = Run.of(small(), machine.runs)
+    run = RunDir.of(small(), machine.runs)
     run.create(small())
-    with pytest.raises(Foreign, match="no checkpoint"):
+    with pytest.raises(RunDirError, match="no checkpoint"):
         layer_responses.probe(run)
     finish(work(run, machine, Stop()))
     assert layer_responses.main([machine.runs]) == 0

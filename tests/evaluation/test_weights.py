@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.evaluation import layer_responses, weights
 from degradation.models import resnet
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop
 from degradation.training import checkpoint
 from degradation.training.devices.interleave import finish
@@ -34,9 +34,9 @@ def theirs(name: str) -> str:
 @pytest.mark.parametrize("shortcut", ["none", "projection"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_common_names_are_understood(shortcut: str, prefix: str, small) -> None:
-    point = small(model__shortcut=shortcut)
-    net = resnet.build(point.model, 8, 1, 10, 3, "fan_in")
-    other = resnet.build(point.model, 8, 1, 10, 4, "fan_in")
+    config = small(model__shortcut=shortcut)
+    net = resnet.build(config.model, 8, 1, 10, 3, "fan_in")
+    other = resnet.build(config.model, 8, 1, 10, 4, "fan_in")
     state = {k: v for k, v in net.state_dict().items() if "tracked" not in k}
     named = {weights.ours(prefix + theirs(name)): tensor for name, tensor in state.items()}
     weights.fit(other, named)
@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_named(small) -> None:
     state["linear.weight"] = torch.zeros(3, 3)
     del state["conv.weight"]
     state["extra"] = torch.zeros(1)
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(ConfigError) as caught:
         weights.fit(net, state)
     for line in ("missing: conv.weight", "unknown: extra", "linear.weight is (3, 3), not (10, 16)"):
         assert line in str(caught.value)
@@ -70,14 +70,14 @@ def test_a_pickle_is_not_read(tmp_path: Path) -> None:
     torch.save({"x": torch.zeros(1)}, zipped)
     for content in (pickle.dumps(Evil()), zipped.getvalue()):
         (tmp_path / "w.pth").write_bytes(content)
-        with pytest.raises(Invalid, match="can run any code"):
+        with pytest.raises(ConfigError, match="can run any code"):
             weights.read(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("cut", [0, 4, 50, -1])
 def test_a_damaged_file_is_refused(cut: int, tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(save({"x": torch.zeros(9)})[:cut])
-    with pytest.raises(checkpoint.Damaged, match=r"w\.safetensors"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"w\.safetensors"):
         weights.read(tmp_path / "w.safetensors")
 
 
@@ -90,7 +90,7 @@ def test_other_precisions_and_metadata_are_read(dtype: torch.dtype, tmp_path: Pa
 
 def test_a_files_responses_are_those_of_the_run(small, machine, tmp_path: Path, capsys) -> None:
     """A run's checkpoint, given as a weights file, has the run's responses."""
-    run = Run.of(small(), machine.runs)
+    run = RunDir.of(small(), machine.runs)
     run.create(small())
     finish(work(run, machine, Stop()))
     wanted = layer_responses.table(layer_responses.probe(run))

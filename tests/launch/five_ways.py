@@ -23,7 +23,7 @@ from degradation.system.paths import TOP
 from tests.launch import slurm_here
 from tests.tracking.mirror_world import world
 
-QUICK = ("recipe.iterations=40", "recipe.drops=[20]", "recipe.eval_every=10", "machine.device=cpu",
+QUICK = ("recipe.iterations=40", "recipe.milestones=[20]", "recipe.eval_every=10", "machine.device=cpu",
          "machine.progress=none")  # fmt: skip
 STUDY = ("-m", "data=digits", "model=plain,residual", "depth=8,20", *QUICK)
 POINTS = [(model, depth) for model in ("plain", "residual") for depth in (8, 20)]

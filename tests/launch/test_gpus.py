@@ -1,4 +1,4 @@
-"""Which GPU a point gets; no GPU is needed to tell."""
+"""Which GPU a run gets; no GPU is needed to tell."""
 
 import dataclasses
 import subprocess

@@ -1,4 +1,4 @@
-"""A point in a process of its own: however that ends, it is named, and signals reach it."""
+"""A run in a process of its own: however that ends, it is named, and signals reach it."""
 
 import dataclasses
 import multiprocessing
@@ -13,7 +13,7 @@ import pytest
 
 from degradation.config.schema import Settings
 from degradation.launch import process
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,9 @@ def stopping(monkeypatch) -> process.Stopping:
     return process.stopping
 
 
-def run_with(monkeypatch, settings: Settings, code: str) -> Run:
+def run_with(monkeypatch, settings: Settings, code: str) -> RunDir:
     """Let a stub take the worker's place; it finds the run's folder in `folder`."""
-    run = Run.of(settings.point, settings.machine.runs)
+    run = RunDir.of(settings.config, settings.machine.runs)
     stub = (
         f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})\n{code}"
     )
@@ -56,19 +56,19 @@ def test_a_reason_that_the_process_left_is_kept(monkeypatch, settings) -> None:
 
 
 def test_a_finished_point_is_not_started(monkeypatch, settings) -> None:
-    run = Run.of(settings.point, settings.machine.runs)
-    run.create(settings.point)
+    run = RunDir.of(settings.config, settings.machine.runs)
+    run.create(settings.config)
     run.done_json.write_text('{"outcome": "done"}')
     run_with(monkeypatch, settings, '(folder / "started").touch()')
     assert not (run.folder / "started").exists()
 
 
 def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, caplog) -> None:
-    run = Run.of(settings.point, settings.machine.runs)
+    run = RunDir.of(settings.config, settings.machine.runs)
     run.create(small(recipe__lr=0.5))
-    before = run.point_json.read_bytes()
+    before = run.config_json.read_bytes()
     run_with(monkeypatch, settings, '(folder / "started").touch()')
-    assert run.point_json.read_bytes() == before
+    assert run.config_json.read_bytes() == before
     assert not (run.folder / "started").exists()
     assert "recipe.lr: 0.5 → 0.05" in caplog.text
 
@@ -79,7 +79,7 @@ def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, s
         "    time.sleep(0.3); (folder / 'saved').touch(); sys.exit(143)\n"
         "signal.signal(signal.SIGTERM, save); (folder / 'ready').touch(); time.sleep(60)"
     )
-    folder = Run.of(settings.point, settings.machine.runs).folder
+    folder = RunDir.of(settings.config, settings.machine.runs).folder
 
     def ask() -> None:
         wait_until((folder / "ready").exists)
@@ -143,11 +143,11 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     runs = tmp_path / "runs"
     words = [
         sys.executable, "-m", "degradation.run", "data=digits", "depth=8", "recipe.iterations=5000",
-        "recipe.drops=[]", f"machine.runs={runs}", "machine.wandb=disabled", "machine.device=cpu",
+        "recipe.milestones=[]", f"machine.runs={runs}", "machine.wandb=disabled", "machine.device=cpu",
     ]  # fmt: skip
     study = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: any(runs.glob("*/curves.jsonl")))
-    (run,) = (Run(p.parent) for p in runs.glob("*/point.json"))
+    (run,) = (RunDir(p.parent) for p in runs.glob("*/config.json"))
     assert run.state() == "running"
     study.kill()
     study.wait()
@@ -170,5 +170,5 @@ def test_the_environment_makes_cublas_deterministic(settings) -> None:
 
 def test_the_command_decides_what_the_screen_shows(settings, monkeypatch) -> None:
     auto = dataclasses.replace(settings.machine, progress="auto")
-    words = process.command([Run(Path("x"))], auto)
+    words = process.command([RunDir(Path("x"))], auto)
     assert '"progress": "lines"' in words[-1]

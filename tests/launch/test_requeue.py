@@ -1,4 +1,4 @@
-"""SLURM's signal, without SLURM: the point saves, and only then the job is queued again."""
+"""SLURM's signal, without SLURM: the run saves, and only then the job is queued again."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# Plays submitit: its handler notes what the point has left by then, and leaves.
+# Plays submitit: its handler notes what the run has left by then, and leaves.
 JOB = """
 import json, os, signal, sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from degradation import launch, requeue, study
 
 runs, note = sys.argv[1], Path(sys.argv[2])
 [settings] = study.settings(study.Line.read([
-    "data=digits", "depth=8", "recipe.iterations=100000", "recipe.drops=[]", "machine.device=cpu",
+    "data=digits", "depth=8", "recipe.iterations=100000", "recipe.milestones=[]", "machine.device=cpu",
     "machine.wandb=disabled", "machine.progress=none", f"machine.runs={runs}"]))
 
 def queue_again(number, frame):

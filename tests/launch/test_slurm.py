@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from tests.launch.slurm_here import SLURM, absent, ask, cluster, log, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
-STUDY = ["-m", "data=digits", "depth=8", "recipe.batch=32", "model.width=4", "recipe.drops=[20]",
+STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]",
          "machine.device=cpu", "machine.wandb=disabled"]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, 
 
 
 def test_a_study_as_a_job_array_with_a_point_that_fails(slurm, tmp_path: Path) -> None:
-    """The failing point is named, the others finish, and their bytes are those of a serial run."""
+    """The failing run is named, the others finish, and their bytes are those of a serial run."""
     words = [*STUDY, "recipe.iterations=40", "recipe.eval_every=10"]
     mixed = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
     status, out, err = train(tmp_path, slurm, *words, *mixed, *SLURM)
@@ -87,8 +87,8 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
 
 
 def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
-    words = [*STUDY[1:], "model.ghost=8", "recipe.iterations=60", "recipe.eval_every=20",
-             "recipe.drops=[40]"]  # fmt: skip
+    words = [*STUDY[1:], "model.ghost_batch_size=8", "recipe.iterations=60", "recipe.eval_every=20",
+             "recipe.milestones=[40]"]  # fmt: skip
     status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
     assert status == 0, err
     [run] = runs_in(tmp_path / "runs")
@@ -113,4 +113,4 @@ def test_the_command_may_be_left_and_the_points_go_on(slurm, tmp_path: Path) -> 
     assert "the points stay in the queue" in err
     [run] = runs_in(tmp_path / "runs")
     wait_until(lambda: run.state() == "done")
-    assert isinstance(run, Run)
+    assert isinstance(run, RunDir)

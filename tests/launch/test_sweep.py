@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from degradation.config import errors, study
 from degradation.launch import launchers, process
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
-AXES = ["-m", "data=digits", "depth=8", "recipe.iterations=4", "recipe.drops=[]", "model.width=4",
+AXES = ["-m", "data=digits", "depth=8", "recipe.iterations=4", "recipe.milestones=[]", "model.width=4",
         "recipe.eval_every=4", "machine.device=cpu", "machine.wandb=disabled"]  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def asked(*words: str) -> tuple[study.Line, study.Asked]:
 def test_what_a_study_asks_for_has_its_words_and_its_launcher() -> None:
     _, found = asked("model=plain,residual", "seed=0,1")
     assert found.launcher == "basic"
-    assert [found.overrides[s.point.name][-2:] for s in found.settings] == [
+    assert [found.overrides[s.config.name][-2:] for s in found.settings] == [
         ["model=plain", "seed=0"], ["model=plain", "seed=1"],
         ["model=residual", "seed=0"], ["model=residual", "seed=1"],
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_finished_points_are_not_launched_again(cluster: str, tmp_path: Path, mo
     words = [f"cluster={cluster}", f"machine.runs={tmp_path}", "seed=range(300)"]
     _, found = asked(*words)
     for one in found.settings[1:]:
-        run = Run.of(one.point, tmp_path)
+        run = RunDir.of(one.config, tmp_path)
         files.make_folder(run.folder)
         run.done_json.write_text('{"outcome": "done", "last": null}')
     launched: list[object] = []
@@ -50,7 +50,7 @@ def test_finished_points_are_not_launched_again(cluster: str, tmp_path: Path, mo
     with pytest.raises(SystemExit) as ended:
         command.cli()
     assert launched == [0]
-    assert ended.value.code == 1  # nothing was trained: the point has no result
+    assert ended.value.code == 1  # nothing was trained: the run has no result
 
 
 def test_a_launcher_that_breaks_is_named(monkeypatch, caplog, tmp_path: Path) -> None:

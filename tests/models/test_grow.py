@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from degradation.config import validation
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.data import sources
 from degradation.data.device_loader import Exam
 from degradation.models import identity_init, resnet
 from degradation.models.resnet import Network
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop
 from degradation.training import setup, worker
 from degradation.training.devices.interleave import finish
@@ -20,45 +20,47 @@ from degradation.training.devices.interleave import finish
 CPU = torch.device("cpu")
 
 
-def net_of(point: Point) -> Network:
-    return resnet.build(point.model, point.depth, 1, 10, point.seed, point.recipe.init)
+def net_of(config: RunConfig) -> Network:
+    return resnet.build(config.model, config.depth, 1, 10, config.seed, config.recipe.init)
 
 
-def grown(point: Point) -> tuple[Network, Network, torch.Tensor]:
-    """A shallow net that is no longer fresh, the deep one that grew from it, and test pictures."""
-    pictures = sources.load(point.data)
-    shallow = net_of(setup.parent(point))
+def grown(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
+    """A shallow net that is no longer fresh, the deep one that grew from it, and test images."""
+    images = sources.load(config.data)
+    shallow = net_of(setup.parent(config))
     with torch.no_grad():
-        for x, _ in Exam(pictures.train, pictures, CPU, size=64):
+        for x, _ in Exam(images.train, images, CPU, size=64):
             shallow(x)  # moves the running averages
         for name, parameter in shallow.named_parameters():
             if "norm" in name:
                 parameter += 0.1 * torch.randn_like(parameter)
-    deep = net_of(point)
+    deep = net_of(config)
     before = {name: tensor.clone() for name, tensor in shallow.state_dict().items()}
-    identity_init.grow(deep, point, before, Exam(pictures.train, pictures, CPU, size=128))
+    identity_init.grow(deep, config, before, Exam(images.train, images, CPU, size=128))
     assert all(torch.equal(deep.state_dict()[name], tensor) for name, tensor in before.items())
-    x, _ = next(iter(Exam(pictures.test, pictures, CPU)))
+    x, _ = next(iter(Exam(images.test, images, CPU)))
     return shallow, deep, x
 
 
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection"])
 @pytest.mark.parametrize("norm", [True, False])
 def test_the_deep_net_computes_what_the_shallow_one_does(shortcut: str, norm: bool, small) -> None:
-    point = small(depth=26, model__shortcut=shortcut, model__norm=norm, recipe__grown_from=14)
-    shallow, deep, x = grown(point)
+    config = small(
+        depth=26, model__shortcut=shortcut, model__norm=norm, recipe__identity_init_from=14
+    )
+    shallow, deep, x = grown(config)
     with torch.no_grad():
         wanted, found = shallow.eval()(x), deep.eval()(x)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
     torch.manual_seed(0)
-    assert not torch.allclose(net_of(point).eval()(x), wanted)
+    assert not torch.allclose(net_of(config).eval()(x), wanted)
 
 
 def test_in_training_the_residual_net_computes_it_too_and_the_plain_one_nearly(small) -> None:
     """A plain net's identities undo what all batches' statistics do, not each batch's own."""
     for shortcut, low, high in (("identity", 0, 1e-5), ("none", 1e-5, 0.6)):
-        point = small(depth=20, model__shortcut=shortcut, recipe__grown_from=14)
-        shallow, deep, x = grown(point)
+        config = small(depth=20, model__shortcut=shortcut, recipe__identity_init_from=14)
+        shallow, deep, x = grown(config)
         with torch.no_grad():
             wanted, found = shallow.train()(x), deep.train()(x)
         assert low <= float((found - wanted).norm() / wanted.norm()) < high
@@ -68,24 +70,26 @@ def test_in_training_the_residual_net_computes_it_too_and_the_plain_one_nearly(s
 def test_noise_moves_it_away(shortcut: str, small) -> None:
     distances = []
     for noise in (0.0, 0.1, 1.0):
-        point = small(depth=20, model__shortcut=shortcut, recipe__grown_from=14,
-                      recipe__grown_noise=noise)  # fmt: skip
-        shallow, deep, x = grown(point)
+        config = small(depth=20, model__shortcut=shortcut, recipe__identity_init_from=14,
+                      recipe__identity_init_noise=noise)  # fmt: skip
+        shallow, deep, x = grown(config)
         with torch.no_grad():
             distances.append(float((deep.eval()(x) - shallow.eval()(x)).norm()))
     assert distances[0] < 1e-3 < distances[1] < distances[2]
 
 
 def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path: Path) -> None:
-    deep = small(depth=14, model__shortcut="identity", recipe__grown_from=8)
+    deep = small(depth=14, model__shortcut="identity", recipe__identity_init_from=8)
     shallow = dataclasses.replace(
         deep, depth=8, recipe=dataclasses.replace(deep.recipe, grown_from=None)
     )
     assert setup.parent(deep) == shallow
-    runs = {p: Run.of(p, tmp_path) for p in (deep, shallow)}
-    for point, run in runs.items():
-        run.create(point)
-    with pytest.raises(validation.Invalid, match=r"grown_from=8: needs the finished run .*partial"):
+    runs = {p: RunDir.of(p, tmp_path) for p in (deep, shallow)}
+    for config, run in runs.items():
+        run.create(config)
+    with pytest.raises(
+        validation.ConfigError, match=r"grown_from=8: needs the finished run .*partial"
+    ):
         finish(worker.work(runs[deep], machine, Stop()))
     finish(worker.work(runs[shallow], machine, Stop()))
     session = setup.prepare(runs[deep], machine, Stop())
@@ -96,7 +100,7 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
 
 
 def test_only_deeper_points_grow(small) -> None:
-    with pytest.raises(validation.Invalid, match=r"grown_from=14: must be below depth=14"):
-        small(depth=14, recipe__grown_from=14)
-    with pytest.raises(validation.Invalid, match=r"must be 0 without recipe\.grown_from"):
-        small(depth=14, recipe__grown_noise=0.5)
+    with pytest.raises(validation.ConfigError, match=r"grown_from=14: must be below depth=14"):
+        small(depth=14, recipe__identity_init_from=14)
+    with pytest.raises(validation.ConfigError, match=r"must be 0 without recipe\.grown_from"):
+        small(depth=14, recipe__identity_init_noise=0.5)

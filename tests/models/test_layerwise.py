@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from degradation.models import resnet
-from degradation.runs.run_dir import Run, whole_lines
+from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system.signals import Stop
 from degradation.training import checkpoint, layer_stats, worker
 from degradation.training.devices.interleave import finish
@@ -23,8 +23,8 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("changes", [{}, {"model__norm": False},
                                      {"model__shortcut": "projection_all"}])  # fmt: skip
 def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, object], small) -> None:
-    point = small(depth=14, **changes)
-    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    config = small(depth=14, **changes)
+    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
     x, labels = batch()
     found = layer_stats.measure(net, x, labels, "fp32")
     assert [layer["layer"] for layer in found] == list(range(1, 14))
@@ -40,8 +40,8 @@ def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, objec
 
 
 def test_looking_moves_nothing(small) -> None:
-    point = small(depth=14)
-    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    config = small(depth=14)
+    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     layer_stats.measure(net, *batch(), "fp32")
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -55,7 +55,7 @@ def test_a_run_looks_when_asked_and_its_bytes_are_the_same(
 ) -> None:
     runs = []
     for looks in (0, every):
-        run = Run(tmp_path / str(looks) / small().name)
+        run = RunDir(tmp_path / str(looks) / small().name)
         run.create(small())
         finish(worker.work(run, dataclasses.replace(machine, layers_every=looks), Stop()))
         runs.append(run)
@@ -69,8 +69,8 @@ def test_a_run_looks_when_asked_and_its_bytes_are_the_same(
 
 
 def test_what_is_no_number_is_null(small) -> None:
-    point = small(depth=14)
-    net = resnet.build(point.model, 14, 1, 10, 0, "fan_in")
+    config = small(depth=14)
+    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
     with torch.no_grad():
         net.linear.weight.fill_(float("inf"))
     found = layer_stats.measure(net, *batch(), "fp32")

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation.config import schema
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.data import digits, loaders
 from degradation.models import resnet
 from degradation.models.kernels import convolution, library
 from degradation.models.kernels import cpu as native
 from degradation.models.layers import BatchNorm, Conv3x3, rectified
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import (
     checkpoint,
@@ -48,15 +48,15 @@ def off(ours: Tensor, truth: Tensor) -> float:
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    ("pictures", "inputs", "outputs", "height", "width"),
+    ("images", "inputs", "outputs", "height", "width"),
     [(5, 16, 16, 8, 8), (3, 8, 4, 7, 5), (2, 24, 36, 1, 3), (1, 16, 32, 45, 40), (2, 64, 64, 4, 4)],
 )
 def test_the_weights_gradient(
-    pictures: int, inputs: int, outputs: int, height: int, width: int, stride: int
+    images: int, inputs: int, outputs: int, height: int, width: int, stride: int
 ) -> None:
     """In bands that come out even and not, of odd sides, with a pitch that is a line and not."""
     torch.manual_seed(0)
-    x, weight = noise(pictures, inputs, height, width), noise(outputs, inputs, 3, 3)
+    x, weight = noise(images, inputs, height, width), noise(outputs, inputs, 3, 3)
     leaves = [x.requires_grad_(), weight.requires_grad_()]
     y = convolution.convolve(x, weight, stride)
     grad = torch.randn_like(y)
@@ -140,16 +140,16 @@ def test_the_kernels_serve_what_they_fit(small) -> None:
     assert all(served.values())
     assert len(served) == 6
     assert all(m.rectify is not None for m in net.modules() if isinstance(m, BatchNorm))
-    ghosts = resnet.build(small(**KERNELS, model__ghost=4).model, 8, 1, 10, 0, "fan_in")
+    ghosts = resnet.build(small(**KERNELS, model__ghost_batch_size=4).model, 8, 1, 10, 0, "fan_in")
     native.use(ghosts)
     assert all(m.rectify is None for m in ghosts.modules() if isinstance(m, BatchNorm))
 
 
-def steps(point: schema.Point, iterations: int) -> tuple[float, list[Tensor]]:
+def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor]]:
     """The sum of the losses, and the gradients after so many iterations."""
-    pictures = digits.load(point.data)
-    state = fresh(point, pictures, CPU)
-    engine = Engine(point, state, loaders.stream(pictures, point, CPU, 0), None)
+    images = digits.load(config.data)
+    state = fresh(config, images, CPU)
+    engine = Engine(config, state, loaders.stream(images, config, CPU, 0), None)
     for _ in range(iterations):
         engine.advance(1)
     return float(state.row.loss), engine.newest
@@ -169,10 +169,10 @@ def test_training_is_the_same_but_for_rounding(shortcut: str, small) -> None:
 def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
     small, machine, tmp_path: Path
 ) -> None:
-    point, runs = small(**KERNELS, model__shortcut="identity"), []
+    config, runs = small(**KERNELS, model__shortcut="identity"), []
     for name, stops in (("whole", None), ("cut", After(5))):
-        run = Run(tmp_path / name / point.name)
-        run.create(point)
+        run = RunDir(tmp_path / name / config.name)
+        run.create(config)
         if stops is not None:
             with pytest.raises(Stopped):
                 finish(loop.train(setup.prepare(run, machine, stops)))
@@ -207,12 +207,16 @@ def test_who_listens_to_a_layer_hears_it(small) -> None:
     ("key", "value", "says"),
     [
         ("numerics__precision", "bf16", "numerics.precision=bf16: must be fp32"),
-        ("numerics__layout", "contiguous", "numerics.layout=contiguous: must be channels_last"),
+        (
+            "numerics__memory_format",
+            "contiguous",
+            "numerics.memory_format=contiguous: must be channels_last",
+        ),
         ("numerics__compiled", True, "numerics.compiled=true: must be false"),
     ],
 )
 def test_numerics_that_do_not_go_together(key: str, value: object, says: str, small) -> None:
-    with pytest.raises(Invalid, match=says):
+    with pytest.raises(ConfigError, match=says):
         small(numerics__native=True, **{key: value})
 
 
@@ -221,7 +225,7 @@ def test_more_threads_than_one(small) -> None:
         device="cpu", threads=2, runs="runs", progress="none", resume="exact", wandb="disabled",
         wandb_project="test", wandb_entity=None,
     )  # fmt: skip
-    with pytest.raises(Invalid, match=r"machine.threads=1 \(here 2\)"):
+    with pytest.raises(ConfigError, match=r"machine.threads=1 \(here 2\)"):
         device.apply(asked, small(**KERNELS).numerics)
 
 
@@ -237,12 +241,12 @@ def test_a_compiler_that_does_not_compile(
     compiler: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", compiler)
-    with pytest.raises(Invalid, match=says):
+    with pytest.raises(ConfigError, match=says):
         library.load.__wrapped__()
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "environ", os.environ | {"PATH": str(tmp_path)})
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(Invalid, match="needs a C compiler"):
+    with pytest.raises(ConfigError, match="needs a C compiler"):
         library.load.__wrapped__()

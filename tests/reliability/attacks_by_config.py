@@ -8,7 +8,7 @@ from hydra import compose
 from omegaconf import OmegaConf
 
 from degradation.config import guard, study
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 
 from .attack import MARK, Attack
 from .child import Outcome
@@ -34,7 +34,7 @@ def _planted(where: str, target: str, place: Place) -> Outcome:
     def check() -> int:
         try:
             guard.check(OmegaConf.create(part))
-        except Invalid as error:
+        except ConfigError as error:
             print(error)
             return 2
         return 0

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
 from .attack import MARK, Attack
@@ -56,7 +56,7 @@ def _filled(text: str, place: Place) -> None:
     _write(text, run)
 
 
-def _write(text: str, run: Run) -> None:
+def _write(text: str, run: RunDir) -> None:
     start = {
         "at": text,
         "host": text,
@@ -128,15 +128,15 @@ def _mirrored(text: str, place: Place) -> Outcome:
 FILES = (
     "curves.jsonl",
     "timing.jsonl",
-    "starts.jsonl",
+    "launches.jsonl",
     "worker.log",
     "failed.json",
     "done.json",
-    "inexact.jsonl",
+    "resume_mismatches.jsonl",
     "lock",
     "mirror.json",
     "responses.csv",
-    "point.json",
+    "config.json",
 )
 
 
@@ -310,16 +310,16 @@ ATTACKS = [
         )
         for pipe in (False, True)
         for command, names in (
-            ("status", ("curves.jsonl", "done.json", "point.json")),
+            ("status", ("curves.jsonl", "done.json", "config.json")),
             (
                 "worker",
                 (
                     "curves.jsonl",
-                    "starts.jsonl",
+                    "launches.jsonl",
                     "worker.log",
                     "lock",
                     "a checkpoint",
-                    "point.json",
+                    "config.json",
                 ),
             ),
         )

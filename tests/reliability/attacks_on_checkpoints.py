@@ -130,7 +130,7 @@ LIES: dict[str, bytes] = {
     "zeros": bytes(10_000),
     "ones": b"\xff" * 10_000,
     "JSON 200,000 deep": file_of(b"[" * 200_000 + b"]" * 200_000),
-    "JSON 200,000 deep in the meta": file_of({}, meta={"point": "[" * 200_000}),
+    "JSON 200,000 deep in the meta": file_of({}, meta={"run": "[" * 200_000}),
     "objects 200,000 deep": file_of(b'{"a":' * 200_000 + b"1" + b"}" * 200_000),
     "a number of 100,000 digits": file_of({}, meta={"rows": "9" * 100_000}),
     "a side of 5,000 digits": file_of(
@@ -171,8 +171,8 @@ LIES: dict[str, bytes] = {
     "an entry that is a list": file_of({"x": [1, 2]}, FOUR),
     "an entry that is nothing": file_of({"x": None}, FOUR),
     "meta that is a list": file_of({}, meta=[1]),
-    "meta that is no JSON": file_of({}, meta={"point": "{"}),
-    "meta that is no text": file_of({}, meta={"point": {"a": 1}}),
+    "meta that is no JSON": file_of({}, meta={"run": "{"}),
+    "meta that is no text": file_of({}, meta={"run": {"a": 1}}),
     "no meta": file_of(b"{}"),
     "a header that is a list": file_of(b"[]"),
     "a header in UTF-16": file_of('{"__metadata__":{}}'.encode("utf-16")),
@@ -187,7 +187,7 @@ def _decoded(content: bytes, place: Place) -> Outcome:
         try:
             _, meta = checkpoint.decode(content)
             checkpoint.check_meta(meta)
-        except checkpoint.Damaged as error:
+        except checkpoint.CheckpointError as error:
             print(str(error)[:200].encode("unicode_escape").decode())
             return 2
         return 0
@@ -207,7 +207,7 @@ def _resumed(content: bytes, place: Place) -> Outcome:
 NAMED = file_of(
     {"../../outside/x": entry("F32", [4], 0, 16), "/etc/x": entry("F32", [0], 16, 16)},
     FOUR,
-    {"point": '"x"', "fingerprint": "{}", "iteration": "1", "rows": "0"},
+    {"run": '"x"', "fingerprint": "{}", "iteration": "1", "rows": "0"},
 )
 
 

@@ -15,8 +15,8 @@ from . import fork
 
 # A net of a moment in a run of many minutes; the caller says when that ends.
 WORDS = (
-    "data=digits", "depth=8", "model.width=4", "recipe.iterations=100000", "recipe.drops=[]",
-    "recipe.batch=32", "recipe.eval_every=10", "machine.device=cpu", "machine.wandb=disabled",
+    "data=digits", "depth=8", "model.width=4", "recipe.iterations=100000", "recipe.milestones=[]",
+    "recipe.batch_size=32", "recipe.eval_every=10", "machine.device=cpu", "machine.wandb=disabled",
 )  # fmt: skip
 
 

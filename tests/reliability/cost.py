@@ -30,9 +30,9 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 def share(seconds: float, folder: Path) -> Figure:
     """Train the real residual-20 for a while, saving by the product's own rule."""
-    point = pair.point(recipe__iterations=10**6, recipe__drops=[], recipe__eval_every=100)
-    fork.warm(point)
-    run, notes = pair.made(folder, point), mmap.mmap(-1, 8 * 1000)
+    config = pair.config(recipe__iterations=10**6, recipe__milestones=[], recipe__eval_every=100)
+    fork.warm(config)
+    run, notes = pair.made(folder, config), mmap.mmap(-1, 8 * 1000)
 
     def keep_time() -> None:
         real, count = Saver.save, [0]
@@ -68,9 +68,9 @@ def share(seconds: float, folder: Path) -> Figure:
 
 def at_risk(depth: int, folder: Path) -> Figure:
     """SAVE_SHARE times a save of the state as it is, momenta and all; one step is not counted."""
-    point = pair.point(depth=depth, recipe__batch=8)
-    fork.warm(point)
-    run = pair.made(folder, point)
+    config = pair.config(depth=depth, recipe__batch_size=8)
+    fork.warm(config)
+    run = pair.made(folder, config)
     session = prepare(run, pair.machine(folder), Stop())
     for parameter in session.state.network.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.training import checkpoint
 from degradation.training.loop import Saver
@@ -62,7 +62,7 @@ def newest(full: bool, folder: Path, seed: int) -> list[Figure]:
     run, ending = killed_near_the_end(folder, full)
     older, newer = checkpoint.saved(run.checkpoints)
     content, before = newer.read_bytes(), older.read_bytes()
-    copy = Run(folder / "damaged" / run.name)
+    copy = RunDir(folder / "damaged" / run.name)
     for kind, (damage, many, few) in KINDS.items():
         count, tally = many if full else few, Counter[str]()
         for _ in range(count):
@@ -86,16 +86,16 @@ def newest(full: bool, folder: Path, seed: int) -> list[Figure]:
     return found
 
 
-def killed_near_the_end(folder: Path, full: bool) -> tuple[Run, pair.Ending]:
+def killed_near_the_end(folder: Path, full: bool) -> tuple[RunDir, pair.Ending]:
     """A run with two checkpoints that was killed soon after; and how it ends undisturbed."""
-    point = pair.point(full=full)
-    fork.warm(point)
-    whole = pair.made(folder / "whole", point)
+    config = pair.config(full=full)
+    fork.warm(config)
+    whole = pair.made(folder / "whole", config)
     assert fork.once(whole).status == 0
     ending = pair.Ending.of(whole)
     assert ending is not None
-    run = pair.made(folder / "killed", point)
-    last = point.recipe.iterations - 2
+    run = pair.made(folder / "killed", config)
+    last = config.recipe.iterations - 2
 
     def save_twice() -> None:
         def save_if_due(saver: Saver) -> None:
@@ -110,19 +110,19 @@ def killed_near_the_end(folder: Path, full: bool) -> tuple[Run, pair.Ending]:
     return run, ending
 
 
-Case = Callable[[Run], None]
+Case = Callable[[RunDir], None]
 """What is done to the folder of a run that was killed."""
 
 
-def every_checkpoint(run: Run) -> None:
+def every_checkpoint(run: RunDir) -> None:
     for path in checkpoint.saved(run.checkpoints):
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def another_points(run: Run) -> None:
+def another_points(run: RunDir) -> None:
     """S12: checkpoints of the other arm, whole and under true names."""
-    other = pair.made(run.folder.parent / "other", pair.point("plain", full=False))
+    other = pair.made(run.folder.parent / "other", pair.config("plain", full=False))
     assert fork.once(other).status == 0
     for path in checkpoint.saved(run.checkpoints):
         path.unlink()
@@ -131,36 +131,36 @@ def another_points(run: Run) -> None:
     checkpoint.save(run.checkpoints, 99, content)
 
 
-def shorter_curves(run: Run) -> None:
+def shorter_curves(run: RunDir) -> None:
     """S15."""
     files.truncate(run.curves, 0)
 
 
-def longer_curves(run: Run) -> None:
+def longer_curves(run: RunDir) -> None:
     """S16: the first line twice."""
     lines = run.curves.read_bytes().splitlines(keepends=True)
     run.curves.write_bytes(b"".join([lines[0], *lines]))
 
 
-def stale_temporaries(run: Run) -> None:
+def stale_temporaries(run: RunDir) -> None:
     """S14."""
     for folder in (run.folder, run.checkpoints):
-        (folder / ".point.json.1.tmp").write_bytes(b"x" * 1000)
+        (folder / ".config.json.1.tmp").write_bytes(b"x" * 1000)
 
 
-def a_file_for_a_folder(run: Run) -> None:
+def a_file_for_a_folder(run: RunDir) -> None:
     """S7."""
     shutil.rmtree(run.checkpoints)
     run.checkpoints.write_bytes(b"")
 
 
-def a_loop_of_links(run: Run) -> None:
+def a_loop_of_links(run: RunDir) -> None:
     """S7."""
     run.curves.unlink()
     run.curves.symlink_to(run.curves)
 
 
-def a_link_to_elsewhere(run: Run) -> None:
+def a_link_to_elsewhere(run: RunDir) -> None:
     """S7."""
     elsewhere = run.folder.parent / "elsewhere"
     run.curves.rename(elsewhere)
@@ -171,7 +171,7 @@ def a_link_to_elsewhere(run: Run) -> None:
 CASES: dict[str, tuple[Case, tuple[str, ...] | None]] = {
     "all checkpoints damaged": (
         every_checkpoint, ("damaged, its SHA-256", "no checkpoint is whole", "remove")),
-    "a checkpoint of another point": (
+    "a checkpoint of another run": (
         another_points, ("is a checkpoint of", "belongs elsewhere", "remove")),
     "curves.jsonl shorter than its checkpoint": (shorter_curves, ("0 rows, its checkpoint",)),
     "a line of curves.jsonl twice": (longer_curves, ("curves.jsonl, line 2",)),
@@ -187,7 +187,7 @@ def beside(full: bool, folder: Path) -> list[Figure]:
     wrong, refused = [], 0
     run, ending = killed_near_the_end(folder, full=False)
     for number, (name, (change, words)) in enumerate(CASES.items()):
-        copy = Run(folder / str(number) / run.name)
+        copy = RunDir(folder / str(number) / run.name)
         shutil.copytree(run.folder, copy.folder)
         change(copy)
         before = contents(copy)
@@ -212,16 +212,16 @@ def beside(full: bool, folder: Path) -> list[Figure]:
             *odd_paths(folder / "odd", ending)]  # fmt: skip
 
 
-def contents(run: Run) -> dict[str, bytes]:
+def contents(run: RunDir) -> dict[str, bytes]:
     """The files that hold the run's work, by name."""
     kept = [p for p in run.folder.rglob("*") if p.is_file() and not p.is_symlink()]
-    skip = {"failed.json", "worker.log", "lock", "starts.jsonl"}
+    skip = {"failed.json", "worker.log", "lock", "launches.jsonl"}
     return {str(p.relative_to(run.folder)): p.read_bytes() for p in kept if p.name not in skip}
 
 
 def removed(folder: Path) -> Figure:
     """S20: the folder is removed while the run trains."""
-    run = pair.made(folder, pair.point(full=False))
+    run = pair.made(folder, pair.config(full=False))
     end = fork.once(run, lambda: Moment("step", 6, 1).strike(lambda: shutil.rmtree(run.folder)))
     ok = end.status == 5 and "can't write" in end.said and "Traceback" not in end.said
     ok &= not run.folder.exists()
@@ -234,7 +234,7 @@ def few_descriptors(folder: Path, ending: pair.Ending) -> Figure:
     """S18: no file can be opened any more, from the middle on."""
     import resource
 
-    run = pair.made(folder, pair.point(full=False))
+    run = pair.made(folder, pair.config(full=False))
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 100))
@@ -259,20 +259,20 @@ def odd_paths(folder: Path, ending: pair.Ending) -> list[Figure]:
     """S19: names of folders that work, or are refused by name."""
     wrong = []
     for name, path in PATHS.items():
-        run = pair.made(folder / path, pair.point(full=False))
+        run = pair.made(folder / path, pair.config(full=False))
         log = folder / "said"
         end = fork.child(fork.body_of(run), log)
         if end.status or pair.Ending.of(run) != ending:
             wrong.append(f"{name}: {end.status}: {end.said[-300:]}")
-        torn = pair.made(folder / path / "torn", pair.point(full=False))
+        torn = pair.made(folder / path / "torn", pair.config(full=False))
         strike = Moment("step", 6, 1).strike
         refused = fork.child(fork.body_of(torn, lambda s=strike: s(operations.refuse(28))), log)
         if refused.status != 1 or "OSError" not in str((torn.failure() or {}).get("message")):
             wrong.append(f"{name}, failing: {refused.status}: {refused.said[-300:]}")
     try:
-        pair.made(folder / ("y" * 300), pair.point(full=False))
+        pair.made(folder / ("y" * 300), pair.config(full=False))
         wrong.append("a name of 300 characters was taken")
-    except files.Failed as error:
+    except files.StorageError as error:
         if "File name too long" not in str(error):
             wrong.append(str(error))
     got = "; ".join(wrong) or "each works; 300 characters are refused by name"

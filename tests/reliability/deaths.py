@@ -1,4 +1,4 @@
-"""Six ways for a point to die in a sweep, by its arm and seed; each in its third step."""
+"""Six ways for a run to die in a sweep, by its arm and seed; each in its third step."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from .moments import Moment
 
 
 def an_exception() -> None:
-    raise RuntimeError("a fault of the point's own")
+    raise RuntimeError("a fault of the run's own")
 
 
 def an_early_exit() -> None:
@@ -46,7 +46,7 @@ def divergence() -> None:
 
 
 DEATHS: dict[tuple[str, int], tuple[Callable[[], None], str]] = {
-    ("plain", 0): (an_exception, "a fault of the point's own"),
+    ("plain", 0): (an_exception, "a fault of the run's own"),
     ("plain", 1): (an_early_exit, "left with status 0 and no result"),
     ("plain", 2): (a_kill, "SIGKILL"),
     ("residual", 0): (a_crash, "SIGSEGV"),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from degradation.config import schema
-from degradation.runs.run_dir import Run, whole_lines
+from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files
 from degradation.system.paths import TOP
 from degradation.training import checkpoint
@@ -30,9 +30,9 @@ SECTION = "Disk"
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """By substitution at every operation; then by what kernels have: limits, tmpfs, ptrace."""
     folder.chmod(0o755)  # another user must get as far as the run
-    point = pair.point(full=False)
-    fork.warm(point)
-    whole = pair.made(folder / "whole", point)
+    config = pair.config(full=False)
+    fork.warm(config)
+    whole = pair.made(folder / "whole", config)
     assert fork.once(whole).status == 0
     ending = pair.Ending.of(whole)
     assert ending is not None
@@ -61,7 +61,7 @@ def every_operation_of_a_save(folder: Path, ending: pair.Ending) -> Figure:
             with operations.acting(k, operations.refuse(number)) as counter:
                 try:
                     checkpoint.save(place, 3, content)
-                except files.Failed as error:
+                except files.StorageError as error:
                     said = str(error)
             if len(counter.names) < k:
                 break
@@ -84,12 +84,12 @@ def every_operation_of_a_save(folder: Path, ending: pair.Ending) -> Figure:
 
 def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
     """One refusal before the k-th operation of a whole run; then the same start again."""
-    point, found = pair.point(full=False), []
+    config, found = pair.config(full=False), []
     for name, number in (("ENOSPC", errno.ENOSPC), ("EIO", errno.EIO)):
         trials = stopped = 0
         wrong = []
         for k in range(1, 2000) if full else range(5, 2000, 17):  # the fifth reads
-            run, reached = pair.made(folder / f"{name}-{k}", point), mmap.mmap(-1, 1)
+            run, reached = pair.made(folder / f"{name}-{k}", config), mmap.mmap(-1, 1)
 
             def act(number: int = number, reached: mmap.mmap = reached) -> None:
                 reached[0] = 1
@@ -118,7 +118,7 @@ def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> l
     return found
 
 
-def then(run: Run, ending: pair.Ending, end: fork.End, *words: str) -> tuple[bool, str]:
+def then(run: RunDir, ending: pair.Ending, end: fork.End, *words: str) -> tuple[bool, str]:
     """Whether a run stopped with status 5 and `words`, and the same start now ends as it should."""
     ok = end.status == STORAGE and all(word in end.said for word in words)
     ok &= "Traceback" not in end.said
@@ -130,7 +130,7 @@ def then(run: Run, ending: pair.Ending, end: fork.End, *words: str) -> tuple[boo
 
 def limited(folder: Path, ending: pair.Ending) -> Figure:
     """T4: the kernel lets no file be larger than 8 kB, from the middle on."""
-    run = pair.made(folder, pair.point(full=False))
+    run = pair.made(folder, pair.config(full=False))
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # noqa: E731
     end = fork.once(run, save_often, lambda: Moment("step", 5, 1).strike(limit))
     ok, got = then(run, ending, end, "need ", " free", "ulimit -f")
@@ -140,7 +140,7 @@ def limited(folder: Path, ending: pair.Ending) -> Figure:
 
 def slow(folder: Path, ending: pair.Ending) -> Figure:
     """Every fsync takes a third of a second; saving is by the product's own rule."""
-    run, real, calls = pair.made(folder, pair.point(full=False)), os.fsync, mmap.mmap(-1, 1)
+    run, real, calls = pair.made(folder, pair.config(full=False)), os.fsync, mmap.mmap(-1, 1)
 
     def fsync(descriptor: int) -> None:
         calls[0] += 1
@@ -163,7 +163,7 @@ def another_users(folder: Path, ending: pair.Ending) -> Figure:
     what = "a folder of another user's, as a plain user"
     if os.getuid():
         return Figure(SECTION, what, "status 5", "skipped: needs root to drop", True)
-    run = pair.made(folder, pair.point(full=False))
+    run = pair.made(folder, pair.config(full=False))
     end = fork.once(run, lambda: os.setuid(65534))
     ok, got = then(run, ending, end, "Permission denied", "let this user write there")
     return Figure(SECTION, what, "status 5, remedy; then, as its owner, the same end", got, ok)
@@ -222,7 +222,7 @@ def on_a_file_system_of_its_own(folder: Path, ending: pair.Ending) -> list[Figur
 
 def full_disk(folder: Path, ending: pair.Ending) -> tuple[bool, str]:
     """Full from the fifth step on."""
-    run, filler = pair.made(folder / "full", pair.point(full=False)), folder / "filler"
+    run, filler = pair.made(folder / "full", pair.config(full=False)), folder / "filler"
 
     def fill() -> None:
         with filler.open("wb", buffering=0) as file:
@@ -244,7 +244,7 @@ def full_disk(folder: Path, ending: pair.Ending) -> tuple[bool, str]:
 
 def read_only_disk(folder: Path, ending: pair.Ending) -> tuple[bool, str]:
     """Read-only when a killed run is to go on."""
-    run = pair.made(folder / "fixed", pair.point(full=False))
+    run = pair.made(folder / "fixed", pair.config(full=False))
     fork.once(run, save_often, Moment("step", 8, 1).strike)
     mount(folder, "", MS_REMOUNT | MS_RDONLY)
     end = fork.once(run, log=folder.with_name("fixed.said"))
@@ -272,7 +272,7 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
         return [Figure(SECTION, what, "status 5", "skipped: no strace", True)]
     wrong = []
     for number, (name, (inject, word)) in enumerate(TRACES.items()):
-        run = pair.made(folder / str(number), pair.point(full=False))
+        run = pair.made(folder / str(number), pair.config(full=False))
         words = [sys.executable, "-m", "degradation.training.worker", str(run.folder),
                  json.dumps(schema.plain(pair.machine(run.folder.parent)))]  # fmt: skip
         calls = inject.removeprefix("inject=").partition(":")[0]

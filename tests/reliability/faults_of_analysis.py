@@ -70,7 +70,7 @@ FAULTS: list[Fault] = [
         ("none", "one folder of runs", "usage:"),
     ),
     Fault("C14", "probe: no runs", lambda p: p.probe("none"), ("none", "a finished one", "usage:")),
-    Fault("C14", "probe: no checkpoint", _no_checkpoint, ("has no checkpoint", "train the point")),
+    Fault("C14", "probe: no checkpoint", _no_checkpoint, ("has no checkpoint", "train the run")),
     Fault("S7", "status: a file", functools.partial(_of_a_file, "status"), ("runs", "a file"), 5),
     Fault(
         "S7",

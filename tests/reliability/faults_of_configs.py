@@ -120,7 +120,7 @@ FAULTS: list[Fault] = [
         "C5",
         "drops beyond the end",
         RECIPE.replace("200, 300", "200, 500"),
-        "recipe.drops=[200, 500]",
+        "recipe.milestones=[200, 500]",
         "recipe.iterations=400",
     ),
     recipe("C8", "???", RECIPE.replace("0.05", "???"), "recipe.lr", "Missing", "give it as"),

@@ -168,7 +168,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "D1",
-        "missing, for each point of a study",
+        "missing, for each run of a study",
         lambda p: p.run("-m", *CIFAR, "data.root=none", "model=plain,residual", "seed=0,1"),
         ("CIFAR-10 is not there", "curl --create-dirs -o"),
         status=3,
@@ -269,9 +269,9 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "C5",
-        "all pictures held out",
-        lambda p: p.worker("data.held_out=1438"),
-        ("data.held_out=1438", "below 1438"),
+        "all images held out",
+        lambda p: p.worker("data.val_size=1438"),
+        ("data.val_size=1438", "below 1438"),
         3,
     ),
 ]

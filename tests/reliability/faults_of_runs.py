@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.config import validation
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.training import checkpoint, worker
 from degradation.training.devices import device
@@ -23,7 +23,7 @@ def _row(iteration: int, **more: Any) -> str:
 
 
 def _curves(change: Callable[[list[str]], list[str]], place: Place) -> Outcome:
-    """Draw the small point's curves, of which `change` has made others."""
+    """Draw the small run's curves, of which `change` has made others."""
     run = place.trained()
     lines = change(run.curves.read_text().splitlines())
     run.curves.write_text("\n".join(lines) + "\n", errors="surrogateescape")
@@ -73,22 +73,22 @@ def _status(place: Place) -> Outcome:
     return place.status("machine.runs=runs")
 
 
-def _resume(change: Callable[[Run], object], place: Place) -> Outcome:
+def _resume(change: Callable[[RunDir], object], place: Place) -> Outcome:
     change(place.partial())
     return place.worker()
 
 
 def resume(
-    id: str, what: str, change: Callable[[Run], object], *says: str, status: int = 2
+    id: str, what: str, change: Callable[[RunDir], object], *says: str, status: int = 2
 ) -> Fault:
-    """The small point goes on from a folder that `change` has been at."""
+    """The small run goes on from a folder that `change` has been at."""
     return Fault(id, f"resume: {what}", functools.partial(_resume, change), says, status)
 
 
-def _edit(key: str, value: Any, run: Run) -> None:
-    point = json.loads(run.point_json.read_text())
-    point["recipe"][key] = value
-    run.point_json.write_text(json.dumps(point))
+def _edit(key: str, value: Any, run: RunDir) -> None:
+    config = json.loads(run.config_json.read_text())
+    config["recipe"][key] = value
+    run.config_json.write_text(json.dumps(config))
 
 
 def _other_point(place: Place) -> Outcome:
@@ -97,12 +97,12 @@ def _other_point(place: Place) -> Outcome:
     return place.small()
 
 
-def _all(content: Callable[[bytes], bytes], run: Run) -> None:
+def _all(content: Callable[[bytes], bytes], run: RunDir) -> None:
     for path in checkpoint.saved(run.checkpoints):
         path.write_bytes(content(path.read_bytes()))
 
 
-def _remake(change: Callable[[dict[str, Any], dict[str, Any]], object], run: Run) -> None:
+def _remake(change: Callable[[dict[str, Any], dict[str, Any]], object], run: RunDir) -> None:
     """Other checkpoints under good digests."""
     for path in checkpoint.saved(run.checkpoints):
         tensors, meta = checkpoint.decode(path.read_bytes())
@@ -113,7 +113,7 @@ def _remake(change: Callable[[dict[str, Any], dict[str, Any]], object], run: Run
         )
 
 
-def _meta(key: str, value: Any) -> Callable[[Run], object]:
+def _meta(key: str, value: Any) -> Callable[[RunDir], object]:
     return functools.partial(_remake, lambda tensors, meta: meta.update({key: value}))
 
 
@@ -131,20 +131,20 @@ def _failed(place: Place) -> Outcome:
     return _status(place)
 
 
-def _starts(run: Run) -> None:
+def _starts(run: RunDir) -> None:
     start = json.loads(run.starts.read_text().splitlines()[-1])
-    start["digests"]["pictures"] = "0" * 64
+    start["digests"]["images"] = "0" * 64
     run.starts.write_text(json.dumps(start) + "\n")
 
 
-def _other_threads(run: Run) -> None:
+def _other_threads(run: RunDir) -> None:
     def change(tensors: dict[str, Any], meta: dict[str, Any]) -> None:
         meta["fingerprint"] = meta["fingerprint"] | {"threads": 7}
 
     _remake(change, run)
 
 
-def _shorter(run: Run) -> None:
+def _shorter(run: RunDir) -> None:
     lines = run.curves.read_text().splitlines(keepends=True)
     run.curves.write_text("".join(lines[:-2]))
 
@@ -280,8 +280,8 @@ FAULTS: list[Fault] = [
         functools.partial(_file, "curves.jsonl", b'\xff\xfe{"iteration": 1}\n', _plot),
         ("curves.jsonl", "not UTF-8", "restore the file"),
     ),
-    file("S16", "not JSON", "starts.jsonl", "nonsense\n", _plot, "line 1", "restore the file"),
-    file("S16", "another shape", "starts.jsonl", '{"digests": 5}\n', _plot, "groups of keys"),
+    file("S16", "not JSON", "launches.jsonl", "nonsense\n", _plot, "line 1", "restore the file"),
+    file("S16", "another shape", "launches.jsonl", '{"digests": 5}\n', _plot, "groups of keys"),
     file(
         "S16",
         "another shape",
@@ -321,27 +321,27 @@ FAULTS: list[Fault] = [
         "remove it",
     ),
     file(
-        "S12", "cut off", "point.json", '{"model": {"shor', _plot, "restore it", "move the folder"
+        "S12", "cut off", "config.json", '{"model": {"shor', _plot, "restore it", "move the folder"
     ),
-    file("S12", "another version's", "point.json", '{"depth": 21}', _status, "model: missing"),
-    file("S12", "nested 100,000 deep", "point.json", "[" * 100_000, _status, "recursion"),
-    file("S12", "no object", "point.json", "7", _plot, "a group of keys", "restore it"),
+    file("S12", "another version's", "config.json", '{"depth": 21}', _status, "model: missing"),
+    file("S12", "nested 100,000 deep", "config.json", "[" * 100_000, _status, "recursion"),
+    file("S12", "no object", "config.json", "7", _plot, "a group of keys", "restore it"),
     Fault(
         "S12", "failed.json: no object", _failed, ("failed.json", "a group of keys", "remove it")
     ),
     Fault(
         "C9",
-        "point.json changed",
+        "config.json changed",
         _other_point,
         ("recipe.lr: 0.5 → 0.05", "move the folder away", "machine.runs=OTHER"),
         status=1,
     ),
     resume(
         "C9",
-        "point.json of another point",
+        "config.json of another run",
         functools.partial(_edit, "lr", 0.5),
         "is a checkpoint of",
-        "to train the point anew",
+        "to train the run anew",
     ),
     resume(
         "S11",
@@ -360,8 +360,8 @@ FAULTS: list[Fault] = [
     ),
     resume(
         "S12",
-        "a checkpoint of another point",
-        _meta("point", "digits-plain-8-s1-00000000"),
+        "a checkpoint of another run",
+        _meta("run", "digits-plain-8-s1-00000000"),
         "is a checkpoint of digits-plain-8-s1-00000000",
         "remove",
     ),
@@ -418,7 +418,7 @@ FAULTS: list[Fault] = [
         "threads: 7 → 1",
         "machine.resume=inexact",
     ),
-    resume("D8", "the data has changed", _starts, "other data", "pictures:", "restore the data"),
+    resume("D8", "the data has changed", _starts, "other data", "images:", "restore the data"),
     Fault(
         "S3",
         "the disk is too full at the start",
@@ -508,7 +508,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "C7",
-        "a point asked for twice",
+        "a run asked for twice",
         _twice,
         ("1 of 2 points are asked for more than once",),
         status=0,

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from degradation.config import schema
-from degradation.config.schema import Point
+from degradation.config.schema import RunConfig
 from degradation.data import sources
-from degradation.data.dataset import Pictures
-from degradation.runs.run_dir import Run
+from degradation.data.dataset import ImageDataset
+from degradation.runs.run_dir import RunDir
 from degradation.system import provenance
 from degradation.training import worker
 from degradation.training.state import fresh
@@ -45,7 +45,7 @@ def child(body: Callable[[], int | None], log: Path) -> End:
     return End(status, log.read_bytes()[before:].decode(errors="replace"))
 
 
-def body_of(run: Run, *changes: Change, how: schema.Machine | None = None) -> Callable[[], int]:
+def body_of(run: RunDir, *changes: Change, how: schema.Machine | None = None) -> Callable[[], int]:
     """The body of a child that trains what is in `run`, as `degradation.training.worker` would.
 
     Each of `changes` is called in the child first.
@@ -62,24 +62,24 @@ def body_of(run: Run, *changes: Change, how: schema.Machine | None = None) -> Ca
     return body
 
 
-def once(run: Run, *changes: Change, log: Path | None = None) -> End:
+def once(run: RunDir, *changes: Change, log: Path | None = None) -> End:
     """Train what is in `run`, in a child, until it ends."""
     return child(body_of(run, *changes), log or log_of(run))
 
 
-def log_of(run: Run) -> Path:
+def log_of(run: RunDir) -> Path:
     """Where a child that trains `run` says what it says: beside the run's folder."""
     return run.folder.with_suffix(".said")
 
 
-def warm(*points: Point) -> None:
+def warm(*configs: RunConfig) -> None:
     """Let this process import and read once what its children would each need."""
-    for point in points:
-        _read[point.data.name] = sources.load(point.data)
-        fresh(point, _read[point.data.name], torch.device("cpu"))
+    for config in configs:
+        _read[config.data.name] = sources.load(config.data)
+        fresh(config, _read[config.data.name], torch.device("cpu"))
 
 
-_read: dict[str, Pictures] = {}
+_read: dict[str, ImageDataset] = {}
 
 
 def find_done() -> None:

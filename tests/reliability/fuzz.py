@@ -128,7 +128,7 @@ def _read_all(content: bytes, count: int, seed: int) -> int:
             _, meta = checkpoint.decode(changed)
             checkpoint.check_meta(meta)
             found["read"] += 1
-        except checkpoint.Damaged:
+        except checkpoint.CheckpointError:
             found["damaged"] += 1
         except BaseException as error:
             print(f"mutation {i} of seed {seed}: {type(error).__name__}: {error}")

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.training import checkpoint
 
@@ -53,7 +53,7 @@ def killed(full: bool, folder: Path, seed: int) -> list[Figure]:
         rounds += 1
         kills, same = 0, True
         for arm, ending in zip(pair.ARMS, wanted, strict=True):
-            run = pair.made(runs, pair.point(arm, full=full))
+            run = pair.made(runs, pair.config(arm, full=full))
             places = kill(run, plan, seconds, draw)
             end = fork.once(run, save_often)
             same &= end.status == 0 and pair.Ending.of(run) == ending
@@ -76,7 +76,7 @@ def killed(full: bool, folder: Path, seed: int) -> list[Figure]:
     ]  # fmt: skip
 
 
-def kill(run: Run, plan: list[Moment | None], seconds: float, draw: random.Random) -> list[str]:
+def kill(run: RunDir, plan: list[Moment | None], seconds: float, draw: random.Random) -> list[str]:
     """Kill what trains in `run` a few times, as `plan` says; the places that were hit.
 
     A kill whose moment did not come stays in the plan, nearer.
@@ -95,11 +95,11 @@ def kill(run: Run, plan: list[Moment | None], seconds: float, draw: random.Rando
     return places
 
 
-def trained(runs: Path, arm: str, full: bool) -> tuple[Run, float]:
-    """The point, trained without interruption by the worker as it is; and the seconds it took."""
-    point = pair.point(arm, full=full)
-    fork.warm(point)
-    run, began = pair.made(runs, point), time.monotonic()
+def trained(runs: Path, arm: str, full: bool) -> tuple[RunDir, float]:
+    """The run, trained without interruption by the worker as it is; and the seconds it took."""
+    config = pair.config(arm, full=full)
+    fork.warm(config)
+    run, began = pair.made(runs, config), time.monotonic()
     end = fork.once(run)
     assert end.status == 0, end.said
     return run, time.monotonic() - began
@@ -110,7 +110,7 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
     run, _ = trained(folder, "residual", full)
     content = checkpoint.newest(run.checkpoints)
     assert content is not None
-    points = missing = partial = 0
+    configs = missing = partial = 0
     for older in (0, 1, checkpoint.KEEP):
         k = 0
         while True:
@@ -120,7 +120,7 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
             before = [checkpoint.save(place, i, content + bytes([i])) for i in range(older)]
             if not killed_before(k, place, content):
                 break
-            points += 1
+            configs += 1
             found = checkpoint.newest(place)
             missing += found is None and older > 0
             partial += any(not whole(p) for p in checkpoint.saved(place))
@@ -128,8 +128,8 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
             shutil.rmtree(place)
     return [
         Figure(SECTION, "SIGKILL before each storage operation of a save: none left, one in part",
-               "0, 0", f"{missing}, {partial} at {points} crash points",
-               points >= 20 and not missing and not partial),
+               "0, 0", f"{missing}, {partial} at {configs} crash points",
+               configs >= 20 and not missing and not partial),
     ]  # fmt: skip
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from degradation.config import schema, validation
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.training import checkpoint
 
 ARMS = {"plain": "none", "residual": "identity"}
 
 
-def point(arm: str = "residual", *, full: bool = True, **changes: Any) -> schema.Point:
-    """A point of seconds (`full`), or of a moment; `changes` by dotted key with `__` for the dot.
+def config(arm: str = "residual", *, full: bool = True, **changes: Any) -> schema.RunConfig:
+    """A run of seconds (`full`), or of a moment; `changes` by dotted key with `__` for the dot.
 
     A row every 5 iterations, and a drop, so that there is a clean error in the middle, too.
     """
@@ -36,7 +36,7 @@ def point(arm: str = "residual", *, full: bool = True, **changes: Any) -> schema
     for key, value in changes.items():
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
-    return validation.read(schema.Point, mapping)
+    return validation.read(schema.RunConfig, mapping)
 
 
 def machine(runs: Path, **changes: Any) -> schema.Machine:
@@ -48,10 +48,10 @@ def machine(runs: Path, **changes: Any) -> schema.Machine:
     return validation.read(schema.Machine, settings | changes)
 
 
-def made(runs: Path, point: schema.Point) -> Run:
-    """The point's folder below `runs`, made."""
-    run = Run.of(point, runs)
-    run.create(point)
+def made(runs: Path, config: schema.RunConfig) -> RunDir:
+    """The run's folder below `runs`, made."""
+    run = RunDir.of(config, runs)
+    run.create(config)
     return run
 
 
@@ -64,7 +64,7 @@ class Ending:
     exact: bool
 
     @classmethod
-    def of(cls, run: Run) -> "Ending | None":
+    def of(cls, run: RunDir) -> "Ending | None":
         """None where there is no result yet."""
         result = run.result()
         if result is None:

@@ -19,7 +19,7 @@ from degradation.config import schema
 from degradation.config.study import Line, settings
 from degradation.evaluation import layer_responses
 from degradation.launch import process
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.tracking import sync
 from degradation.training import worker
 
@@ -30,8 +30,8 @@ SMALL = [
     "data=digits",
     "depth=8",
     "recipe.iterations=12",
-    "recipe.drops=[6,9]",
-    "recipe.batch=16",
+    "recipe.milestones=[6,9]",
+    "recipe.batch_size=16",
     "model.width=4",
     "recipe.eval_every=4",
     "machine.device=cpu",
@@ -41,13 +41,13 @@ SMALL = [
 
 
 def asked(*words: str) -> schema.Settings:
-    """What a command line asks for: its first point, and the machine."""
+    """What a command line asks for: its first run, and the machine."""
     return settings(Line.read(words))[0]
 
 
 @functools.cache
 def small(runs: str) -> schema.Settings:
-    """The small point, with its runs in `runs`."""
+    """The small run, with its runs in `runs`."""
     return asked(*SMALL, f"machine.runs={runs}")
 
 
@@ -84,7 +84,7 @@ class Place:
         return self.call(functools.partial(_with_arguments, train.cli, words))
 
     def small(self, *words: str) -> Outcome:
-        """The same, for the small point; options are WORDS that come first."""
+        """The same, for the small run; options are WORDS that come first."""
         options = [word for word in words if word.startswith("-")]
         return self.run(*options, *SMALL, *(word for word in words if word not in options))
 
@@ -107,25 +107,25 @@ class Place:
         return self.call(functools.partial(_with_arguments, verdict.main, words))
 
     def worker(self, *words: str) -> Outcome:
-        """The process that trains the small point, or the one that WORDS make of it."""
+        """The process that trains the small run, or the one that WORDS make of it."""
         wanted = asked(*SMALL, *words) if words else small("runs")
-        made = Run.of(wanted.point, self.runs)
+        made = RunDir.of(wanted.config, self.runs)
         if not made.folder.is_symlink():
             made.checkpoints.mkdir(parents=True, exist_ok=True)
-        if not (made.folder.is_symlink() or os.path.lexists(made.point_json)):
-            made.point_json.write_text(json.dumps(schema.plain(wanted.point)))
+        if not (made.folder.is_symlink() or os.path.lexists(made.config_json)):
+            made.config_json.write_text(json.dumps(schema.plain(wanted.config)))
         arguments = process.command([made], wanted.machine)[3:]
         outcome = self.call(lambda: worker.main(arguments))
         left = made.failed_json  # what `run` prints of it, and the report
         told = json.loads(left.read_bytes())["message"] if left.is_file() else ""
         return dataclasses.replace(outcome, text=f"{outcome.text}{told}")
 
-    def trained(self) -> Run:
-        """The small point's folder, trained to its end."""
+    def trained(self) -> RunDir:
+        """The small run's folder, trained to its end."""
         shutil.copytree(_trained(), self.runs, dirs_exist_ok=True)
-        return Run.of(small("runs").point, self.runs)
+        return RunDir.of(small("runs").config, self.runs)
 
-    def partial(self) -> Run:
+    def partial(self) -> RunDir:
         """The same, as if it had been killed behind its last row."""
         made = self.trained()
         made.done_json.unlink()
@@ -145,7 +145,7 @@ def _with_arguments(command: Callable[[], object], words: tuple[str, ...]) -> ob
 
 @functools.cache
 def _trained() -> Path:
-    """A folder of runs with the small point, trained once."""
+    """A folder of runs with the small run, trained once."""
     place = Place(Path(tempfile.mkdtemp(prefix="trained-")))
     atexit.register(shutil.rmtree, place.folder, True)
     done = place.worker()

@@ -158,7 +158,7 @@ def states(folder: Path, content: bytes, older: int) -> tuple[int, int]:
                 (place / name).write_bytes(there)
             try:
                 bad += checkpoint.newest(place) not in allowed
-            except checkpoint.Damaged:
+            except checkpoint.CheckpointError:
                 bad += 1
             shutil.rmtree(place)
     return count, bad

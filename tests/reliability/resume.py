@@ -34,13 +34,13 @@ def matrix(full: bool, folder: Path) -> Figure:
                  ("residual", 14, "fp32", "channels_last", False)]  # fmt: skip
     wrong = []
     for arm, depth, precision, layout, wide in cases:
-        point = pair.point(
-            arm, full=wide, depth=depth, recipe__iterations=8, recipe__drops=[5],
-            recipe__eval_every=4, recipe__batch=16, numerics__precision=precision,
-            numerics__layout=layout,
+        config = pair.config(
+            arm, full=wide, depth=depth, recipe__iterations=8, recipe__milestones=[5],
+            recipe__eval_every=4, recipe__batch_size=16, numerics__precision=precision,
+            numerics__memory_format=layout,
         )  # fmt: skip
-        fork.warm(point)
-        straight, cut = (pair.made(folder / name, point) for name in ("straight", "cut"))
+        fork.warm(config)
+        straight, cut = (pair.made(folder / name, config) for name in ("straight", "cut"))
         statuses = [
             fork.once(straight).status,
             fork.once(cut, save_often, Moment("step", 6, 1).strike).status,
@@ -48,7 +48,7 @@ def matrix(full: bool, folder: Path) -> Figure:
         ]
         first = json.loads(whole_lines(cut.starts)[-1])["iteration"]
         if statuses != [0, -9, 0] or first != 3 or pair.Ending.of(cut) != pair.Ending.of(straight):
-            wrong.append(f"{point.label} {precision} {layout}: {statuses}, from {first}")
+            wrong.append(f"{config.label} {precision} {layout}: {statuses}, from {first}")
     what = ("plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"
             if full else "plain 8 and residual 14")  # fmt: skip
     return Figure(SECTION, f"straight = killed and resumed, to the bit: {what}",
@@ -58,9 +58,9 @@ def matrix(full: bool, folder: Path) -> Figure:
 
 def replay(folder: Path) -> Figure:
     """R7: a digit of a row that will be trained again is another."""
-    point = pair.point(full=False)
-    fork.warm(point)
-    run = pair.made(folder, point)
+    config = pair.config(full=False)
+    fork.warm(config)
+    run = pair.made(folder, config)
     fork.once(run, save_often, Moment("step", 9, 1).strike)  # rows to 8, checkpoint at 6
     lines = whole_lines(run.curves)
     files.truncate(run.curves, 0)
@@ -84,14 +84,14 @@ def replay(folder: Path) -> Figure:
 
 def other_numerics(folder: Path) -> list[Figure]:
     """N6: other threads, another instruction set."""
-    point, found = pair.point(full=False), []
-    fork.warm(point)
+    config, found = pair.config(full=False), []
+    fork.warm(config)
     for name, threads, limits, word in (
         ("two threads for one", 2, {}, "threads: 1 → 2"),
         ("MKL_CBWR=COMPATIBLE", 1, {"MKL_CBWR": "COMPATIBLE"},
          "limits.MKL_CBWR: None → COMPATIBLE"),
     ):  # fmt: skip
-        run = pair.made(folder / name.replace(" ", "-"), point)
+        run = pair.made(folder / name.replace(" ", "-"), config)
         fork.once(run, save_often, Moment("step", 9, 1).strike)
         rows = run.curves.read_bytes()
         ends = []

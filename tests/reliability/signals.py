@@ -98,15 +98,15 @@ def everywhere(full: bool, folder: Path) -> list[Figure]:
     """Every signal at every place; full, on either arm."""
     wrong, worst, trials = [], 0.0, 0
     for arm in pair.ARMS if full else ("residual",):
-        point = pair.point(arm, full=full)
-        fork.warm(point)
-        whole = pair.made(folder / "whole", point)
+        config = pair.config(arm, full=full)
+        fork.warm(config)
+        whole = pair.made(folder / "whole", config)
         assert fork.once(whole).status == 0
         ending = pair.Ending.of(whole)
         for place, at in PLACES.items():
             for name, number in SIGNALS.items():
                 trials += 1
-                run, since = pair.made(folder / f"{arm}-{place}-{name}", point), Since()
+                run, since = pair.made(folder / f"{arm}-{place}-{name}", config), Since()
                 strike = lambda at=at, s=since, n=number: at(lambda: s.signal(n))  # noqa: E731
                 end = fork.once(run, save_often, since.count, strike)
                 seconds = time.monotonic() - since.at
@@ -129,8 +129,8 @@ def everywhere(full: bool, folder: Path) -> list[Figure]:
 
 def again(folder: Path) -> Figure:
     """P6: asked a second time while a save hangs."""
-    run = pair.made(folder, pair.point(full=False))
-    fork.warm(run.point())
+    run = pair.made(folder, pair.config(full=False))
+    fork.warm(run.config())
 
     def hang() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -156,9 +156,9 @@ def again(folder: Path) -> Figure:
 
 def stopped_and_continued(folder: Path) -> Figure:
     """P17: SIGSTOP, and SIGCONT later."""
-    point = pair.point(full=False)
-    fork.warm(point)
-    whole, run = (pair.made(folder / name, point) for name in ("whole", "stopped"))
+    config = pair.config(full=False)
+    fork.warm(config)
+    whole, run = (pair.made(folder / name, config) for name in ("whole", "stopped"))
     assert fork.once(whole).status == 0
     strike = Moment("step", 5, 1).strike
     stop = lambda: os.kill(os.getpid(), signal.SIGSTOP)  # noqa: E731

@@ -23,7 +23,7 @@ from .figure import Figure
 SECTION = "Sweeps"
 WORDS = (
     "-m", "model=plain,residual", "data=digits", "depth=8", "model.width=4",
-    "recipe.iterations=12", "recipe.drops=[6]", "recipe.batch=16", "recipe.eval_every=4",
+    "recipe.iterations=12", "recipe.milestones=[6]", "recipe.batch_size=16", "recipe.eval_every=4",
     "machine.device=cpu", "machine.threads=1", "machine.wandb=disabled", "machine.progress=none",
 )  # fmt: skip
 
@@ -31,7 +31,7 @@ WORDS = (
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """24 points of which 6 die (8 in the quick form), and 50 kills (3) of such a sweep."""
     words = (*WORDS, "seed=" + ",".join(str(n) for n in range(12 if full else 4)))
-    fork.warm(pair.point(full=False))
+    fork.warm(pair.config(full=False))
     wanted = alone(folder / "alone", words)
     found = [dying(folder / "dying", words, wanted, sweep, "forked")]
     if full:
@@ -42,9 +42,9 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 
 def alone(folder: Path, words: tuple[str, ...]) -> dict[str, pair.Ending | None]:
-    """How each point ends that is trained by itself, undisturbed."""
+    """How each run ends that is trained by itself, undisturbed."""
     for settings in study.settings(study.Line.read(words)):
-        assert fork.once(pair.made(folder / "runs", settings.point)).status == 0
+        assert fork.once(pair.made(folder / "runs", settings.config)).status == 0
     return endings(folder)
 
 
@@ -107,7 +107,7 @@ def sweep(folder: Path, words: tuple[str, ...], dying: bool = False) -> tuple[in
 
 
 def real(folder: Path, words: tuple[str, ...], dying: bool = False) -> tuple[int, str]:
-    """The same by the command, each point's process in its own Python."""
+    """The same by the command, each run's process in its own Python."""
     env = {"PYTHONPATH": str(Path(__file__).parent / "dying")} if dying else {}
     done = command.run(folder, *words, env=env)
     return done.status() or 0, done.said
@@ -152,7 +152,7 @@ def killed(
     full: bool, folder: Path, words: tuple[str, ...], wanted: dict[str, pair.Ending | None],
     seed: int,
 ) -> list[Figure]:  # fmt: skip
-    """SIGKILL the sweep, alone and with its point, at random moments; the same command each time.
+    """SIGKILL the sweep, alone and with its run, at random moments; the same command each time.
 
     A sweep that came to its end is compared, and the next one begins.
     """
@@ -184,8 +184,8 @@ def killed(
         Figure(
             SECTION,
             f"the sweep SIGKILLed at random moments, {single} times alone, {done - single} with "
-            "its point; then the same command",
-            "the same ends of every point",
+            "its run; then the same command",
+            "the same ends of every run",
             f"{done} kills, {equal} of {rounds} sweeps the same to the byte",
             equal == rounds,
         )

@@ -84,4 +84,4 @@ def test_the_deaths_reach_a_real_worker(small, machine) -> None:
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{TOP}"},
     )
     assert done.returncode == 1
-    assert "a fault of the point's own" in run.failure()["message"]
+    assert "a fault of the run's own" in run.failure()["message"]

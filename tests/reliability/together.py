@@ -22,7 +22,7 @@ EIGHT = 8
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """50 times eight on a run (twice, quick), 20 times on a cache (once)."""
-    fork.warm(pair.point(full=False))
+    fork.warm(pair.config(full=False))
     return [
         on_a_run(50 if full else 2, folder / "run"),
         on_a_cache(20 if full else 1, folder / "cache", seed),
@@ -31,12 +31,12 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 def on_a_run(times: int, folder: Path) -> Figure:
     """One trains, the others leave and name it."""
-    point = pair.point(full=False)
-    whole = pair.made(folder / "whole", point)
+    config = pair.config(full=False)
+    whole = pair.made(folder / "whole", config)
     assert fork.once(whole).status == 0
     ending, wrong, slowest = pair.Ending.of(whole), [], 0.0
     for number in range(times):
-        run = pair.made(folder / str(number), point)
+        run = pair.made(folder / str(number), config)
         linger = lambda: Moment("step", 2, 1).strike(lambda: time.sleep(1.5))  # noqa: E731
         pids, began = {}, {}
         for child in range(EIGHT):

@@ -21,19 +21,19 @@ from pathlib import Path
 
 from degradation.commands.estimate import disk
 from degradation.config import schema, study
-from degradation.config.schema import Point
-from degradation.runs.run_dir import Run
+from degradation.config.schema import RunConfig
+from degradation.runs.run_dir import RunDir
 from degradation.system import files as storage
 
 ROW = {"iteration": 0, "epoch": 12.8, "lr": 0.1, "train_loss": 0.654321, "train_error": 12.3456,
        "test_loss": 0.765432, "test_error": 23.4567}  # fmt: skip
 TIMING = {"iteration": 0, "seconds": 12.3456, "evaluation_seconds": 0.1234,
-          "pictures_per_second": 10_000.0, "at": "2026-01-01T00:00:00Z"}  # fmt: skip
+          "images_per_second": 10_000.0, "at": "2026-01-01T00:00:00Z"}  # fmt: skip
 
 
-def words(points: int, runs: Path) -> list[str]:
+def words(configs: int, runs: Path) -> list[str]:
     """A study of so many points."""
-    axes = ["model=plain,residual", "depth=20,32,44,56,110", f"seed=range({points // 10})"]
+    axes = ["model=plain,residual", "depth=20,32,44,56,110", f"seed=range({configs // 10})"]
     return ["-m", *axes, f"machine.runs={runs}"]
 
 
@@ -41,15 +41,15 @@ def rows(count: int) -> str:
     return "".join(json.dumps(ROW | {"iteration": 1000 * n}) + "\n" for n in range(1, count + 1))
 
 
-def make(points: Sequence[Point], runs: Path) -> list[Run]:
+def make(configs: Sequence[RunConfig], runs: Path) -> list[RunDir]:
     """The folders; those that are being trained."""
     running = []
-    for number, point in enumerate(points):
-        run = Run.of(point, runs)
+    for number, config in enumerate(configs):
+        run = RunDir.of(config, runs)
         if number % 3 == 2:
             continue
         run.checkpoints.mkdir(parents=True)
-        run.point_json.write_text(json.dumps(schema.plain(point), indent=1))
+        run.config_json.write_text(json.dumps(schema.plain(config), indent=1))
         run.starts.write_text(json.dumps({"at": "2026", "digests": {}, "fingerprint": {}}) + "\n")
         run.lock.write_text("")
         run.curves.write_text(rows(64 if number % 3 == 0 else 32))
@@ -62,7 +62,9 @@ def make(points: Sequence[Point], runs: Path) -> list[Run]:
     return running
 
 
-def write(mine: Sequence[Run], size: int, end: float, told: "multiprocessing.Queue[tuple]") -> None:
+def write(
+    mine: Sequence[RunDir], size: int, end: float, told: "multiprocessing.Queue[tuple]"
+) -> None:
     """Rows, each with its line of timing and now and then a checkpoint, until `end`."""
     content, added, saved, slowest = os.urandom(size), 0, 0, 0.0
     while time.time() < end:
@@ -97,19 +99,19 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--devices", type=int, default=500)
     parser.add_argument("--row", type=float, default=5, help="seconds between a device's rows")
     asked = parser.parse_args(arguments)
-    line = words(asked.points, asked.folder.absolute())
+    line = words(asked.configs, asked.folder.absolute())
     began = time.process_time()
-    points = [s.point for s in study.settings(study.Line.read(line))]
-    print(f"{len(points):,} points enumerated in {time.process_time() - began:.1f} s of a core")
-    running = make(points, asked.folder)
+    configs = [s.config for s in study.settings(study.Line.read(line))]
+    print(f"{len(configs):,} points enumerated in {time.process_time() - began:.1f} s of a core")
+    running = make(configs, asked.folder)
     files = sum(len(names) for _, _, names in os.walk(asked.folder))
-    print(f"{files:,} files; all points done need {sum(map(disk, points)) / 1e9:,.0f} GB, "
-          f"{11 * len(points):,} files")  # fmt: skip
+    print(f"{files:,} files; all points done need {sum(map(disk, configs)) / 1e9:,.0f} GB, "
+          f"{11 * len(configs):,} files")  # fmt: skip
     for name, command in (("status of the folder", ["status", "--brief", line[-1]]),
                           ("status of the study", ["status", "--brief", *line]),
                           ("plan, no probe", ["plan", "--no-probe", *line])):  # fmt: skip
         print(f"{name}: {seconds(*command):.1f} s")
-    size = int(disk(points[0]) / 2)
+    size = int(disk(configs[0]) / 2)
     told: multiprocessing.Queue[tuple[int, int, float]] = multiprocessing.Queue()
     end = time.time() + asked.seconds
     writers = [

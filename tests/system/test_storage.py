@@ -320,7 +320,7 @@ def test_what_the_disk_refuses_is_said_with_need_have_and_remedy(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(files.Failed) as refusal:
+    with pytest.raises(files.StorageError) as refusal:
         files.write_atomically(tmp_path / "x", b"1" * 3_000_000)
     said = str(refusal.value)
     assert f"can't write {tmp_path / 'x'}: No space left on device" in said
@@ -353,19 +353,19 @@ def test_every_refusal_is_of_one_kind(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, operation, refuse)
-        with pytest.raises(files.Failed, match="Input/output error"):
+        with pytest.raises(files.StorageError, match="Input/output error"):
             call(path)
 
 
 def test_a_file_that_cannot_be_read_back_is_a_refusal(tmp_path: Path) -> None:
-    with pytest.raises(files.Failed, match="its folder is gone"):
+    with pytest.raises(files.StorageError, match="its folder is gone"):
         files.sha256_of(tmp_path / "gone" / "file")
 
 
 def test_what_the_disk_gives_back_is_compared(path: Path) -> None:
     assert files.holds(path, OLD)
     assert not files.holds(path, NEW)
-    with pytest.raises(files.Failed):
+    with pytest.raises(files.StorageError):
         files.holds(path / "below", OLD)
 
 
@@ -395,14 +395,14 @@ def test_a_lock_is_let_go_of_whatever_its_close_says(path: Path, monkeypatch) ->
 
 
 def test_room_is_spoken_of_where_that_is_the_trouble(path: Path) -> None:
-    said = str(files.Failed(path, OSError(errno.EROFS, "Read-only file system"), 5_000_000))
+    said = str(files.StorageError(path, OSError(errno.EROFS, "Read-only file system"), 5_000_000))
     assert "need" not in said and "remount it" in said
-    assert "need 2.0 kB, " in str(files.Failed(path, OSError(errno.EDQUOT, "quota"), 2_000))
+    assert "need 2.0 kB, " in str(files.StorageError(path, OSError(errno.EDQUOT, "quota"), 2_000))
 
 
 def test_a_file_where_a_folder_must_be_is_told(path: Path) -> None:
     for folder in (path, path / "below"):
-        with pytest.raises(files.Failed, match="is a file: move that away"):
+        with pytest.raises(files.StorageError, match="is a file: move that away"):
             files.make_folder(folder)
 
 
@@ -424,7 +424,7 @@ def test_a_line_that_fits_in_part_leaves_nothing(tmp_path: Path, monkeypatch) ->
         return write(descriptor, bytes(content)[:2])
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(files.Failed, match="No space left"):
+    with pytest.raises(files.StorageError, match="No space left"):
         files.append_line(path, "second")
     assert path.read_bytes() == b"first\n"
 
@@ -433,9 +433,9 @@ def test_a_link_in_a_files_place_is_refused(tmp_path: Path) -> None:
     treasure, link = tmp_path / "treasure", tmp_path / "link"
     treasure.write_text("mine")
     link.symlink_to(treasure)
-    with pytest.raises(files.Failed, match="symbolic link"):
+    with pytest.raises(files.StorageError, match="symbolic link"):
         files.append_line(link, "x")
-    with pytest.raises(files.Failed, match="symbolic link"), files.lock(link):
+    with pytest.raises(files.StorageError, match="symbolic link"), files.lock(link):
         pass
     files.write_atomically(link, b"new")  # takes the name, not what the link leads to
     assert treasure.read_text() == "mine"
@@ -444,12 +444,12 @@ def test_a_link_in_a_files_place_is_refused(tmp_path: Path) -> None:
 def test_room_is_asked_for_before_it_is_needed(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(files, "free", lambda folder: 5_000_000)
     files.check_room(tmp_path, 5_000_000)
-    with pytest.raises(files.Failed, match=r"need 6\.0 MB, .* has 5\.0 MB free"):
+    with pytest.raises(files.StorageError, match=r"need 6\.0 MB, .* has 5\.0 MB free"):
         files.check_room(tmp_path, 6_000_000)
 
 
 def test_cleaning_removes_what_dead_processes_left_and_nothing_else(tmp_path: Path) -> None:
-    for name in (".point.json.123.tmp", "point.json", ".hidden", "x.tmp"):
+    for name in (".config.json.123.tmp", "config.json", ".hidden", "x.tmp"):
         (tmp_path / name).touch()
     files.clean(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"point.json", ".hidden", "x.tmp"}
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", ".hidden", "x.tmp"}

@@ -3,7 +3,7 @@
     python tests/mirror_delay.py [ROWS]    default 200: some two minutes and a line a condition
 
 The process that trains never talks to W&B, so a mirror can only take a core from it, or slow down
-what it does there. A point is trained here as a worker trains it, with a row every 11 iterations;
+what it does there. A run is trained here as a worker trains it, with a row every 11 iterations;
 all processes of the mirror are stopped (SIGSTOP) for one of two iterations and go on (SIGCONT) for
 the other, in which they do what there is to do for both, by turns A B, B A. `delay` is how much
 longer the iterations beside a running mirror took, all in all, with its 95 % interval (by pairs);
@@ -27,7 +27,7 @@ from statistics import mean, stdev
 import torch
 
 from degradation.bench.costs import settings
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.tracking import follow
 from degradation.tracking.follow import Feed
 from degradation.training import loop, setup
@@ -80,12 +80,12 @@ def _train(mode: str, runs: Path, rows: int) -> tuple[str, Pairs, float]:
     loop.SAVE_SHARE = 10**9  # a save would count as a delay of the iteration it comes before
     follow.command = REAL
     asked = settings(
-        "data=digits", "depth=20", f"recipe.iterations={rows * EVERY}", "recipe.drops=[]",
+        "data=digits", "depth=20", f"recipe.iterations={rows * EVERY}", "recipe.milestones=[]",
         f"recipe.eval_every={EVERY}", "machine.device=cpu", "machine.progress=none",
         f"machine.runs={runs}", f"machine.wandb={mode}",
     )  # fmt: skip
-    run = Run.of(asked.point, runs)
-    run.create(asked.point)
+    run = RunDir.of(asked.config, runs)
+    run.create(asked.config)
     turns = loop.train(setup.prepare(run, asked.machine, lambda: False))
     feed = Feed()
     feed.begin(run, asked)

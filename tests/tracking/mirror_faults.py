@@ -3,7 +3,7 @@
     python tests/mirror_faults.py           each case: rows sent, lost, doubled, training held up
     python tests/mirror_faults.py NAME …    some of them
 
-A case writes the rows of a point as a worker would, and hurts whoever sends them. In the end every
+A case writes the rows of a run as a worker would, and hurts whoever sends them. In the end every
 row must be on the server, once, in order. `tests/test_mirror.py` runs the same cases in pytest.
 """
 
@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from tests.tracking.mirror_world import MIRROR, TOP, World, curve, world
 
-CASES: dict[str, Callable[[World], list[Run]]] = {}
+CASES: dict[str, Callable[[World], list[RunDir]]] = {}
 
 
-def case(function: Callable[[World], list[Run]]) -> Callable[[World], list[Run]]:
+def case(function: Callable[[World], list[RunDir]]) -> Callable[[World], list[RunDir]]:
     """Register a case; its docstring is its line in the table."""
     CASES[function.__name__] = function
     return function
@@ -36,7 +36,7 @@ class Skip(Exception):
 
 
 @case
-def well(w: World) -> list[Run]:
+def well(w: World) -> list[RunDir]:
     """a server that does its work; two points"""
     with w.stub:
         runs = [w.begin(seed) for seed in (0, 1)]
@@ -49,7 +49,7 @@ def well(w: World) -> list[Run]:
 
 
 @case
-def refuses_then_comes(w: World) -> list[Run]:
+def refuses_then_comes(w: World) -> list[RunDir]:
     """refuses connections, then comes"""
     run = w.begin()
     w.row(run, 5)
@@ -61,7 +61,7 @@ def refuses_then_comes(w: World) -> list[Run]:
     return [run]
 
 
-def _mood(w: World, mood: str) -> list[Run]:
+def _mood(w: World, mood: str) -> list[RunDir]:
     """The server is in a mood at first, in the middle, and well in the end."""
     with w.stub:
         w.stub.mood = mood
@@ -81,25 +81,25 @@ def _mood(w: World, mood: str) -> list[Run]:
 
 
 @case
-def hangs_and_recovers(w: World) -> list[Run]:
+def hangs_and_recovers(w: World) -> list[RunDir]:
     """accepts and never answers, twice"""
     return _mood(w, "hang")
 
 
 @case
-def errors_and_recovers(w: World) -> list[Run]:
+def errors_and_recovers(w: World) -> list[RunDir]:
     """answers 500, twice"""
     return _mood(w, "error")
 
 
 @case
-def cuts_and_recovers(w: World) -> list[Run]:
+def cuts_and_recovers(w: World) -> list[RunDir]:
     """takes rows and closes in the middle of its answer, twice"""
     return _mood(w, "cut")
 
 
 @case
-def goes_and_comes_back(w: World) -> list[Run]:
+def goes_and_comes_back(w: World) -> list[RunDir]:
     """goes away and comes back, twice"""
     with w.stub:
         run = w.begin()
@@ -118,7 +118,7 @@ def goes_and_comes_back(w: World) -> list[Run]:
 
 
 @case
-def core_killed(w: World) -> list[Run]:
+def core_killed(w: World) -> list[RunDir]:
     """wandb's own process is killed, twice"""
     with w.stub:
         run = w.begin()
@@ -133,7 +133,7 @@ def core_killed(w: World) -> list[Run]:
 
 
 @case
-def follower_killed(w: World) -> list[Run]:
+def follower_killed(w: World) -> list[RunDir]:
     """the process that follows is killed; training starts it anew"""
     with w.stub:
         run = w.begin()
@@ -148,7 +148,7 @@ def follower_killed(w: World) -> list[Run]:
 
 
 @case
-def killed_before_the_note(w: World) -> list[Run]:
+def killed_before_the_note(w: World) -> list[RunDir]:
     """killed between log and note, with the whole study; the command sends the rest"""
     with w.stub:
         run = w.begin()
@@ -163,7 +163,7 @@ def killed_before_the_note(w: World) -> list[Run]:
 
 
 @case
-def worker_killed_and_resumed(w: World) -> list[Run]:
+def worker_killed_and_resumed(w: World) -> list[RunDir]:
     """the trainer is killed in the middle of a line, and goes on from before"""
     with w.stub:
         run = w.begin()
@@ -183,7 +183,7 @@ def worker_killed_and_resumed(w: World) -> list[Run]:
 
 
 @case
-def exits_with_a_backlog(w: World) -> list[Run]:
+def exits_with_a_backlog(w: World) -> list[RunDir]:
     """the study ends before a server that hangs; the command sends the rest later"""
     with w.stub:
         w.stub.mood = "hang"
@@ -199,7 +199,7 @@ def exits_with_a_backlog(w: World) -> list[Run]:
 
 
 @case
-def command_killed_and_repeated(w: World) -> list[Run]:
+def command_killed_and_repeated(w: World) -> list[RunDir]:
     """`degradation.tracking.sync` is killed again and again, and repeated"""
     runs = []
     for seed in range(3):
@@ -221,7 +221,7 @@ def command_killed_and_repeated(w: World) -> list[Run]:
 
 
 @case
-def no_key(w: World) -> list[Run]:
+def no_key(w: World) -> list[RunDir]:
     """no key: a folder, begun twice, which `wandb sync` sends"""
     os.environ.pop("WANDB_API_KEY")
     run = w.begin()
@@ -237,7 +237,7 @@ def no_key(w: World) -> list[Run]:
 
 
 @case
-def no_key_synced_in_between(w: World) -> list[Run]:
+def no_key_synced_in_between(w: World) -> list[RunDir]:
     """no key: `wandb sync` before the run is resumed, and after"""
     os.environ.pop("WANDB_API_KEY")
     run = w.begin()
@@ -254,7 +254,7 @@ def no_key_synced_in_between(w: World) -> list[Run]:
 
 
 @case
-def no_key_then_the_command(w: World) -> list[Run]:
+def no_key_then_the_command(w: World) -> list[RunDir]:
     """no key at first; then a key, `degradation.tracking.sync`, and `wandb sync` on top"""
     os.environ.pop("WANDB_API_KEY")
     run = w.begin()
@@ -275,7 +275,7 @@ def sync(w: World) -> None:
 
 
 @case
-def wrong_key(w: World) -> list[Run]:
+def wrong_key(w: World) -> list[RunDir]:
     """a key that the server doesn't know; later it does"""
     with w.stub:
         w.stub.mood = "forbid"
@@ -291,7 +291,7 @@ def wrong_key(w: World) -> list[Run]:
 
 
 @case
-def no_wandb(w: World) -> list[Run]:
+def no_wandb(w: World) -> list[RunDir]:
     """wandb isn't installed; later it is"""
     broken = w.runs.parent / "broken"
     broken.mkdir()
@@ -321,8 +321,8 @@ def _on_a_full_disk(w: World, *, key: bool) -> subprocess.CompletedProcess[str]:
 
 
 @case
-def diverges_at_once(w: World) -> list[Run]:
-    """a point that diverges before its first row: a result without rows"""
+def diverges_at_once(w: World) -> list[RunDir]:
+    """a run that diverges before its first row: a result without rows"""
     with w.stub:
         run = w.begin()
         files.write_json(run.done_json, {"outcome": "diverged", "iteration": 2, "exact": True})
@@ -333,7 +333,7 @@ def diverges_at_once(w: World) -> list[Run]:
 
 
 @case
-def full_disk_online(w: World) -> list[Run]:
+def full_disk_online(w: World) -> list[RunDir]:
     """no room in wandb's folder, with a server"""
     run = _killed_at_once(w, 400)
     with w.stub:
@@ -344,7 +344,7 @@ def full_disk_online(w: World) -> list[Run]:
 
 
 @case
-def full_disk_offline(w: World) -> list[Run]:
+def full_disk_offline(w: World) -> list[RunDir]:
     """no room in wandb's folder, without a server: said, and sent later"""
     run = _killed_at_once(w, 400)
     done = _on_a_full_disk(w, key=False)
@@ -356,7 +356,7 @@ def full_disk_offline(w: World) -> list[Run]:
     return [run]
 
 
-def _killed_at_once(w: World, rows: int) -> Run:
+def _killed_at_once(w: World, rows: int) -> RunDir:
     run = w.begin()
     w.kill_follower()
     run.curves.write_text("".join(json.dumps(curve(4 * (i + 1))) + "\n" for i in range(rows)))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from degradation.config import schema
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking.follow import Feed
 from tests.conftest import small
@@ -56,15 +56,15 @@ class World:
             device="cpu", threads=1, runs=str(self.runs), progress="none", resume="exact",
             wandb=mode, wandb_project="project", wandb_entity=None,
         )  # fmt: skip
-        point = small(seed=seed)
-        parts = {f.name: getattr(point, f.name) for f in dataclasses.fields(point)}
+        config = small(seed=seed)
+        parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
         return schema.Settings(**parts, machine=machine, study="test")
 
-    def begin(self, seed: int = 0, mode: str = "auto") -> Run:
-        """A point begins to train, or goes on."""
+    def begin(self, seed: int = 0, mode: str = "auto") -> RunDir:
+        """A run begins to train, or goes on."""
         settings = self.settings(seed, mode)
-        run = Run.of(settings.point, self.runs)
-        run.create(settings.point)
+        run = RunDir.of(settings.config, self.runs)
+        run.create(settings.config)
         start = {"commit": "c", "digests": {"initial": "i", "stream": "s"},
                  "fingerprint": {"device": "cpu"}, "parameters": 7}  # fmt: skip
         files.append_line(run.starts, json.dumps(start))
@@ -76,7 +76,7 @@ class World:
         call()
         self.held += time.perf_counter() - before
 
-    def row(self, run: Run, count: int = 1, pause: float = 0.0) -> None:
+    def row(self, run: RunDir, count: int = 1, pause: float = 0.0) -> None:
         """The next rows, as a worker writes them."""
         for _ in range(count):
             iteration = 4 * (len(run.rows()) + 1)
@@ -84,7 +84,7 @@ class World:
             files.append_line(run.timing_jsonl, json.dumps(timing(iteration)))
             time.sleep(pause)
 
-    def end(self, run: Run, *, result: bool = True) -> None:
+    def end(self, run: RunDir, *, result: bool = True) -> None:
         if result:
             sha256 = files.sha256_of(run.curves)
             files.write_json(run.done_json, {
@@ -94,7 +94,7 @@ class World:
 
     def leave(self) -> list[str]:
         """The study ends; what it says W&B lacks."""
-        return self.feed.leave([Run(path.parent) for path in self.runs.glob("*/point.json")])
+        return self.feed.leave([RunDir(path.parent) for path in self.runs.glob("*/config.json")])
 
     def command(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """`degradation sync`."""
@@ -104,10 +104,10 @@ class World:
         return subprocess.run(words, env=self.environment | environment, capture_output=True,
                               text=True, cwd=self.runs.parent, timeout=120)  # fmt: skip
 
-    def bucket(self, run: Run) -> Bucket | None:
+    def bucket(self, run: RunDir) -> Bucket | None:
         return self.stub.buckets.get(run.name)
 
-    def arrived(self, run: Run) -> int:
+    def arrived(self, run: RunDir) -> int:
         bucket = self.bucket(run)
         return len(bucket.lines) if bucket else 0
 
@@ -117,7 +117,7 @@ class World:
             assert time.monotonic() < until, f"waited too long\n{self.said}"
             time.sleep(0.02)
 
-    def complete(self, run: Run) -> bool:
+    def complete(self, run: RunDir) -> bool:
         told = files.read_json(run.mirror_json)["server"]
         return bool(told["rows"] == len(run.rows()) and told["result"])
 
@@ -139,7 +139,7 @@ class World:
         """What the processes of the feed have said."""
         return self.spoken.read_text() if self.spoken.exists() else ""
 
-    def count(self, run: Run) -> tuple[int, int, int]:
+    def count(self, run: RunDir) -> tuple[int, int, int]:
         """Rows on the server, lost, doubled or in the wrong order."""
         bucket, rows = self.bucket(run), [row["iteration"] for row in run.rows()]
         steps = bucket.steps if bucket else []
@@ -159,7 +159,7 @@ def curve(iteration: int) -> dict[str, object]:
 
 def timing(iteration: int) -> dict[str, object]:
     return {"iteration": iteration, "seconds": 0.5, "evaluation_seconds": 0.25,
-            "pictures_per_second": 128.0, "peak_memory_bytes": 2**28,
+            "images_per_second": 128.0, "peak_memory_bytes": 2**28,
             "at": "2026-01-01T00:00:00Z"}  # fmt: skip
 
 

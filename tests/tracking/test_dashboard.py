@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import Foreign
+from degradation.runs.run_dir import RunDirError
 from degradation.system import files
 from degradation.tracking import (
     dashboard,
@@ -30,8 +30,8 @@ def test_every_panel_shows_keys_that_are_logged(small) -> None:
     config = keys.config(small(), {})
     rows = {*keys.COLUMNS, *keys.TIMING}
     row = dict.fromkeys(keys.COLUMNS, 1.0)
-    point = small(data__name="cifar10", depth=20)
-    summary = keys.summary(point, {"outcome": "done"}, [row])
+    config = small(data__name="cifar10", depth=20)
+    summary = keys.summary(config, {"outcome": "done"}, [row])
     for panel in PANELS:
         assert panel.by in config
         if panel.kind == "lines":
@@ -112,5 +112,5 @@ def test_figures_and_tables_go_to_a_run_of_their_own(tmp_path: Path) -> None:
 
 
 def test_without_figures_it_says_what_draws_them(tmp_path: Path) -> None:
-    with pytest.raises(Foreign, match="plot_curves"):
+    with pytest.raises(RunDirError, match="plot_curves"):
         dashboard.send_media("team/project", tmp_path, tmp_path)

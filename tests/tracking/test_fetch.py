@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from degradation.runs.run_dir import Foreign
+from degradation.runs.run_dir import RunDirError
 from degradation.tracking import download, wandb_api
 from tests.tracking.mirror_world import TOP, World, world
 
@@ -88,11 +88,11 @@ def test_rows_that_were_changed_in_wandb_are_refused(tmp_path: Path, monkeypatch
     good = {"outcome": "done", "curves_sha256": sha256}
     assert download._bring(Theirs(config, good), tmp_path)
     assert (tmp_path / small().name / "curves.jsonl").read_text() == text
-    with pytest.raises(Foreign, match="not those that were trained"):
+    with pytest.raises(RunDirError, match="not those that were trained"):
         download._bring(Theirs(config, good | {"curves_sha256": "0" * 64}), tmp_path / "other")
 
 
-@pytest.mark.parametrize("config", [{}, {"point": None}, {"point": {"depth": "../.."}}])
+@pytest.mark.parametrize("config", [{}, {"run": None}, {"run": {"depth": "../.."}}])
 def test_other_runs_of_the_project_are_passed_over(tmp_path: Path, config: dict) -> None:
     assert not download._bring(Theirs(config, {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -103,5 +103,5 @@ def test_a_lost_network_names_the_cache(tmp_path: Path, monkeypatch) -> None:
         raise wandb_api.Unreachable("no route")
 
     monkeypatch.setattr(wandb_api, "project_runs", unreachable)
-    with pytest.raises(Foreign, match=r"no route.*the same command goes on"):
+    with pytest.raises(RunDirError, match=r"no route.*the same command goes on"):
         download.fetch("team/project", tmp_path)

@@ -31,13 +31,13 @@ def test_the_page_lists_exactly_the_keys_that_are_logged(small, monkeypatch) -> 
 
 
 def test_the_summary_tells_last_least_and_the_papers_apart(small) -> None:
-    point = small(data__name="cifar10", depth=20, model__shortcut="identity")
+    config = small(data__name="cifar10", depth=20, model__shortcut="identity")
     curves = [{"train_error": 5.0, "test_error": 8.0}, {"train_error": 3.0, "test_error": 9.0}]
-    found = keys.summary(point, {"outcome": "done", "iteration": 8}, curves)
+    found = keys.summary(config, {"outcome": "done", "iteration": 8}, curves)
     assert (found["last_test_error"], found["min_test_error"]) == (9.0, 8.0)
     assert found["paper_test_error"] == 8.75
     assert found["test_error_minus_paper"] == 0.25
-    assert "last_train_error_clean" not in found
+    assert "last_train_error_eval" not in found
 
 
 def test_a_diverged_run_without_rows_has_a_summary(small) -> None:
@@ -60,5 +60,5 @@ def test_no_path_of_this_machine_is_told(small) -> None:
 
 
 def test_a_configuration_without_a_point_is_refused() -> None:
-    with pytest.raises(validation.Invalid):
+    with pytest.raises(validation.ConfigError):
         keys.point_of({"lr": 0.1})

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from degradation.config.schema import Settings
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking import follow, sync, wandb_api
 from degradation.tracking.follow import Feed, Follower
@@ -48,9 +48,9 @@ def with_mode(settings: Settings, mode: str) -> Settings:
 
 
 @pytest.fixture
-def run(settings: Settings) -> Run:
-    made = Run.of(settings.point, settings.machine.runs)
-    made.create(settings.point)
+def run(settings: Settings) -> RunDir:
+    made = RunDir.of(settings.config, settings.machine.runs)
+    made.create(settings.config)
     return made
 
 
@@ -79,7 +79,7 @@ def test_a_run_has_its_name_group_type_tags_config_and_summary(w: World) -> None
     assert (bucket.fields["groupName"], bucket.fields["jobType"]) == ("test", "plain")
     assert {"digits", "plain", "depth-8", "seed-0"} <= set(bucket.fields["tags"])
     assert bucket.config["depth"] == 8
-    assert bucket.config["point"]["recipe"]["lr"] == 0.05
+    assert bucket.config["run"]["recipe"]["lr"] == 0.05
     assert bucket.config["start"]["digests"]["initial"] == "i"
     assert bucket.summary["last_test_error"] == 8.3333
     assert bucket.state == "finished"
@@ -319,8 +319,8 @@ def test_tensorboard_gets_each_row_once_however_often_it_is_begun(w: World) -> N
     settings = with_mode(w.settings(), "disabled")
     machine = dataclasses.replace(settings.machine, tensorboard=True)
     settings = dataclasses.replace(settings, machine=machine)
-    run = Run.of(settings.point, w.runs)
-    run.create(settings.point)
+    run = RunDir.of(settings.config, w.runs)
+    run.create(settings.config)
     for _ in range(2):
         w.row(run, 2)
         w.feed.begin(run, settings)

@@ -18,7 +18,7 @@ from degradation.system import files
 from degradation.training import checkpoint
 from tests.reliability.damage import flip, truncate, zero
 
-META = {"iteration": 12, "point": "digits-plain-8", "rows": [1, 2.5, None], "é": {"a": True}}
+META = {"iteration": 12, "run": "digits-plain-8", "rows": [1, 2.5, None], "é": {"a": True}}
 
 
 def state(seed: int = 0) -> dict[str, Tensor]:
@@ -181,7 +181,7 @@ def test_a_disk_that_gives_back_other_bytes_costs_no_older_one(
         path.write_bytes(content[:-1] + b"?")
 
     monkeypatch.setattr(files, "write_atomically", write_wrong)
-    with pytest.raises(checkpoint.Damaged, match="the disk gave back other bytes"):
+    with pytest.raises(checkpoint.CheckpointError, match="the disk gave back other bytes"):
         checkpoint.save(tmp_path, 12, b"12")
     assert checkpoint.saved(tmp_path)[:-1] == paths
     assert checkpoint.newest(tmp_path) == b"8"
@@ -224,14 +224,14 @@ def test_all_damaged_is_told_with_each_file_and_what_to_do(tmp_path: Path) -> No
     for path in paths:
         path.write_bytes(b"?")
     (folder / f"iteration-00000012-{'0' * 64}.safetensors").mkdir()
-    with pytest.raises(checkpoint.Damaged) as caught:
+    with pytest.raises(checkpoint.CheckpointError) as caught:
         checkpoint.newest(folder)
     lines = str(caught.value).splitlines()
     assert "Is a directory" in lines[0]
     assert lines[1:3] == [
         f"{path}: damaged, its SHA-256 is not the one in its name" for path in reversed(paths)
     ]
-    assert lines[3].endswith(f"remove {folder.parent} to train the point anew")
+    assert lines[3].endswith(f"remove {folder.parent} to train the run anew")
 
 
 # Hostile bytes
@@ -324,7 +324,7 @@ HOSTILE = {
 def test_hostile_bytes_are_damaged_and_cost_no_memory(content: bytes) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(checkpoint.Damaged):
+        with pytest.raises(checkpoint.CheckpointError):
             checkpoint.decode(content)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -338,7 +338,9 @@ def test_a_shape_is_checked_before_anything_is_allocated(
 ) -> None:
     for maker in ("empty", "frombuffer"):
         monkeypatch.setattr(torch, maker, lambda *_, **__: pytest.fail("allocated"))
-    with pytest.raises(checkpoint.Damaged, match=re.escape(f"{shape} does not fit bytes 0 to 8")):
+    with pytest.raises(
+        checkpoint.CheckpointError, match=re.escape(f"{shape} does not fit bytes 0 to 8")
+    ):
         checkpoint.decode(one("F32", shape, [0, 8]))
 
 
@@ -347,7 +349,7 @@ def test_random_bytes_are_damaged() -> None:
     for _ in range(300):
         content = draw.randbytes(draw.randrange(200))
         for hostile in (content, file(content), file(b'{"' + content + b'":1}')):
-            with pytest.raises(checkpoint.Damaged):
+            with pytest.raises(checkpoint.CheckpointError):
                 checkpoint.decode(hostile)
 
 
@@ -361,6 +363,6 @@ def test_a_changed_header_gives_tensors_or_damaged_and_nothing_else() -> None:
             changed[at] = draw.choice(list(b'0123456789-.,:[]{}"eE \xff\x00'))
         try:
             checkpoint.decode(bytes(changed))
-        except checkpoint.Damaged:
+        except checkpoint.CheckpointError:
             refused += 1
     assert refused > 1000

@@ -11,7 +11,7 @@ from torch import Tensor
 from degradation.config import schema, validation
 from degradation.data import loaders
 from degradation.models import resnet
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import (
     checkpoint,
@@ -47,12 +47,12 @@ class Tape:
 
 
 def trained(
-    point: schema.Point, machine: schema.Machine, folder: Path, record: Record | None,
+    config: schema.RunConfig, machine: schema.Machine, folder: Path, record: Record | None,
     monkeypatch: pytest.MonkeyPatch, stops: Callable[[], bool] | None = None,
-) -> Run:  # fmt: skip
+) -> RunDir:  # fmt: skip
     monkeypatch.setattr(setup, "record_for", lambda graph, device: record)
-    run = Run(folder / point.name)
-    run.create(point)
+    run = RunDir(folder / config.name)
+    run.create(config)
     if stops is not None:
         with pytest.raises(Stopped):
             finish(loop.train(setup.prepare(run, machine, stops)))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def trained(
     return run
 
 
-def bits(run: Run) -> tuple[bytes, bytes | None]:
+def bits(run: RunDir) -> tuple[bytes, bytes | None]:
     return run.curves.read_bytes(), checkpoint.newest(run.checkpoints)
 
 
@@ -70,26 +70,26 @@ def bits(run: Run) -> tuple[bytes, bytes | None]:
         {"model__shortcut": "identity"},
         {"recipe__warmup_min_depth": 8, "recipe__warmup_error": 90},
         {"recipe__warmup_min_depth": 8, "recipe__warmup_error": 0.001},
-        {"data__held_out": 38, "recipe__nesterov": True, "recipe__decay_norm": False},
+        {"data__val_size": 38, "recipe__nesterov": True, "recipe__weight_decay_on_norm": False},
     ],
 )
 def test_played_from_a_recording_a_run_has_the_same_bytes(
     changes: dict[str, object], small, machine, tmp_path: Path, monkeypatch
 ) -> None:
     """Through rows, drops and the warm-up, with 8 iterations a recording and single ones."""
-    long = {"recipe__iterations": 60, "recipe__drops": [25, 47], "recipe__eval_every": 20}
-    point = small(**long, recipe__warmup_window=5, **changes)
-    launched = trained(point, machine, tmp_path / "launched", None, monkeypatch)
+    long = {"recipe__iterations": 60, "recipe__milestones": [25, 47], "recipe__eval_every": 20}
+    config = small(**long, recipe__warmup_window=5, **changes)
+    launched = trained(config, machine, tmp_path / "launched", None, monkeypatch)
     tape = Tape()
-    played = trained(point, machine, tmp_path / "played", tape.record, monkeypatch)
+    played = trained(config, machine, tmp_path / "played", tape.record, monkeypatch)
     assert bits(played) == bits(launched)
     assert max(tape.plays) > 3 or changes.get("recipe__warmup_error") == 0.001
 
 
 def test_a_recording_is_long_where_nothing_is_due(small, machine, tmp_path, monkeypatch) -> None:
     tape = Tape()
-    point = small(recipe__iterations=42, recipe__drops=[], recipe__eval_every=42)
-    trained(point, machine, tmp_path, tape.record, monkeypatch)
+    config = small(recipe__iterations=42, recipe__milestones=[], recipe__eval_every=42)
+    trained(config, machine, tmp_path, tape.record, monkeypatch)
     assert tape.plays[:2] == [5, 2]  # 5 times 8 iterations and 2 single ones
 
 
@@ -97,17 +97,17 @@ def test_a_recording_is_long_where_nothing_is_due(small, machine, tmp_path, monk
 def test_stopped_between_recordings_it_goes_on_to_the_same_bytes(
     looks: int, small, machine, tmp_path: Path, monkeypatch
 ) -> None:
-    point = small(recipe__iterations=60, recipe__drops=[30], recipe__eval_every=20)
-    whole = trained(point, machine, tmp_path / "whole", Tape().record, monkeypatch)
+    config = small(recipe__iterations=60, recipe__milestones=[30], recipe__eval_every=20)
+    whole = trained(config, machine, tmp_path / "whole", Tape().record, monkeypatch)
     left = iter([False] * looks)
-    cut = trained(point, machine, tmp_path / "cut", Tape().record, monkeypatch,
+    cut = trained(config, machine, tmp_path / "cut", Tape().record, monkeypatch,
                   stops=lambda: next(left, True))  # fmt: skip
     assert bits(cut) == bits(whole)
 
 
 def test_tables_that_end_are_filled_again(small, machine, tmp_path: Path, monkeypatch) -> None:
-    point = small(recipe__iterations=30, recipe__drops=[12], recipe__eval_every=10)
-    whole = trained(point, machine, tmp_path / "whole", None, monkeypatch)
+    config = small(recipe__iterations=30, recipe__milestones=[12], recipe__eval_every=10)
+    whole = trained(config, machine, tmp_path / "whole", None, monkeypatch)
     stream = loaders.Stream
 
     class Short(stream):
@@ -116,7 +116,7 @@ def test_tables_that_end_are_filled_again(small, machine, tmp_path: Path, monkey
             self.rows = 9
 
     monkeypatch.setattr(loaders, "Stream", Short)
-    short = trained(point, machine, tmp_path / "short", Tape().record, monkeypatch)
+    short = trained(config, machine, tmp_path / "short", Tape().record, monkeypatch)
     assert bits(short) == bits(whole)
 
 
@@ -128,26 +128,26 @@ def test_deep_networks_are_recorded_in_shorter_pieces(depth: int, iterations: in
 def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:
     cpu = torch.device("cpu")
     assert engine.record_for("auto", cpu) is engine.record_for("off", cpu) is None
-    with pytest.raises(validation.Invalid, match=r"numerics\.graph=on: needs a CUDA device"):
+    with pytest.raises(validation.ConfigError, match=r"numerics\.graph=on: needs a CUDA device"):
         engine.record_for("on", cpu)
 
 
 @pytest.mark.usefixtures("deaf")
 def test_two_points_by_turns_have_the_bytes_of_their_solo_runs(small, machine, tmp_path) -> None:
-    points = [small(), small(model__shortcut="identity"), small(seed=3)]
+    configs = [small(), small(model__shortcut="identity"), small(seed=3)]
     for place in ("solo", "packed"):
-        for point in points:
-            Run(tmp_path / place / point.name).create(point)
-    folders = {p: [str(tmp_path / p / x.name) for x in points] for p in ("solo", "packed")}
+        for config in configs:
+            RunDir(tmp_path / place / config.name).create(config)
+    folders = {p: [str(tmp_path / p / x.name) for x in configs] for p in ("solo", "packed")}
 
     packed = json.dumps(schema.plain(machine) | {"pack": 2})
     for folder in folders["solo"]:
         assert worker.main([folder, json.dumps(schema.plain(machine))]) == 0
     assert worker.main([*folders["packed"], packed]) == 0
     for solo, other in zip(folders["solo"], folders["packed"], strict=True):
-        assert bits(Run(Path(solo))) == bits(Run(Path(other)))
+        assert bits(RunDir(Path(solo))) == bits(RunDir(Path(other)))
         own = Path(other).name.rpartition("-")[0]
-        assert all(own in line for line in Run(Path(other)).log.read_text().splitlines())
+        assert all(own in line for line in RunDir(Path(other)).log.read_text().splitlines())
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
@@ -172,7 +172,7 @@ def test_a_few_compilations_serve_any_depth(small, monkeypatch) -> None:
     assert counts[0] == counts[1] <= 10
 
 
-def _compiled(point: schema.Point, backend: object, monkeypatch):
+def _compiled(config: schema.RunConfig, backend: object, monkeypatch):
     from torch import nn
 
     from degradation.training.state import State
@@ -182,7 +182,7 @@ def _compiled(point: schema.Point, backend: object, monkeypatch):
     monkeypatch.setattr(
         nn.Module, "compile", lambda self, **how: plain_compile(self, backend=backend, **how)
     )
-    net = resnet.build(point.model, point.depth, 1, 10, 0, "fan_in")
+    net = resnet.build(config.model, config.depth, 1, 10, 0, "fan_in")
     cpu = torch.device("cpu")
     meters = Meters.new(cpu)
     state = State(net, None, meters, meters, torch.zeros(()))  # type: ignore[arg-type]

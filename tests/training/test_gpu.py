@@ -11,7 +11,7 @@ import torch
 
 from degradation.bench import costs
 from degradation.config import schema
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import (
     checkpoint,
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-LONG = {"recipe__iterations": 60, "recipe__drops": [25, 47], "recipe__eval_every": 20}
+LONG = {"recipe__iterations": 60, "recipe__milestones": [25, 47], "recipe__eval_every": 20}
 ARMS = [{"model__shortcut": arm, "model__width": 16} for arm in ("none", "identity")]
 
 
@@ -37,7 +37,7 @@ def gpu(machine: schema.Machine) -> schema.Machine:
     return dataclasses.replace(machine, device="cuda")
 
 
-def bits(run: Run) -> tuple[bytes, bytes]:
+def bits(run: RunDir) -> tuple[bytes, bytes]:
     """The rows, and every tensor of the last checkpoint."""
     content = checkpoint.newest(run.checkpoints)
     assert content is not None
@@ -46,10 +46,13 @@ def bits(run: Run) -> tuple[bytes, bytes]:
 
 
 def trained(
-    point: schema.Point, gpu: schema.Machine, folder: Path, stop: Callable[[], bool] | None = None
-) -> Run:
-    run = Run(folder / point.name)
-    run.create(point)
+    config: schema.RunConfig,
+    gpu: schema.Machine,
+    folder: Path,
+    stop: Callable[[], bool] | None = None,
+) -> RunDir:
+    run = RunDir(folder / config.name)
+    run.create(config)
     if stop is not None:
         with pytest.raises(Stopped):
             finish(loop.train(setup.prepare(run, gpu, stop)))  # type: ignore[arg-type]
@@ -85,10 +88,10 @@ def test_a_graphs_bits_are_those_of_launched_kernels(
 def test_a_run_cut_between_replays_goes_on_to_the_same_bits(
     looks: int, small, gpu, tmp_path: Path
 ) -> None:
-    point = small(**LONG, **ARMS[1])
-    whole = trained(point, gpu, tmp_path / "whole")
+    config = small(**LONG, **ARMS[1])
+    whole = trained(config, gpu, tmp_path / "whole")
     left = iter([False] * looks)
-    cut = trained(point, gpu, tmp_path / "cut", stop=lambda: next(left, True))
+    cut = trained(config, gpu, tmp_path / "cut", stop=lambda: next(left, True))
     assert bits(cut) == bits(whole)
 
 
@@ -96,11 +99,13 @@ def test_a_run_cut_between_replays_goes_on_to_the_same_bits(
 def test_packed_runs_have_the_bits_of_their_solo_runs(
     graph: str, small, gpu, tmp_path: Path
 ) -> None:
-    points = [small(**LONG, **arm, seed=s, numerics__graph=graph) for arm in ARMS for s in range(3)]
-    solo = [trained(point, gpu, tmp_path / "solo") for point in points]
-    packed = [Run(tmp_path / "packed" / point.name) for point in points]
-    for run, point in zip(packed, points, strict=True):
-        run.create(point)
+    configs = [
+        small(**LONG, **arm, seed=s, numerics__graph=graph) for arm in ARMS for s in range(3)
+    ]
+    solo = [trained(config, gpu, tmp_path / "solo") for config in configs]
+    packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
+    for run, config in zip(packed, configs, strict=True):
+        run.create(config)
     together = json.dumps(schema.plain(dataclasses.replace(gpu, pack=4)))
     assert worker.main([*(str(run.folder) for run in packed), together]) == 0
     assert [bits(run) for run in packed] == [bits(run) for run in solo]
@@ -114,13 +119,13 @@ def test_deep_networks_share_their_blocks_compilations(small, gpu, tmp_path: Pat
 
 @pytest.mark.parametrize(("engine", "limit"), [("graph", 16e9), ("fast", 8e9)])
 def test_1202_layers_fit(engine: str, limit: float) -> None:
-    point = costs.settings("model=residual", "depth=1202").point
+    config = costs.settings("model=residual", "depth=1202").config
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     device = torch.device("cuda")
     numerics = synthetic_run.ENGINES[engine]
     ours = synthetic_run.Ours(
-        dataclasses.replace(point, numerics=numerics), synthetic_run.synthetic(1000), device
+        dataclasses.replace(config, numerics=numerics), synthetic_run.synthetic(1000), device
     )
     ours.run(2)
     torch.cuda.synchronize()

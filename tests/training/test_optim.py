@@ -49,7 +49,9 @@ def test_a_warm_up_that_has_not_ended_goes_on() -> None:
 
 
 def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
-    recipe = small(recipe__plateau=3, recipe__plateau_gain=1.0, recipe__drops=[]).recipe
+    recipe = small(
+        recipe__plateau_patience=3, recipe__plateau_threshold=1.0, recipe__milestones=[]
+    ).recipe
     errors = [90, 80, 79.5, 79.2, 78.9, 78, 77.5, 77.2, 77.1, 90, 91, 92, 93, 94]
     plateau = optim.Plateau()
     for row, error in enumerate(errors, 1):
@@ -64,8 +66,8 @@ def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
 
 
 def test_a_plateau_and_drops_are_two_answers(small) -> None:
-    with pytest.raises(validation.Invalid, match=r"recipe\.drops=\[6, 9\]: must be \[\] where"):
-        small(recipe__plateau=3)
+    with pytest.raises(validation.ConfigError, match=r"recipe\.drops=\[6, 9\]: must be \[\] where"):
+        small(recipe__plateau_patience=3)
 
 
 def test_depths_that_warm_up() -> None:
@@ -78,7 +80,7 @@ def test_weight_decay_spares_vectors_only_where_asked(small) -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     everything = optim.build(net, small().recipe)
     assert [g["weight_decay"] for g in everything.param_groups] == [1e-4]
-    spared = optim.build(net, small(recipe__decay_norm=False).recipe)
+    spared = optim.build(net, small(recipe__weight_decay_on_norm=False).recipe)
     sizes = [(g["weight_decay"], [p.ndim for p in g["params"]]) for g in spared.param_groups]
     assert sizes == [(1e-4, [4]), (0.0, [1, 1, 1])]
 
@@ -120,8 +122,8 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
     recipe = small(**{f"recipe__{key}": value for key, value in settings.items()}).recipe
     nets = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
-    spared = [p for p in nets[1].parameters() if p.ndim <= 1 and not recipe.decay_norm]
-    others = [p for p in nets[1].parameters() if p.ndim > 1 or recipe.decay_norm]
+    spared = [p for p in nets[1].parameters() if p.ndim <= 1 and not recipe.weight_decay_on_norm]
+    others = [p for p in nets[1].parameters() if p.ndim > 1 or recipe.weight_decay_on_norm]
     groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": spared}]
     theirs = torch.optim.SGD([g for g in groups if g["params"]], lr=0.1, nesterov=recipe.nesterov,
                              momentum=recipe.momentum, fused=True)  # fmt: skip
@@ -147,8 +149,8 @@ STEP = """
 import sys, torch
 from degradation.bench import contest, costs
 
-point = costs.settings("data=digits", "depth=8", "recipe.batch=4").point
-synthetic_run.Ours(point, synthetic_run.synthetic(16, 8, 1), torch.device("cpu"))
+run = costs.settings("data=digits", "depth=8", "recipe.batch_size=4").point
+synthetic_run.Ours(run, synthetic_run.synthetic(16, 8, 1), torch.device("cpu"))
 print(*sorted({"sympy", "torch._dynamo"} & sys.modules.keys()))
 """
 

@@ -23,7 +23,7 @@ class Stage:
         self.most = 0
         self.order: list[str] = []
 
-    def point(self, name: str, turns: int, ready: Callable[[], bool] = lambda: True) -> Turns[int]:
+    def config(self, name: str, turns: int, ready: Callable[[], bool] = lambda: True) -> Turns[int]:
         WHO.set(name)
         self.present.append(name)
         self.most = max(self.most, len(self.present))
@@ -36,36 +36,38 @@ class Stage:
 
 
 def test_finish_gives_the_result() -> None:
-    assert finish(Stage().point("a", 3)) == 3
+    assert finish(Stage().config("a", 3)) == 3
 
 
 @pytest.mark.parametrize(("part", "most"), [(1.0, 1), (1 / 2, 2), (1 / 3, 3), (1 / 6, 5)])
 def test_as_many_at_once_as_fit_and_results_in_order(part: float, most: int) -> None:
     stage = Stage()
-    points = [
-        (stage.point(name, turns), part)
+    configs = [
+        (stage.config(name, turns), part)
         for name, turns in zip("abcde", (3, 1, 4, 1, 5), strict=True)
     ]
-    assert take_turns(points) == [3, 1, 4, 1, 5]
+    assert take_turns(configs) == [3, 1, 4, 1, 5]
     assert stage.most == most
 
 
 def test_turns_alternate() -> None:
     stage = Stage()
-    take_turns([(stage.point("a", 2), 0.5), (stage.point("b", 2), 0.5)])
+    take_turns([(stage.config("a", 2), 0.5), (stage.config("b", 2), 0.5)])
     assert stage.order == ["a", "b", "a", "b"]
 
 
 def test_a_point_that_takes_the_device_waits_until_it_is_alone() -> None:
     stage = Stage()
-    take_turns([(stage.point("a", 2), 0.5), (stage.point("b", 2), 1.0), (stage.point("c", 1), 0.5)])
+    take_turns(
+        [(stage.config("a", 2), 0.5), (stage.config("b", 2), 1.0), (stage.config("c", 1), 0.5)]
+    )
     assert stage.order == ["a", "a", "b", "b", "c"]
 
 
 def test_who_would_wait_is_passed_over() -> None:
     stage, answers = Stage(), iter([False, False, True])
-    slow = stage.point("slow", 2, ready=lambda: next(answers, True))
-    take_turns([(slow, 0.5), (stage.point("fast", 3), 0.5)])
+    slow = stage.config("slow", 2, ready=lambda: next(answers, True))
+    take_turns([(slow, 0.5), (stage.config("fast", 3), 0.5)])
     assert stage.order == ["slow", "fast", "fast", "fast", "slow"]
 
 
@@ -74,7 +76,7 @@ def test_a_point_that_ends_without_a_turn() -> None:
         return 2
         yield
 
-    assert take_turns([(refused(), 1.0), (Stage().point("a", 1), 1.0)]) == [2, 1]
+    assert take_turns([(refused(), 1.0), (Stage().config("a", 1), 1.0)]) == [2, 1]
 
 
 def test_shares() -> None:

@@ -7,7 +7,7 @@ from degradation.training.step import FINE, Count, Meters
 LOGITS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
 
 
-def test_meters_average_over_pictures() -> None:
+def test_meters_average_over_images() -> None:
     meters = Meters.new(torch.device("cpu"))
     meters.add(torch.tensor(0), Count.of(torch.tensor(2.0), LOGITS, torch.tensor([0, 0, 0])))
     meters.add(torch.tensor(1), Count.of(torch.tensor(5.0), LOGITS[:1], torch.tensor([1])))

@@ -1,4 +1,4 @@
-"""One point on several processes: the same function, the same bytes over a stop, clean ends."""
+"""One run on several processes: the same function, the same bytes over a stop, clean ends."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from degradation.config import validation, world_size
 from degradation.data import sources
 from degradation.data.device_loader import Exam, Stream
 from degradation.models import resnet
-from degradation.runs.run_dir import Run, runs_in
+from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import process_group
 from degradation.system.signals import Stop
 from degradation.training import step
@@ -26,8 +26,8 @@ from degradation.training.devices.interleave import finish
 from degradation.training.worker import work
 
 CPU = torch.device("cpu")
-POINT = ("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost=8",
-         "recipe.batch=32", "recipe.drops=[200]", "recipe.eval_every=10", "recipe.iterations=300",
+POINT = ("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost_batch_size=8",
+         "recipe.batch_size=32", "recipe.milestones=[200]", "recipe.eval_every=10", "recipe.iterations=300",
          "machine.device=cpu", "machine.wandb=disabled", "machine.progress=none")  # fmt: skip
 SIZE = 2
 
@@ -63,16 +63,16 @@ def workers(folder: Path) -> dict[int, int]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A point trained by two processes, uninterrupted."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run trained by two processes, uninterrupted."""
     folder = tmp_path_factory.mktemp("pair")
     status, said = train(folder, f"machine.runs={folder}")
     assert status == 0, said
     return runs_in(folder)[0]
 
 
-def test_two_processes_train_the_function_that_one_does(pair: Run, tmp_path: Path) -> None:
-    """The same pictures, groups of batch normalisation and averages; other roundings."""
+def test_two_processes_train_the_function_that_one_does(pair: RunDir, tmp_path: Path) -> None:
+    """The same images, groups of batch normalisation and averages; other roundings."""
     status, said = train(tmp_path, f"machine.runs={tmp_path}", size=1)
     assert status == 0, said
     (alone,) = runs_in(tmp_path)
@@ -85,13 +85,13 @@ def test_two_processes_train_the_function_that_one_does(pair: Run, tmp_path: Pat
     assert pair.rows()[0]["train_error"] == alone.rows()[0]["train_error"]
 
 
-def test_one_of_them_writes(pair: Run) -> None:
+def test_one_of_them_writes(pair: RunDir) -> None:
     assert len(pair.starts.read_text().splitlines()) == 1
     assert len(pair.timing()) == len(pair.rows()) == 30
     assert json.loads(pair.starts.read_text())["fingerprint"]["processes"] == SIZE
 
 
-def test_a_stop_and_a_killed_process_change_no_byte(pair: Run, tmp_path: Path) -> None:
+def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path) -> None:
     """First one of the two is killed: both ends are clean; then torchrun is asked to stop."""
     place = f"machine.runs={tmp_path}"
     process = start(tmp_path, place)
@@ -101,7 +101,7 @@ def test_a_stop_and_a_killed_process_change_no_byte(pair: Run, tmp_path: Path) -
     assert process.returncode == 1, err
     _wait(lambda: not workers(tmp_path))
     assert run.state() == "failed"
-    assert "another process of this point has ended" in (run.failure() or {})["message"]
+    assert "another process of this run has ended" in (run.failure() or {})["message"]
 
     process = start(tmp_path, place)
     _wait(lambda: len(run.starts.read_text().splitlines()) == 2)
@@ -127,11 +127,14 @@ def _wait(condition, seconds: float = 60):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-m", "seed=0,1"], ["one point", "asks for 2", "tasks_per_node=2"]),
+        (["-m", "seed=0,1"], ["one run", "asks for 2", "tasks_per_node=2"]),
         (["cluster=joblib"], ["by joblib"]),
-        (["recipe.batch=33"], ["recipe.batch=33", "multiple of 2"]),
-        (["model.ghost=null"], ["model.ghost=null", "say model.ghost=16"]),
-        (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost=4"]),
+        (["recipe.batch_size=33"], ["recipe.batch_size=33", "multiple of 2"]),
+        (
+            ["model.ghost_batch_size=null"],
+            ["model.ghost_batch_size=null", "say model.ghost_batch_size=16"],
+        ),
+        (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost_batch_size=4"]),
     ],
 )
 def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
@@ -142,16 +145,16 @@ def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     flags = [word for word in words if word == "-m"]
     line = study.Line.read([*flags, *POINT, *(w for w in words if w != "-m")])
-    with pytest.raises(validation.Invalid) as refusal:
+    with pytest.raises(validation.ConfigError) as refusal:
         train.study_of(line)
     assert all(part in str(refusal.value) for part in says), refusal.value
 
 
 def test_shares_of_a_batch_make_the_batch(small) -> None:
-    point = small(data__pad=1, data__flip=True)
-    pictures = sources.load(point.data)
-    whole = Stream(pictures, point.data, 0, 6, CPU)
-    shares = [Stream(pictures, point.data, 0, 6, CPU, rank, 3) for rank in range(3)]
+    config = small(data__pad=1, data__flip=True)
+    images = sources.load(config.data)
+    whole = Stream(images, config.data, 0, 6, CPU)
+    shares = [Stream(images, config.data, 0, 6, CPU, rank, 3) for rank in range(3)]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
         parts = [stream.batch(iteration) for stream in shares]
@@ -159,21 +162,21 @@ def test_shares_of_a_batch_make_the_batch(small) -> None:
             assert torch.equal(column, torch.cat(ours))
 
 
-def test_shares_of_an_exam_have_every_picture_once(small) -> None:
-    pictures = sources.load(small().data)
-    exams = [Exam(pictures.test, pictures, CPU, 7, rank, 3) for rank in range(3)]
+def test_shares_of_an_exam_have_every_image_once(small) -> None:
+    images = sources.load(small().data)
+    exams = [Exam(images.test, images, CPU, 7, rank, 3) for rank in range(3)]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
-    assert np.bincount(labels.numpy()).tolist() == np.bincount(pictures.test.labels).tolist()
+    assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()
 
 
 def test_a_batch_in_parts_is_the_batch(small) -> None:
     """Loss, logits, gradients, averages: the same but for roundings."""
-    point = small(model__ghost=4)
-    pictures = sources.load(point.data)
-    x, labels = Stream(pictures, point.data, 0, 16, CPU).batch(0)
+    config = small(model__ghost_batch_size=4)
+    images = sources.load(config.data)
+    x, labels = Stream(images, config.data, 0, 16, CPU).batch(0)
     found = []
     for parts in (1, 2, 4):
-        net = resnet.build(point.model, 8, 1, 10, 0, "fan_in")
+        net = resnet.build(config.model, 8, 1, 10, 0, "fan_in")
         optimizer = torch.optim.SGD(net.parameters(), 0.0)
         loss, logits = step.training_step(net, optimizer, x, labels, "fp32", parts=parts)
         averages = step.running_averages(net)
@@ -184,14 +187,14 @@ def test_a_batch_in_parts_is_the_batch(small) -> None:
 
 
 def test_a_run_in_parts_is_marked_so(small, machine) -> None:
-    point = small(model__ghost=4)
+    config = small(model__ghost_batch_size=4)
     machine = dataclasses.replace(machine, accumulate=2)
-    run = Run.of(point, machine.runs)
-    run.create(point)
+    run = RunDir.of(config, machine.runs)
+    run.create(config)
     finish(work(run, machine, Stop()))
     assert json.loads(run.starts.read_text())["fingerprint"]["parts"] == 2
-    with pytest.raises(validation.Invalid, match=r"machine\.accumulate=3"):
-        world_size.check(point, 1, 3)
+    with pytest.raises(validation.ConfigError, match=r"machine\.accumulate=3"):
+        world_size.check(config, 1, 3)
 
 
 def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from degradation.config import schema, validation
-from degradation.runs.run_dir import Foreign, Run, whole_lines
+from degradation.runs.run_dir import RunDir, RunDirError, whole_lines
 from degradation.system import files, signals
 from degradation.system.signals import Stop
 from degradation.training import checkpoint, loop
@@ -22,18 +22,18 @@ from degradation.training.worker import work
 from tests.conftest import After
 
 
-def trained(point: schema.Point, machine: schema.Machine) -> Run:
-    run = Run.of(point, machine.runs)
-    run.create(point)
+def trained(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
+    run = RunDir.of(config, machine.runs)
+    run.create(config)
     finish(work(run, machine, Stop()))
     return run
 
 
 def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
-    rows = trained(small(recipe__drops=[5, 9]), machine).rows()
+    rows = trained(small(recipe__milestones=[5, 9]), machine).rows()
     assert [r["iteration"] for r in rows] == [4, 5, 8, 9, 12]
     assert [r["lr"] for r in rows] == [0.05, 0.05, 0.005, 0.005, 0.0005]
-    assert [r["iteration"] for r in rows if "train_error_clean" in r] == [5, 9, 12]
+    assert [r["iteration"] for r in rows if "train_error_eval" in r] == [5, 9, 12]
     assert rows[0]["epoch"] == round(4 * 16 / 1438, 4)
     assert all(0 <= r[k] <= 100 for r in rows for k in ("train_error", "test_error"))
     seen = rows[1]["train_error"] / 100 * 16  # one minibatch: a whole number of errors
@@ -42,7 +42,7 @@ def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
 
 @pytest.mark.parametrize("values", [[math.nan], [math.inf], [-math.inf], [math.inf, -math.inf]])
 def test_one_parameter_that_is_no_number_is_seen(small, machine, values: list[float]) -> None:
-    run = Run.of(small(), machine.runs)
+    run = RunDir.of(small(), machine.runs)
     run.create(small())
     state = prepare(run, machine, Stop()).state
     for parameter in state.network.parameters():
@@ -55,13 +55,13 @@ def test_one_parameter_that_is_no_number_is_seen(small, machine, values: list[fl
 
 def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
     """Stopped at any moment, it drops where the uninterrupted run drops, to the byte."""
-    point = small(recipe__plateau=1, recipe__plateau_gain=30.0, recipe__drops=[],
+    config = small(recipe__plateau_patience=1, recipe__plateau_threshold=30.0, recipe__milestones=[],
                   recipe__eval_every=2)  # fmt: skip
-    whole = trained(point, machine)
+    whole = trained(config, machine)
     assert [r["lr"] for r in whole.rows()] == [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005]
     for looks in range(0, 40, 5):
-        run = Run(tmp_path / f"stopped{looks}" / point.name)
-        run.create(point)
+        run = RunDir(tmp_path / f"stopped{looks}" / config.name)
+        run.create(config)
         session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
         with contextlib.suppress(signals.Stopped):
             finish(loop.train(session))
@@ -72,8 +72,8 @@ def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
 
 def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> None:
     """Counted here by hand: four iterations, then the fifth one's gradient."""
-    run = Run.of(small(recipe__drops=[5]), machine.runs)
-    run.create(small(recipe__drops=[5]))
+    run = RunDir.of(small(recipe__milestones=[5]), machine.runs)
+    run.create(small(recipe__milestones=[5]))
     session = prepare(run, machine, Stop())
     state, stream = session.state, session.stream
     session.engine.advance(4)
@@ -83,12 +83,12 @@ def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> N
     loss = functional.cross_entropy(state.network(x), labels)
     parameters = list(state.network.parameters())
     squares = [float(g.double().pow(2).sum()) for g in torch.autograd.grad(loss, parameters)]
-    rows = trained(small(recipe__drops=[5]), machine).rows()
+    rows = trained(small(recipe__milestones=[5]), machine).rows()
     assert rows[1]["gradient_norm"] == pytest.approx(math.sqrt(sum(squares)), rel=1e-4)
 
 
-def test_held_out_pictures_are_tested_apart(small, machine) -> None:
-    run = trained(small(data__held_out=38), machine)
+def test_held_out_images_are_tested_apart(small, machine) -> None:
+    run = trained(small(data__val_size=38), machine)
     assert {"validation_error", "validation_loss"} <= set(run.rows()[0])
 
 
@@ -109,13 +109,13 @@ def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
     small, machine, tmp_path: Path, shortcut: str
 ) -> None:
     """Between iterations, in evaluation, before a row: 12 iterations with rows look 55 times."""
-    point = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
-    whole = trained(point, machine)
+    config = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
+    whole = trained(config, machine)
     curves, state = whole.curves.read_bytes(), checkpoint.newest(whole.checkpoints)
     stopped = 0
     for looks in range(0, 55, 4):
-        run = Run(tmp_path / f"stopped{looks}" / point.name)
-        run.create(point)
+        run = RunDir(tmp_path / f"stopped{looks}" / config.name)
+        run.create(config)
         session = prepare(run, machine, After(looks))  # type: ignore[arg-type]
         try:
             finish(loop.train(session))
@@ -158,16 +158,16 @@ def test_a_torn_last_line_is_written_again(small, machine, tmp_path: Path) -> No
 
 def test_fewer_rows_than_the_checkpoint_had_are_refused(small, machine, tmp_path: Path) -> None:
     run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: [])
-    with pytest.raises(Foreign, match=r"0 rows, its checkpoint 1"):
+    with pytest.raises(RunDirError, match=r"0 rows, its checkpoint 1"):
         finish(work(run, machine, Stop()))
 
 
 def crashed(
-    point: schema.Point, whole: Run, tmp_path: Path, after: Callable[[list[str]], list[str]]
-) -> Run:
+    config: schema.RunConfig, whole: RunDir, tmp_path: Path, after: Callable[[list[str]], list[str]]
+) -> RunDir:
     """A run that was killed: its checkpoint is from iteration 5, its rows as `after` makes them."""
-    run = Run(tmp_path / "crashed" / point.name)
-    run.create(point)
+    run = RunDir(tmp_path / "crashed" / config.name)
+    run.create(config)
     settings = schema.Machine("cpu", 1, str(tmp_path), "none", "exact", "disabled", "test", None)
     with pytest.raises(signals.Stopped):
         finish(loop.train(prepare(run, settings, After(9))))  # type: ignore[arg-type]
@@ -190,22 +190,22 @@ def test_other_numerics_are_refused_or_marked(small, machine, tmp_path: Path, mo
 
 def test_the_warm_up_ends_by_the_training_error(small, machine) -> None:
     """It is a condition on the error, looked at every `warmup_window` iterations."""
-    point = small(recipe__warmup_min_depth=8, recipe__warmup_error=100)
-    rates = [r["lr"] for r in trained(point, machine).rows()]
+    config = small(recipe__warmup_min_depth=8, recipe__warmup_error=100)
+    rates = [r["lr"] for r in trained(config, machine).rows()]
     assert rates == [0.05, 0.05, 0.005, 0.005, 0.0005]
-    session = prepare(Run.of(point, machine.runs), machine, Stop())
+    session = prepare(RunDir.of(config, machine.runs), machine, Stop())
     assert session.state.warmup_end == 2
 
 
 def test_a_warm_up_whose_condition_never_holds_goes_on(small, machine) -> None:
-    point = small(recipe__warmup_min_depth=8, recipe__warmup_error=0.001)
-    rates = [r["lr"] for r in trained(point, machine).rows()]
+    config = small(recipe__warmup_min_depth=8, recipe__warmup_error=0.001)
+    rates = [r["lr"] for r in trained(config, machine).rows()]
     assert rates == [0.005, 0.005, 0.0005, 0.0005, 0.00005]
-    assert prepare(Run.of(point, machine.runs), machine, Stop()).state.warmup_end is None
+    assert prepare(RunDir.of(config, machine.runs), machine, Stop()).state.warmup_end is None
 
 
 def test_a_network_that_diverges_is_a_result_with_its_iteration(small, machine) -> None:
-    run = trained(small(recipe__lr=1e6, recipe__drops=[], recipe__eval_every=6), machine)
+    run = trained(small(recipe__lr=1e6, recipe__milestones=[], recipe__eval_every=6), machine)
     result: dict[str, Any] = run.result() or {}
     assert result["outcome"] == "diverged"
     assert 0 < result["iteration"] < 12
@@ -219,7 +219,7 @@ def test_other_data_than_at_the_start_is_refused(
 ) -> None:
     run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: lines[:1])
     start = json.loads(run.starts.read_text())
-    start["digests"]["pictures"] = "0" * 64
+    start["digests"]["images"] = "0" * 64
     run.starts.write_text(json.dumps(start) + "\n")
-    with pytest.raises(Mismatch, match="pictures"):
+    with pytest.raises(Mismatch, match="images"):
         finish(work(run, machine, Stop()))

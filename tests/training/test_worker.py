@@ -1,4 +1,4 @@
-"""The process of one point: its exit status says how it ended."""
+"""The process of one run: its exit status says how it ended."""
 
 import json
 import resource
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from degradation.config import schema
-from degradation.runs.run_dir import Run
+from degradation.runs.run_dir import RunDir
 from degradation.system import files, signals
 from degradation.system.signals import Stop
 from degradation.training import checkpoint, loop
@@ -24,7 +24,7 @@ from degradation.training.worker import (
 
 
 def worker(
-    run: Run, machine: schema.Machine, before: Callable[[], None] | None = None
+    run: RunDir, machine: schema.Machine, before: Callable[[], None] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     words = [sys.executable, "-m", "degradation.training.worker", str(run.folder)]
     return subprocess.run(
@@ -35,9 +35,9 @@ def worker(
     )
 
 
-def made(point: schema.Point, machine: schema.Machine) -> Run:
-    run = Run.of(point, machine.runs)
-    run.create(point)
+def made(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
+    run = RunDir.of(config, machine.runs)
+    run.create(config)
     return run
 
 
@@ -58,11 +58,11 @@ def test_missing_data(small, machine, tmp_path: Path) -> None:
 
 
 def test_refused_settings(small, machine) -> None:
-    run = made(small(data__held_out=2000), machine)
+    run = made(small(data__val_size=2000), machine)
     assert worker(run, machine).returncode == DATA
-    run.point_json.write_text("{")
+    run.config_json.write_text("{")
     assert worker(run, machine).returncode == REFUSED
-    assert "point.json" in run.failure()["message"]
+    assert "config.json" in run.failure()["message"]
 
 
 def test_another_process_has_it(small, machine) -> None:
@@ -91,7 +91,7 @@ def test_no_room_is_found_before_the_first_step(small, machine, monkeypatch) -> 
     monkeypatch.setattr(files, "free", lambda folder: 1_000)
     try:
         prepare(run, machine, Stop())
-    except files.Failed as refusal:
+    except files.StorageError as refusal:
         assert "need 0.1 MB" in str(refusal)
     else:
         raise AssertionError("it began")

@@ -1,7 +1,7 @@
-"""A picture's file -> the square of bytes that a network sees: opened, resized, cropped.
+"""A image's file -> the square of bytes that a network sees: opened, resized, cropped.
 
 Only the part that the crop needs is resized: Pillow's filter looks beyond the box, so that gives
-what cropping the resized whole would (of 255, at most 2 off by rounding). Pictures are RGB here:
+what cropping the resized whole would (of 255, at most 2 off by rounding). Images are RGB here:
 grey, CMYK (ImageNet has 22) and RGBA are converted, a PNG under a JPEG's name (it has one) is read;
 a palette, an animation and anything else is no photograph, and refused.
 """
@@ -25,18 +25,18 @@ MOST_PIXELS = 150_000_000  # ImageNet's largest has 60 million; a bomb would fil
 
 
 class Unreadable(ValueError):
-    """A file that is no picture to train on; the message is the reason alone."""
+    """A file that is no image to train on; the message is the reason alone."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The picture in `path`, checked and not yet decoded. Raises Unreadable, in decoding too."""
+    """The image in `path`, checked and not yet decoded. Raises Unreadable, in decoding too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata; what damages pixels is an error
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
-                _check(picture)
-                yield picture
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                _check(image)
+                yield image
     except UnidentifiedImageError as error:
         raise Unreadable(f"no JPEG or PNG ({_begins(path)})") from error
     except Image.DecompressionBombError as error:
@@ -49,14 +49,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise Unreadable(f"damaged: {error}") from error
 
 
-def _check(picture: Image.Image) -> None:
-    if getattr(picture, "is_animated", False):
+def _check(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False):
         raise Unreadable("an animation")
-    if picture.mode not in ("RGB", *CONVERTED):
-        kind = "a palette" if picture.mode == "P" else f"mode {picture.mode}"
+    if image.mode not in ("RGB", *CONVERTED):
+        kind = "a palette" if image.mode == "P" else f"mode {image.mode}"
         raise Unreadable(f"{kind}, neither colours nor grey")
-    if picture.width * picture.height > MOST_PIXELS:
-        raise Unreadable(f"{picture.width} × {picture.height} pixels, more than {MOST_PIXELS:,}")
+    if image.width * image.height > MOST_PIXELS:
+        raise Unreadable(f"{image.width} × {image.height} pixels, more than {MOST_PIXELS:,}")
 
 
 def _begins(path: Path) -> str:
@@ -69,9 +69,9 @@ def _begins(path: Path) -> str:
     return next((kind for sign, kind in known.items() if head.startswith(sign)), f"{head!r}")
 
 
-def rgb(picture: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Decoded, in three colours."""
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def resized(width: int, height: int, side: int) -> tuple[int, int]:
@@ -81,20 +81,20 @@ def resized(width: int, height: int, side: int) -> tuple[int, int]:
     return side * width // height, side
 
 
-def cut(picture: Image.Image, size: tuple[int, int], corner: tuple[int, int], crop: int) -> Bytes:
-    """(crop, crop, 3): the square at `corner` (left, top) of the picture resized to `size`."""
-    across, down = picture.width / size[0], picture.height / size[1]
+def cut(image: Image.Image, size: tuple[int, int], corner: tuple[int, int], crop: int) -> Bytes:
+    """(crop, crop, 3): the square at `corner` (left, top) of the image resized to `size`."""
+    across, down = image.width / size[0], image.height / size[1]
     left, top = corner
     box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-    part = picture.resize((crop, crop), Image.Resampling.BILINEAR, box=_inside(box, picture))
+    part = image.resize((crop, crop), Image.Resampling.BILINEAR, box=_inside(box, image))
     return np.asarray(part)
 
 
 def _inside(
-    box: tuple[float, float, float, float], picture: Image.Image
+    box: tuple[float, float, float, float], image: Image.Image
 ) -> tuple[float, float, float, float]:
     """Without the rounding error that would put its end outside."""
-    return box[0], box[1], min(box[2], picture.width), min(box[3], picture.height)
+    return box[0], box[1], min(box[2], image.width), min(box[3], image.height)
 
 
 def training_view(
@@ -105,33 +105,33 @@ def training_view(
     Raises Unreadable.
     """
     side = scale[0] + below(scale[1] - scale[0] + 1, drawn[0])
-    with opened(path) as picture:
-        size = resized(*picture.size, side)
+    with opened(path) as image:
+        size = resized(*image.size, side)
         if draft:  # only now: the crop is of the same scene, drafted or not
-            picture.draft("RGB", size)
+            image.draft("RGB", size)
         corner = (below(size[0] - crop + 1, drawn[2]), below(size[1] - crop + 1, drawn[1]))
-        return cut(rgb(picture), size, corner, crop)
+        return cut(rgb(image), size, corner, crop)
 
 
 def centre_view(path: Path, crop: int, resize: int) -> Bytes:
-    """The centre of the picture, its shorter side being `resize`. Raises Unreadable."""
-    with opened(path) as picture:
-        size = resized(*picture.size, resize)
+    """The centre of the image, its shorter side being `resize`. Raises Unreadable."""
+    with opened(path) as image:
+        size = resized(*image.size, resize)
         corner = ((size[0] - crop) // 2, (size[1] - crop) // 2)
-        return cut(rgb(picture), size, corner, crop)
+        return cut(rgb(image), size, corner, crop)
 
 
 def check(path: Path) -> str:
-    """What is wrong with a picture, found by decoding all of it; "" where nothing is."""
+    """What is wrong with a image, found by decoding all of it; "" where nothing is."""
     try:
-        with opened(path) as picture:
-            rgb(picture).load()
+        with opened(path) as image:
+            rgb(image).load()
     except Unreadable as error:
         return str(error)
     return ""
 
 
 def versions() -> dict[str, str]:
-    """What decides a decoded picture's bits beside its file."""
+    """What decides a decoded image's bits beside its file."""
     jpeg = features.version_feature("libjpeg_turbo") or features.version_codec("jpg")
     return {"pillow": pillow, "jpeg": str(jpeg)}

@@ -5,8 +5,8 @@
 
 Russakovsky et al. 2015 (ILSVRC 2012): 1,281,167 + 50,000 JPEGs in 1,000 classes; any folder of
 this shape serves. At each start names and sizes are looked at, in seconds. `verify` decodes every
-picture and keeps the result beside the data; a small set is verified by the first point that reads
-it. A picture that can't be decoded ends the point that meets it, with its name: none is passed over
+image and keeps the result beside the data; a small set is verified by the first run that reads
+it. A image that can't be decoded ends the run that meets it, with its name: none is passed over
 but those that data.skip lists.
 """
 
@@ -34,19 +34,19 @@ from degradation.system import console, files
 
 log = logging.getLogger("degradation")
 
-CLEAN = 50_000  # training pictures whose error is measured in eval mode: as many as test it
-VERIFIED_AT_START = 10_000  # pictures, at most: a minute
+CLEAN = 50_000  # training images whose error is measured in eval mode: as many as test it
+VERIFIED_AT_START = 10_000  # images, at most: a minute
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The data set: where its pictures are, and what was measured on them."""
+    """The data set: where its images are, and what was measured on them."""
 
     data: Data
     manifest: Manifest
     colour: Colour
     verified: bool
-    """Whether every picture was decoded once."""
+    """Whether every image was decoded once."""
     channels = 3
 
     @property
@@ -63,7 +63,7 @@ class Folder:
 
     @property
     def clean(self) -> Files:
-        """The training pictures for the clean training error, evenly from all classes."""
+        """The training images for the clean training error, evenly from all classes."""
         train = self.train
         rows = pca_lighting.evenly(len(train), CLEAN)
         columns = (train.paths, train.sizes, train.labels)
@@ -92,17 +92,17 @@ class Folder:
 
 def load(data: Data) -> Folder:
     """The set in `data.root`. Raises DataError: missing, unsorted, incomplete, or unreadable."""
-    assert data.crop is not None and data.resize is not None
+    assert data.crop_size is not None and data.eval_resize is not None
     manifest = _manifest(data)
     small = len(manifest.train) + len(manifest.val) <= VERIFIED_AT_START
     verified = prepare.verified(manifest)
     if small and not verified:
         prepare.verify(manifest)
     elif not verified:
-        log.warning("%s: its pictures were never all decoded; a damaged one would end the training "
+        log.warning("%s: its images were never all decoded; a damaged one would end the training "
                     "that meets it: degradation data verify %s",
                     manifest.root, manifest.root)  # fmt: skip
-    found = pca_lighting.of(manifest, data.crop, data.resize)
+    found = pca_lighting.of(manifest, data.crop_size, data.eval_resize)
     return Folder(data, manifest, found, small or verified)
 
 
@@ -123,10 +123,10 @@ def _manifest(data: Data) -> Manifest:
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="degradation data", allow_abbrev=False,
-        description="Verify, or make smaller copies of, a folder of pictures.",
+        description="Verify, or make smaller copies of, a folder of images.",
     )  # fmt: skip
     commands = found.add_subparsers(dest="command", required=True)
-    verify = commands.add_parser("verify", help="decode every picture once")
+    verify = commands.add_parser("verify", help="decode every image once")
     smaller = commands.add_parser("prepare", help="copies whose shorter side is at most --side")
     for command in (verify, smaller):
         command.add_argument("folder", type=Path)
@@ -152,7 +152,7 @@ def main(arguments: list[str]) -> int:
     except DataError as error:
         print(console.shown(str(error)), file=sys.stderr)
         return 3
-    except (files.Failed, prepare.Refused) as error:
+    except (files.StorageError, prepare.Refused) as error:
         print(console.shown(str(error)), file=sys.stderr)
         return 5
     return 0

@@ -1,4 +1,4 @@
-"""Batches from a folder of pictures: decoded by processes ahead of time, coloured on the device.
+"""Batches from a folder of images: decoded by processes ahead of time, coloured on the device.
 
 What a batch holds is a function of its number, as in `batches`: the processes are told which file,
 which scale and which corner, and no random state is anywhere; their number changes nothing but
@@ -51,15 +51,15 @@ class Crops(Dataset[Any]):
     def __getitem__(self, job: Job) -> decode.Bytes:
         index, drawn = job
         data, path = self.data, self.root / self.paths[index]
-        assert data.crop is not None and data.resize is not None
+        assert data.crop_size is not None and data.eval_resize is not None
         if drawn is None:
-            return decode.centre_view(path, data.crop, data.resize)
-        return decode.training_view(path, data.crop, data.scale, data.draft, drawn)
+            return decode.centre_view(path, data.crop_size, data.eval_resize)
+        return decode.training_view(path, data.crop_size, data.resize_range, data.draft, drawn)
 
     def __getitems__(self, jobs: list[Job]) -> Tensor | str:
         """A batch of bytes (batch, crop, crop, 3), or why there is none: an exception would come
         out of another process with two tracebacks for a message."""
-        side = self.data.crop
+        side = self.data.crop_size
         assert side is not None
         out = np.empty((len(jobs), side, side, 3), np.uint8)
         for row, job in enumerate(jobs):
@@ -147,7 +147,7 @@ class Order:
 
 
 class FolderStream:
-    """The training batches of one seed, with what `batches.Stream` has: pictures (batch, 3, crop,
+    """The training batches of one seed, with what `batches.Stream` has: images (batch, 3, crop,
     crop) float32, labels (batch,) int64, on `device`.
 
     `load` moves decoded batches to the device, `take` gives one of them finished.
@@ -164,15 +164,15 @@ class FolderStream:
         world_size: int = 1,
     ) -> None:
         data = source.data
-        assert data.crop is not None
+        assert data.crop_size is not None
         self.seed, self.length = seed, len(source.train)
         self.whole, self.size = batch, batch // world_size
-        """Pictures in a batch, and in this process's share."""
+        """Images in a batch, and in this process's share."""
         self.device, self.workers, self.data = device, workers, data
         self.order = Order(seed, batch, self.size, rank, self.length, data.flip)
         self.crops = Crops(source.manifest.root, source.train.paths, data)
         self.classes = np.array(source.train.labels, np.int64)
-        one = self.size * data.crop**2 * 3
+        one = self.size * data.crop_size**2 * 3
         # A CPU takes them as they come; a recording takes several before the host is asked again.
         self.rows = max(1, min(ROWS, ROOM // one)) if device.type == "cuda" else 1
         """Iterations for which the tables have room."""
@@ -180,7 +180,7 @@ class FolderStream:
         def rows(*shape: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros((self.rows, self.size, *shape), dtype=dtype, device=device)
 
-        self.bytes = rows(data.crop, data.crop, 3, dtype=torch.uint8)
+        self.bytes = rows(data.crop_size, data.crop_size, 3, dtype=torch.uint8)
         self.labels = rows(dtype=torch.int64)
         self.flip = rows(1, 1, 1, dtype=torch.bool)
         self.shift = rows(1, 1, 3, dtype=torch.float32)
@@ -206,7 +206,7 @@ class FolderStream:
 
     def _fill(self, row: int, iteration: int, crops: Tensor) -> None:
         table = self.order.table(iteration)
-        noise = self.order.drawn(iteration).colour if self.data.colour else None
+        noise = self.order.drawn(iteration).colour if self.data.pca_lighting else None
         send(crops.numpy(), self.bytes[row])
         send(self.classes[table.index], self.labels[row])
         send(table.flip[:, None, None, None], self.flip[row])
@@ -223,14 +223,14 @@ class FolderStream:
     def take(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """The batch in row `row` of the tables, an int64 tensor of shape (1,) on the device."""
         tables = (self.bytes, self.labels, self.flip, self.shift)
-        pictures, labels, flip, shift = (rows.index_select(0, row)[0] for rows in tables)
+        images, labels, flip, shift = (rows.index_select(0, row)[0] for rows in tables)
         if self.data.flip:
-            pictures = torch.where(flip, pictures.flip(2), pictures)
-        x = pictures.float().div_(WHITE).add_(shift)
+            images = torch.where(flip, images.flip(2), images)
+        x = images.float().div_(WHITE).add_(shift)
         return x.permute(0, 3, 1, 2), labels
 
     def digest(self) -> str:
-        """SHA-256 over what fixes the stream beside the pictures."""
+        """SHA-256 over what fixes the stream beside the images."""
         sha = hashlib.sha256(f"batch {self.whole}".encode())
         first = min(self.length, 10_000)
         table = batch_table(self.seed, 0, first, self.length, 0, self.data.flip)
@@ -241,7 +241,7 @@ class FolderStream:
 
 
 class Shift:
-    """What is added to a picture's colours: the noise less the mean."""
+    """What is added to a image's colours: the noise less the mean."""
 
     def __init__(self, source: Folder) -> None:
         colour = source.colour
@@ -257,7 +257,7 @@ class Shift:
 
 
 class FolderExam:
-    """Pictures as the network is tested on them: each once, its centre, in order; of several
+    """Images as the network is tested on them: each once, its centre, in order; of several
     processes, each has every so many batches."""
 
     resident = False
@@ -294,7 +294,7 @@ class FolderExam:
 
 
 def processes(asked: int | str, device: torch.device) -> int:
-    """How many decode for a point: all cores but one; where the network itself needs them, one."""
+    """How many decode for a run: all cores but one; where the network itself needs them, one."""
     if isinstance(asked, int):
         return asked
     return max(1, min(16, cores() - 1)) if device.type == "cuda" else 1

@@ -1,4 +1,4 @@
-"""A folder of pictures, `train/CLASS/*` and `val/CLASS/*`: the list of its files, and its faults.
+"""A folder of images, `train/CLASS/*` and `val/CLASS/*`: the list of its files, and its faults.
 
 Nothing is opened: names and sizes tell whether it is there, sorted, complete and the same as last
 time, in seconds for a million files. What lies in the files, `decode` finds out.
@@ -23,7 +23,7 @@ SHOWN = 3  # faulty files that a message names; the rest is counted
 
 @dataclass(frozen=True)
 class Files:
-    """The pictures of one split, sorted by class folder, then by name."""
+    """The images of one split, sorted by class folder, then by name."""
 
     paths: tuple[str, ...]
     """Below the root, with `/`."""
@@ -95,7 +95,7 @@ def missing(root: Path) -> str:
         f"ImageNet is not there: no folder {' and no folder '.join(lacking)} in {where}.\n"
         f"  expected:   {where}/train/CLASS/*.JPEG and {where}/val/CLASS/*.JPEG\n"
         "  get it:     ILSVRC2012_img_train.tar and _val.tar from https://image-net.org (account),"
-        "\n              unpacked into a folder a class, validation pictures too\n"
+        "\n              unpacked into a folder a class, validation images too\n"
         "  or:         data.root=FOLDER; data=cifar10 downloads itself, data=digits is built in"
     )
 
@@ -110,7 +110,7 @@ def _skip_list(file: Path) -> frozenset[str]:
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What lies in a folder, sorted by name; hidden files are nobody's pictures."""
+    """What lies in a folder, sorted by name; hidden files are nobody's images."""
     try:
         with os.scandir(folder) as found:
             return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
@@ -119,7 +119,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def _classes(split: Path) -> tuple[str, ...]:
-    """The class folders of a split; a picture beside them is in no class."""
+    """The class folders of a split; a image beside them is in no class."""
     entries = _entries(split)
     if loose := [entry.name for entry in entries if not entry.is_dir()]:
         raise DataError(f"{split}: {len(loose):,} files lie in it directly ({_some(loose)}); sort "
@@ -143,11 +143,11 @@ def _check_same(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
 def _files(
     root: Path, split: str, classes: tuple[str, ...], left_out: frozenset[str]
 ) -> tuple[Files, list[str]]:
-    """A split's pictures, and what was left out of it."""
+    """A split's images, and what was left out of it."""
     paths, sizes, labels, skipped = list[str](), list[int](), list[int](), list[str]()
     for label, name in enumerate(classes):
         before = len(paths)
-        for path, size in _pictures(root, f"{split}/{name}"):
+        for path, size in _images(root, f"{split}/{name}"):
             if path in left_out:
                 skipped.append(path)
                 continue
@@ -155,12 +155,12 @@ def _files(
             sizes.append(size)
             labels.append(label)
         if len(paths) == before:
-            raise DataError(f"{root / split / name}: an empty class; put its pictures there, or "
+            raise DataError(f"{root / split / name}: an empty class; put its images there, or "
                             f"remove the folder from {' and '.join(SPLITS)} alike")  # fmt: skip
     return Files(tuple(paths), tuple(sizes), tuple(labels)), skipped
 
 
-def _pictures(root: Path, below: str) -> Iterator[tuple[str, int]]:
+def _images(root: Path, below: str) -> Iterator[tuple[str, int]]:
     for entry in _entries(root / below):
         try:
             size = entry.stat().st_size if entry.is_file() else -1

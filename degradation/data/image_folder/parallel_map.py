@@ -30,7 +30,7 @@ def spread(
     """`work` of each item, in order, under a progress bar. Raises what `work` raises."""
     workers = cores() if workers is None else workers
     bar: partial[tqdm[Any]] = partial(
-        tqdm, total=len(items), desc=title, unit="picture", disable=None, leave=False
+        tqdm, total=len(items), desc=title, unit="image", disable=None, leave=False
     )
     if workers < 2 or len(items) < MANY:
         yield from bar(map(work, items))
@@ -42,14 +42,14 @@ def spread(
             done = pool.map(work, items, chunksize=CHUNK)
         yield from bar(done)
     except BrokenProcessPool as error:
-        raise RuntimeError(f"{title}: a process that reads pictures died; often the system is out "
+        raise RuntimeError(f"{title}: a process that reads images died; often the system is out "
                            "of memory") from error  # fmt: skip
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
 def leave_signals_to_parent(worker: int = 0) -> None:
-    """In a process that reads pictures: it ends with its parent, who alone hears Ctrl-C."""
+    """In a process that reads images: it ends with its parent, who alone hears Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""The mean colour of the training pictures, and the principal components of their pixels.
+"""The mean colour of the training images, and the principal components of their pixels.
 
-Measured once, on the centres of up to 10,000 training pictures spread evenly over the list, and
-kept under the digest of all that decides it. The mean is a colour, not a picture: a crop at a
+Measured once, on the centres of up to 10,000 training images spread evenly over the list, and
+kept under the digest of all that decides it. The mean is a colour, not a image: a crop at a
 random place and scale has no fixed pixels, so that the mean over crops is nearly the same
 everywhere; and the tests at other sizes (Table 4) need it at every size.
 """
@@ -27,8 +27,8 @@ from degradation.system.console import shown
 
 log = logging.getLogger("degradation")
 
-SAMPLE = 10_000  # pictures; another number is another measurement
-DIGITS = 9  # kept after the point: what a linear algebra library gives alike on every machine
+SAMPLE = 10_000  # images; another number is another measurement
+DIGITS = 9  # kept after the run: what a linear algebra library gives alike on every machine
 WHITE = 255
 
 
@@ -44,7 +44,7 @@ class Colour:
     eigenvectors: tuple[tuple[float, ...], ...]
     """One a row, its largest component positive."""
     sample: int
-    """Pictures it was measured on."""
+    """Images it was measured on."""
 
     @property
     def digest(self) -> str:
@@ -64,10 +64,10 @@ def of(manifest: Manifest, crop: int, resize: int) -> Colour:
                 if (found := _kept(folder / name, asked)) is None:
                     found = measure(manifest, crop, resize)
                     files.write_json(folder / name, {"of": asked, "colour": asdict(found)})
-                    log.info("mean colour and components of %d pictures: %s", found.sample,
+                    log.info("mean colour and components of %d images: %s", found.sample,
                              folder / name)  # fmt: skip
                 return found
-        except files.Failed:  # the data is often read-only
+        except files.StorageError:  # the data is often read-only
             continue
     return measure(manifest, crop, resize)
 
@@ -131,7 +131,7 @@ def _added(
 
 
 def _sums(root: Path, crop: int, resize: int, path: str) -> tuple[str, NDArray[np.int64]]:
-    """Of one picture: its fault, else ""; the sums of its pixels, and of their products."""
+    """Of one image: its fault, else ""; the sums of its pixels, and of their products."""
     try:
         pixels = decode.centre_view(root / path, crop, resize).reshape(-1, 3).astype(np.float64)
     except decode.Unreadable as error:

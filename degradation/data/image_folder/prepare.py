@@ -1,4 +1,4 @@
-"""Once for a folder of pictures: decode all of them, or write smaller copies of the large ones.
+"""Once for a folder of images: decode all of them, or write smaller copies of the large ones.
 
 A copy whose shorter side is 480 serves training, whose shorter side is 480 at most (Sec. 3.4); what
 is no larger is copied byte by byte. Copies are other bytes, so the folder of them has a digest of
@@ -43,7 +43,7 @@ def verified(manifest: Manifest) -> bool:
 
 
 def verify(manifest: Manifest, every: bool = False) -> None:
-    """Decode all pictures and keep that they are sound. Raises DataError, naming those that aren't.
+    """Decode all images and keep that they are sound. Raises DataError, naming those that aren't.
 
     `every`: list all of them in a file beside the data, for data.skip.
     """
@@ -59,7 +59,7 @@ def verify(manifest: Manifest, every: bool = False) -> None:
             files.make_folder(place)
             files.write_json(_record(place, manifest), record)
             return
-        except files.Failed:  # the data is often read-only
+        except files.StorageError:  # the data is often read-only
             continue
 
 
@@ -71,7 +71,7 @@ def _listed(manifest: Manifest, faults: list[tuple[str, str]]) -> str:
             files.make_folder(place)
             files.write_atomically(place / LISTED, content.encode())
             return f"\nall of them: data.skip={place / LISTED}"
-        except files.Failed:
+        except files.StorageError:
             continue
     return ""
 
@@ -96,7 +96,7 @@ def origin(root: Path) -> dict[str, Any] | None:
 def prepare(manifest: Manifest, target: Path, side: int, quality: int) -> dict[str, Any]:
     """Fill `target`; what is there already is kept, so that a cut one goes on. What was done.
 
-    Raises DataError for a picture that can't be read, or a target made in another way.
+    Raises DataError for a image that can't be read, or a target made in another way.
     """
     asked = {"source": manifest.digest, "side": side, "quality": quality, **decode.versions()}
     begun = target / f".{ORIGIN}"
@@ -121,27 +121,27 @@ def prepare(manifest: Manifest, target: Path, side: int, quality: int) -> dict[s
 
 
 def _copy(root: Path, target: Path, side: int, quality: int, path: str) -> tuple[str, bool]:
-    """Make one copy: its fault, else ""; whether it is a smaller picture."""
+    """Make one copy: its fault, else ""; whether it is a smaller image."""
     try:
-        with decode.opened(root / path) as picture:
-            smaller = min(picture.size) > side
+        with decode.opened(root / path) as image:
+            smaller = min(image.size) > side
             if (target / path).exists():  # atomic: it is whole
                 return "", smaller
-            content = _encoded(picture, side, quality) if smaller else files.read(root / path)
+            content = _encoded(image, side, quality) if smaller else files.read(root / path)
     except decode.Unreadable as error:
         return str(error), False
     if not smaller and (fault := decode.check(root / path)):
         return fault, False
     try:
         files.write_atomically(target / path, content)
-    except files.Failed as error:
+    except files.StorageError as error:
         raise Refused(str(error).replace("machine.runs=", "TARGET ")) from None
     return "", smaller
 
 
-def _encoded(picture: Image.Image, side: int, quality: int) -> bytes:
-    size = decode.resized(*picture.size, side)
-    copy = decode.rgb(picture).resize(size, Image.Resampling.LANCZOS)
+def _encoded(image: Image.Image, side: int, quality: int) -> bytes:
+    size = decode.resized(*image.size, side)
+    copy = decode.rgb(image).resize(size, Image.Resampling.LANCZOS)
     content = io.BytesIO()
     copy.save(content, "JPEG", quality=quality, subsampling=0)
     return content.getvalue()

@@ -43,13 +43,13 @@ class _Convolution(torch.autograd.Function):
 def weight_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:
     """(out, in, 3, 3), from the input (n, in, h, w) and the output's gradient (n, out, …)."""
     x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
-    pictures, inputs, height, width = x.shape
+    images, inputs, height, width = x.shape
     _, outputs, high, wide = grad.shape
     native = library.load()
     scratch = x.new_zeros(native.scratch_size(height, width, inputs, high, wide, outputs))
     total = x.new_zeros(outputs, 3, 3, inputs)
     native.weight_gradient(
-        x.data_ptr(), grad.data_ptr(), total.data_ptr(), scratch.data_ptr(), pictures, height,
+        x.data_ptr(), grad.data_ptr(), total.data_ptr(), scratch.data_ptr(), images, height,
         width, inputs, outputs, stride, band(width, high, wide, stride),
     )  # fmt: skip
     return total.permute(0, 3, 1, 2)

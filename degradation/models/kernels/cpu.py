@@ -3,7 +3,7 @@
 Two things are: a convolution's gradient by its weight, a third of an iteration at two thirds of the
 other parts' rate (convolution.py), and everything between two convolutions, which torch does in
 passes over memory of their own (normalisation.py). Both also round less than torch. They sum in
-orders of their own, so the bits are others than torch's. One thread a point, as everywhere here.
+orders of their own, so the bits are others than torch's. One thread a run, as everywhere here.
 """
 
 from torch import nn
@@ -15,7 +15,7 @@ from degradation.models.layers import BatchNorm, Conv3x3
 
 
 def use(network: nn.Module) -> None:
-    """Let the kernels serve each layer that they fit. Raises Invalid where they can't be built."""
+    """Let the kernels serve each layer that they fit. Raises ConfigError where they can't be built."""
     library.load()
     for module in network.modules():
         if isinstance(module, Conv3x3) and module.in_channels % 8 == module.out_channels % 4 == 0:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
@@ -26,7 +26,7 @@ ARGUMENTS: dict[str, list[type[Any]]] = {
 
 @cache
 def load() -> ctypes.CDLL:
-    """The library: a fifth of a second, once a process. Raises Invalid where there can't be one.
+    """The library: a fifth of a second, once a process. Raises ConfigError where there can't be one.
 
     Built anew in each process, so none finds one that was built for another processor.
     """
@@ -38,7 +38,7 @@ def load() -> ctypes.CDLL:
         try:
             found = ctypes.CDLL(str(built))
         except OSError as error:
-            raise Invalid(f"numerics.native=true: {error}; say TMPDIR=FOLDER, on a disk that may "
+            raise ConfigError(f"numerics.native=true: {error}; say TMPDIR=FOLDER, on a disk that may "
                           "hold programs, or numerics=reference") from error  # fmt: skip
     for name, types in ARGUMENTS.items():
         getattr(found, name).argtypes, getattr(found, name).restype = types, None
@@ -47,31 +47,31 @@ def load() -> ctypes.CDLL:
 
 
 def versions() -> dict[str, Any]:
-    """What compiles, for a fingerprint. Raises Invalid where nothing does."""
+    """What compiles, for a fingerprint. Raises ConfigError where nothing does."""
     return {"compiler": _run([*compiler(), "--version"]).splitlines()[0]}
 
 
 def compiler() -> list[str]:
-    """The C compiler: $CC, or the first of cc, gcc and clang. Raises Invalid without one."""
+    """The C compiler: $CC, or the first of cc, gcc and clang. Raises ConfigError without one."""
     if asked := shlex.split(os.environ.get("CC", "")):
         return asked
     for name in ("cc", "gcc", "clang"):
         if there := shutil.which(name):
             return [there]
-    raise Invalid("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; "
+    raise ConfigError("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; "
                   "install one (Debian: apt install gcc libc6-dev), name it in CC, or say "
                   "numerics=reference")  # fmt: skip
 
 
 def _run(command: list[str]) -> str:
-    """What a compiler's command prints. Raises Invalid with its words where it fails."""
+    """What a compiler's command prints. Raises ConfigError with its words where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise Invalid(f"numerics.native=true: {command[0]}: {error.strerror}; name a C compiler in "
+        raise ConfigError(f"numerics.native=true: {command[0]}: {error.strerror}; name a C compiler in "
                       "CC, or say numerics=reference") from error  # fmt: skip
     if done.returncode:
-        raise Invalid(f"numerics.native=true: {shlex.join(command)} failed:\n"
+        raise ConfigError(f"numerics.native=true: {shlex.join(command)} failed:\n"
                       f"{done.stderr.strip()}\nname another C compiler in CC, or say "
                       "numerics=reference")  # fmt: skip
     return done.stdout

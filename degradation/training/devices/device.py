@@ -1,4 +1,4 @@
-"""The device a point runs on, torch set to its numerics, and the fingerprint of all that counts.
+"""The device a run runs on, torch set to its numerics, and the fingerprint of all that counts.
 
 Two processes give equal bits where their fingerprints are equal; a resume under another one is
 refused (or asked for with machine.resume=inexact, and marked), since a plain net amplifies the last
@@ -13,12 +13,12 @@ import torch
 import torch.utils.deterministic
 
 from degradation.config.schema import Machine, Numerics
-from degradation.config.validation import Invalid
+from degradation.config.validation import ConfigError
 from degradation.system import process_group
 
 
 def device(name: str) -> torch.device:
-    """The torch device for auto, cpu, cuda or cuda:N. Raises Invalid, naming what there is."""
+    """The torch device for auto, cpu, cuda or cuda:N. Raises ConfigError, naming what there is."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         own = f"cuda:{process_group.local_rank() % found}" if found > 1 else "cuda"
@@ -26,7 +26,7 @@ def device(name: str) -> torch.device:
     wanted = torch.device(name)
     if wanted.type == "cuda" and (wanted.index or 0) >= found:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(found))])
-        raise Invalid(f"machine.device={name}: not found; this machine has {there}")
+        raise ConfigError(f"machine.device={name}: not found; this machine has {there}")
     return wanted
 
 
@@ -34,7 +34,7 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     """Set torch, process-wide, to what `numerics` and `machine` ask for; the device to use."""
     chosen = device(machine.device)
     if numerics.native and (chosen.type != "cpu" or machine.threads > 1):
-        raise Invalid(f"numerics.native=true: needs machine.device=cpu (here {chosen}) and "
+        raise ConfigError(f"numerics.native=true: needs machine.device=cpu (here {chosen}) and "
                       f"machine.threads=1 (here {machine.threads}); or say numerics=reference. "
                       "More cores train more points (cluster=joblib)")  # fmt: skip
     torch.set_num_threads(machine.threads)
@@ -57,7 +57,7 @@ ARITHMETIC = 3  # raised when a change to our own layers or step changes bits
 
 
 def fingerprint(chosen: torch.device, processes: int = 1, parts: int = 1) -> dict[str, Any]:
-    """Everything beside the point that decides bits, as JSON values."""
+    """Everything beside the run that decides bits, as JSON values."""
     marks: dict[str, Any] = {
         "arithmetic": ARITHMETIC,
         "torch": torch.__version__,

@@ -1,6 +1,6 @@
-"""The processes that train one point together, each on its share of every batch.
+"""The processes that train one run together, each on its share of every batch.
 
-    torchrun --nproc-per-node 8 -m degradation.run data=imagenet depth=34 model.ghost=32
+    torchrun --nproc-per-node 8 -m degradation.run data=imagenet depth=34 model.ghost_batch_size=32
 
 After each step all of them hold the same state, bit by bit: gradients and running averages are
 averaged, losses and errors summed. So any of them could write it down; rank 0 does. The gradients
@@ -27,7 +27,7 @@ ORPHAN_LOOK = 5.0
 
 
 class Lost(RuntimeError):
-    """Another process of the point has ended, or can't be reached."""
+    """Another process of the run has ended, or can't be reached."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:  # of gloo, NCCL, or the store between them
-        raise Lost("another process of this point has ended, or can't be reached") from error
+        raise Lost("another process of this run has ended, or can't be reached") from error
 
 
 def join(device: torch.device) -> Ranks:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from degradation.config.schema import Point
-from degradation.config.validation import Invalid
+from degradation.config.schema import RunConfig
+from degradation.config.validation import ConfigError
 from degradation.data.device_loader import send
 from degradation.data.loaders import Batches, Exams
 from degradation.models.kernels import cpu as native
@@ -49,7 +49,7 @@ class Engine:
 
     def __init__(
         self,
-        point: Point,
+        config: RunConfig,
         state: State,
         stream: Batches,
         record: Record | None,
@@ -57,9 +57,9 @@ class Engine:
         group: Ranks = ALONE,
     ) -> None:
         """Without `record`, everything is launched each time. `parts`: see step.training_step."""
-        self.point, self.state, self.stream, self.parts = point, state, stream, parts
+        self.config, self.state, self.stream, self.parts = config, state, stream, parts
         self.record, self.group = record, group
-        self.unroll = unroll(point.depth) if record else 1
+        self.unroll = unroll(config.depth) if record else 1
         device = stream.device
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
         self.numbers = torch.zeros(stream.rows, dtype=torch.int64, device=device)
@@ -74,9 +74,9 @@ class Engine:
         """Those of the last launch."""
         self.sums: dict[str, Tensor] = {}
         self.launched: deque[torch.cuda.Event] = deque()
-        if point.numerics.compiled:
+        if config.numerics.compiled:
             compile_blocks(state)
-        if point.numerics.native:
+        if config.numerics.native:
             native.use(state.network)
 
     def advance(self, limit: int) -> int:
@@ -110,7 +110,7 @@ class Engine:
 
         Between two batches it calls `look`, which may raise.
         """
-        network, precision = self.state.network, self.point.numerics.precision
+        network, precision = self.state.network, self.config.numerics.precision
         if self.group.size > 1:  # they stop together or not at all: between iterations
             look = nothing
         if self.record is None or not exam.resident:
@@ -126,7 +126,7 @@ class Engine:
 
     def _load(self) -> None:
         """Fill the tables from the state's iteration on, where they don't have it."""
-        state, recipe = self.state, self.point.recipe
+        state, recipe = self.state, self.config.recipe
         known = (state.warmup_end, *state.plateau.dropped)
         if state.iteration in self.loaded and known == self.loaded_for:
             return
@@ -150,7 +150,7 @@ class Engine:
             rate = self.rates.index_select(0, self.cursor)[0]
             optimizer.set_learning_rate(state.optimizer, rate)
             loss, logits = training_step(
-                state.network, state.optimizer, x, labels, self.point.numerics.precision, ranks,
+                state.network, state.optimizer, x, labels, self.config.numerics.precision, ranks,
                 self.parts,
             )  # fmt: skip
             count = Count.of(loss, logits, labels, ranks)
@@ -200,10 +200,10 @@ def unroll(depth: int) -> int:
 
 
 def record_for(graph: str, device: torch.device) -> Record | None:
-    """What `numerics.graph` asks for on a device. Raises Invalid."""
+    """What `numerics.graph` asks for on a device. Raises ConfigError."""
     if device.type != "cuda":
         if graph == "on":
-            raise Invalid(f"numerics.graph=on: needs a CUDA device, and this point runs on {device}"
+            raise ConfigError(f"numerics.graph=on: needs a CUDA device, and this run runs on {device}"
                           "; say auto or off, or machine.device=cuda")  # fmt: skip
         return None
     return None if graph == "off" else cuda_graph

@@ -1,6 +1,6 @@
 """Several points in one process, by turns, each on a CUDA stream of its own.
 
-A small network's kernels leave most of a GPU idle; kernels of several streams fill it. Each point
+A small network's kernels leave most of a GPU idle; kernels of several streams fill it. Each run
 launches what it would launch alone, so its bits are those of its solo run. The host only feeds: it
 goes round, and passes over whoever has enough launched already.
 """
@@ -34,7 +34,7 @@ def finish(turns: Turns[T]) -> T:
 
 @dataclass
 class Lane:
-    """One point's turns, with what belongs to them alone."""
+    """One run's turns, with what belongs to them alone."""
 
     number: int
     turns: Turns[int]
@@ -54,13 +54,13 @@ class Lane:
         return None
 
 
-def take_turns(points: Iterable[tuple[Turns[int], float]]) -> list[int]:
+def take_turns(configs: Iterable[tuple[Turns[int], float]]) -> list[int]:
     """Finish all `points`, as many at once as their shares of the device add up to 1; the results.
 
-    They begin in the order given. A point whose share is all that is left, or more, waits until it
+    They begin in the order given. A run whose share is all that is left, or more, waits until it
     is alone.
     """
-    waiting = deque(Lane(i, turns, share) for i, (turns, share) in enumerate(points))
+    waiting = deque(Lane(i, turns, share) for i, (turns, share) in enumerate(configs))
     if len(waiting) > 1 and torch.cuda.is_available():
         for lane in waiting:
             lane.stream = torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
@@ -80,10 +80,10 @@ def take_turns(points: Iterable[tuple[Turns[int], float]]) -> list[int]:
 
 
 def share(pack: int | str, depth: int, gpu: bool) -> float:
-    """The part of the device that a point of `depth` layers takes.
+    """The part of the device that a run of `depth` layers takes.
 
     On a GPU, auto: by the launches and the traffic of its layers, a sixth up to 56 layers, a third
-    at 110, all of it for 1,202 (a model; not measured yet). A CPU core is taken by one point.
+    at 110, all of it for 1,202 (a model; not measured yet). A CPU core is taken by one run.
     """
     if isinstance(pack, int):
         return 1 / pack

@@ -1,19 +1,19 @@
 """What cures a plain net? One change at a time, and how much of the gap between depths it closes.
 
-The nets are the deepest and the shallowest plain ones that the cures and their base share. The
+The nets are the deepest and the shallowest plain ones that the interventions and their base share. The
 rule, of final training errors paired by seed:
 
-    gap         deep − shallow under the cure
-    change      the deep net's error under the cure − without it
+    gap         deep − shallow under the intervention
+    change      the deep net's error under the intervention − without it
     cures       gap below the margin, 0.5 points, and change below −0.5 (intervals): both nets stuck
                 alike would have no gap, too
     helps       change below −0.5, the gap not known to be closed
     no help     change above −0.5
     undecided   else; runs that diverged withhold the answer that their absence favours
-    closed      1 − gap / gap without a cure, of the means; told where the deep net got better
+    closed      1 − gap / gap without an intervention, of the means; told where the deep net got better
 
-Answers about one question are given together, over the cures. A cure is tried at one value, so a
-better one may be there; and a shallow net that a cure makes worse closes some of the gap.
+Answers about one question are given together, over the interventions. An intervention is tried at one value, so a
+better one may be there; and a shallow net that an intervention makes worse closes some of the gap.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ from analysis.why.finding import (
 
 QUESTION = "What cures a plain net?"
 RULE = """\
-final training error, paired by seed. gap: deep − shallow; change: deep with the cure − without.
+final training error, paired by seed. gap: deep − shallow; change: deep with the intervention − without.
 cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no help: change
 above."""
 BASE, RESIDUAL = "none", "residual"
@@ -46,37 +46,37 @@ CURES, HELPS, NO_HELP = "cures", "helps", "no help"
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
-    """One a base that some cures vary."""
+    """One a base that some interventions vary."""
     trained = table[~table["look"]]
-    bases = trained[trained["cure_of"] != ""]["cure_of"].value_counts().index
+    bases = trained[trained["intervention_of"] != ""]["intervention_of"].value_counts().index
     found = [(str(base), rows(trained, str(base))) for base in bases]
-    found = [(base, own) for base, own in found if own["cure"].nunique() > 1]
+    found = [(base, own) for base, own in found if own["intervention"].nunique() > 1]
     for (_, own), name in zip(found, study_names(table, [b for b, _ in found]).values(),
                               strict=True) if found else ():  # fmt: skip
-        yield Finding("cures", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
+        yield Finding("interventions", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
                       partial(figure, own, rule))  # fmt: skip
 
 
 def rows(table: pd.DataFrame, base: str) -> pd.DataFrame:
-    """A line a run of the two depths: cure (none: the base's plain nets; residual: its residual
+    """A line a run of the two depths: intervention (none: the base's plain nets; residual: its residual
     ones), depth, seed, state, errors. Empty where no two depths are shared."""
-    cured = table[(table["cure_of"] == base) & (table["arm"] == "plain")]
+    cured = table[(table["intervention_of"] == base) & (table["arm"] == "plain")]
     own = table[(table["protocol"] == base) & table["shortcut"].isin(("none", "identity"))]
-    own = own.assign(cure=own["arm"].map({"plain": BASE, "residual": RESIDUAL}))
-    shared = {*cured["depth"]} & {*own[own["cure"] == BASE]["depth"]}
-    columns = ["cure", "depth", "seed", "run", "state", "train_error", "test_error"]
+    own = own.assign(intervention=own["arm"].map({"plain": BASE, "residual": RESIDUAL}))
+    shared = {*cured["depth"]} & {*own[own["intervention"] == BASE]["depth"]}
+    columns = ["intervention", "depth", "seed", "run", "state", "train_error", "test_error"]
     if len(shared) < 2:
         return pd.DataFrame(columns=columns)
     both = pd.concat([own, cured])
     both = both[both["depth"].isin((min(shared), max(shared)))]
-    return both[columns].sort_values(["cure", "depth", "seed"], ignore_index=True)
+    return both[columns].sort_values(["intervention", "depth", "seed"], ignore_index=True)
 
 
 def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, Judgement, Effect]]:
-    """By cure: its word, its gap, the change of the deep net's error."""
+    """By intervention: its word, its gap, the change of the deep net's error."""
     shallow, deep = int(own["depth"].min()), int(own["depth"].max())
     nets = {str(name): (of[of["depth"] == shallow], of[of["depth"] == deep])
-            for name, of in own.groupby("cure")}  # fmt: skip
+            for name, of in own.groupby("intervention")}  # fmt: skip
     tried = [name for name in nets if name not in (BASE, RESIDUAL)]
     names = [BASE, *tried, *([RESIDUAL] if RESIDUAL in nets else [])]
     gaps = judgement.together([step(*nets[name], shallow, deep) for name in names], rule)
@@ -94,7 +94,7 @@ def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, Judgement, Eff
 
 def _word(side: str, gap_is: str, diverged: tuple[int, int]) -> str:
     if side == judgement.BELOW and diverged[1]:
-        return judgement.UNDECIDED  # the runs that are left favour the cure
+        return judgement.UNDECIDED  # the runs that are left favour the intervention
     if side == judgement.BELOW:
         return CURES if gap_is == judgement.NOT_UP else HELPS
     return NO_HELP if side == judgement.ABOVE else judgement.UNDECIDED
@@ -118,7 +118,7 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
 
 
 def figure(own: pd.DataFrame, rule: Rule, look: Look) -> Figure:
-    """The gap by cure, mean and interval | the two nets' errors; the residual net's gap beside."""
+    """The gap by intervention, mean and interval | the two nets' errors; the residual net's gap beside."""
     found = judged(own, rule)
     names = sorted(found, key=lambda n: (found[n][1].train.mean, n))
     finite = [n for n in names if found[n][1].train.n]
@@ -127,9 +127,9 @@ def figure(own: pd.DataFrame, rule: Rule, look: Look) -> Figure:
         drawn.set_figheight(0.9 + 0.24 * len(names))
         for place, name in enumerate(names):
             colour = _colour(name, look)
-            _gap(left, place, found[name][1], own[own["cure"] == name], colour)
+            _gap(left, place, found[name][1], own[own["intervention"] == name], colour)
             for depth, mark in ((own["depth"].min(), "none"), (own["depth"].max(), colour)):
-                values = own[(own["cure"] == name) & (own["depth"] == depth)]["train_error"]
+                values = own[(own["intervention"] == name) & (own["depth"] == depth)]["train_error"]
                 right.plot(values, [place] * len(values), "o", color=colour, markersize=4,
                            markerfacecolor=mark, alpha=0.7)  # fmt: skip
         for axis in (left, right):
