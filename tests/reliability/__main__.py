@@ -17,10 +17,7 @@ from degradation.system import provenance
 
 from .figure import Figure
 
-SECTIONS = (
-    "kill", "damage", "signals", "resume", "disk", "sweeps", "together", "bad_input", "security",
-    "cost",
-)  # fmt: skip
+SECTIONS = ("kill", "damage", "signals", "resume", "disk", "sweeps", "together", "cost")
 BEGIN, END = (
     "<!-- the table: written by `python -m tests.reliability --write` -->",
     "<!-- its end -->",
