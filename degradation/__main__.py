@@ -24,7 +24,9 @@ def main() -> None:
     """Hand the rest of the command line to the command that its first word names."""
     words = sys.argv[1:]
     if words and words[0] in COMMANDS and words[0] != "train":
-        sys.exit(import_module(COMMANDS[words[0]]).main(words[1:]))
+        from degradation.commands import exit_status
+
+        sys.exit(exit_status.run(import_module(COMMANDS[words[0]]).main, words[1:]))
     if words[:1] == ["train"]:
         del sys.argv[1]
     import_module(COMMANDS["train"]).cli()

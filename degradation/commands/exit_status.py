@@ -1,0 +1,43 @@
+"""The one place that turns an error into a message and the exit status of a command.
+
+0: all that was asked for is done; 1: a run has no result, or a check failed; 2: refused (a setting,
+a run folder); 3: the data is not there; 5: the disk refused; 128 + n: stopped by signal n.
+"""
+
+import sys
+from collections.abc import Callable
+
+from degradation.config.validation import ConfigError
+from degradation.data.dataset import DataError
+from degradation.launch.process import Interrupted
+from degradation.runs.run_dir import DISK, RunDirError
+from degradation.system import console
+
+# The first line that fits counts: a file that the disk did not give back is a RunDirError, too.
+STATUSES: list[tuple[tuple[type[BaseException], ...], int]] = [
+    (DISK, 5),
+    ((DataError,), 3),
+    ((ConfigError, RunDirError), 2),
+]
+
+
+def exit_status(error: BaseException) -> int:
+    """Print the message of `error` on stderr; the exit status that stands for it.
+
+    Raises `error` itself where its message is not meant for people.
+    """
+    if isinstance(error, Interrupted):
+        return 128 + error.number
+    for kinds, status in STATUSES:
+        if isinstance(error, kinds):
+            print(console.shown(str(error)), file=console.Unheard(sys.stderr))
+            return status
+    raise error
+
+
+def run(command: Callable[[list[str]], int], words: list[str]) -> int:
+    """Call a command with the words behind its name; its exit status, whatever it raises."""
+    try:
+        return command(words)
+    except (Exception, Interrupted) as error:
+        return exit_status(error)
