@@ -27,7 +27,7 @@ from analysis.page import commands
 from analysis.plots import crop_tables, curves, depth, layer_responses, output, tables
 from analysis.plots.markup import shown
 from analysis.plots.style import LOOKS, Look
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from analysis.why.finding import Finding
 from degradation.runs import run_dir

@@ -30,7 +30,7 @@ from analysis.page.charts import Sheet, packed
 from analysis.plots import markup, output
 from analysis.plots.markup import Html
 from analysis.plots.style import MODERN
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from analysis.why import studies as why
 from analysis.why.finding import Finding
 from degradation.runs import run_dir

@@ -5,7 +5,7 @@
 
 For each study (runs that share data, recipe and numerics), each arm, each step in depth, at the end
 and before the first learning-rate drop: degradation, overfitting, benefit, no difference, or
-undecided, with effect, interval and rule (`judgement.py` has the rules); the gap between the arms;
+undecided, with effect, interval and rule (`verdict_rules.py` has the rules); the gap between the arms;
 the paper's claims (`claims.py`); what was left out; what each study of why found (`why.py`). It
 needs no GPU, no network and no torch, and reads a study that still trains.
 
@@ -24,7 +24,7 @@ from analysis.frames import runs as frames
 from analysis.frames.runs import Folder
 from analysis.page import verdict as page
 from analysis.plots.markup import shown
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 
 

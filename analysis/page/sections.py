@@ -19,10 +19,10 @@ from analysis.plots.markup import (
     joined,
     table,
 )
-from analysis.stats import claims, judgement
+from analysis.stats import claims, verdict_rules
 from analysis.stats.claims import Checked
 from analysis.stats.inference import Effect
-from analysis.stats.judgement import Gap, Judgement
+from analysis.stats.verdict_rules import Gap, StepVerdict
 from analysis.why.finding import Finding
 from degradation.runs import run_dir
 
@@ -157,7 +157,7 @@ def claim(checked: Checked) -> Html:
     return element("li", badge(checked.status), said)
 
 
-def both(step: Judgement | Gap) -> str:
+def both(step: StepVerdict | Gap) -> str:
     return f"train {effect(step.train)}, test {effect(step.test)}"
 
 
@@ -174,7 +174,7 @@ def effect(of: Effect) -> str:
     return f"{of.mean:+.2f} [{of.low:+.2f}, {of.high:+.2f}] n={of.n}"
 
 
-def steps(judged: Sequence[Judgement]) -> Html:
+def steps(judged: Sequence[StepVerdict]) -> Html:
     """Each step in depth: the word, the effects, the rule."""
     if not judged:
         return element("p", "No arm has two depths yet.")
@@ -187,13 +187,13 @@ def steps(judged: Sequence[Judgement]) -> Html:
     return long(rows, table(head, rows))
 
 
-def word(judged: Judgement) -> Html:
+def word(judged: StepVerdict) -> Html:
     name = element("span", judged.word, class_=f"word {judged.word.replace(' ', '-')}")
-    shows = judged.word == judgement.UNDECIDED and judged.shows
+    shows = judged.word == verdict_rules.UNDECIDED and judged.shows
     return joined([name, element("small", f" shows {judged.shows}")]) if shows else name
 
 
-def absent(step: Judgement | Gap) -> str:
+def absent(step: StepVerdict | Gap) -> str:
     """How many seeds gave no pair, and how many runs of either network diverged."""
     first, second = step.diverged
     diverged = f", diverged: {first} and {second}" if first or second else ""

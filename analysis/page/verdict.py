@@ -12,10 +12,10 @@ import pandas as pd
 
 from analysis.frames import pairs
 from analysis.frames.runs import Folder, Study
-from analysis.stats import claims, judgement
+from analysis.stats import claims, verdict_rules
 from analysis.stats.claims import Checked
 from analysis.stats.inference import Effect
-from analysis.stats.judgement import Gap, Judgement, Rule
+from analysis.stats.verdict_rules import Gap, Rule, StepVerdict
 from degradation.runs import run_dir
 
 WIDTH = 100
@@ -30,7 +30,7 @@ class Verdict:
     data: str
     runs: int
     rule: Rule
-    steps: tuple[Judgement, ...]
+    steps: tuple[StepVerdict, ...]
     gaps: tuple[Gap, ...]
     claims: tuple[Checked, ...]
     left_out: pd.DataFrame
@@ -41,10 +41,10 @@ def of(study: Study, rule: Rule) -> Verdict:
     """The verdict on a study."""
     finals = pairs.finals(study.rows, study.idle)
     by_depth, by_arm = pairs.by_depth(finals, claims.STEPS), pairs.by_arm(finals)
-    steps = judgement.judge(by_depth, rule)
+    steps = verdict_rules.judge(by_depth, rule)
     return Verdict(
         study.name, study.data, finals["run"].nunique(), rule, tuple(steps),
-        tuple(judgement.gaps(by_arm, rule)), tuple(claims.check(steps, study.data)),
+        tuple(verdict_rules.gaps(by_arm, rule)), tuple(claims.check(steps, study.data)),
         pairs.left_out(finals, by_depth, by_arm),
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def text(verdict: Verdict) -> str:
 
 def _steps(verdict: Verdict) -> Iterator[str]:
     for step in verdict.steps:
-        shows = f"; shows {step.shows}" if step.word == judgement.UNDECIDED and step.shows else ""
+        shows = f"; shows {step.shows}" if step.word == verdict_rules.UNDECIDED and step.shows else ""
         yield _wrapped(f"{_name(step)}, {step.moment}: {step.word} ({step.why}){shows}", 2)
         yield from _effects(step.train, step.test)
         names = f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}"
@@ -136,7 +136,7 @@ def others(names: Sequence[str]) -> list[str]:
     return ["\n".join([head, *(f"  {name}" for name in names[:LISTED]), *more])] if names else []
 
 
-def _name(step: Judgement) -> str:
+def _name(step: StepVerdict) -> str:
     return f"{step.arm} {step.shallow}→{step.deep}"
 
 

@@ -7,7 +7,7 @@
     seen once             every step is as claimed, but one has a single seed, which decides nothing
     not tested            the study has no such step, or no pair of any
 
-Answers are those of `judgement`. A claim about depth alone needs the answer for the training error;
+Answers are those of `verdict_rules`. A claim about depth alone needs the answer for the training error;
 `benefit` and `overfitting` need both. The claims about CIFAR-10 are asked of every data set with
 small images, by the same depths; whether they should hold there, the paper doesn't say.
 """
@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.frames.pairs import BEFORE_DROP, END
-from analysis.stats import judgement
-from analysis.stats.judgement import (
+from analysis.stats import verdict_rules
+from analysis.stats.verdict_rules import (
     BENEFIT,
     DEGRADATION,
     OVERFITTING,
     UNDECIDED,
-    Judgement,
+    StepVerdict,
 )
 
 NO_DEGRADATION = "no degradation"
@@ -72,16 +72,16 @@ class Checked:
 
     claim: Claim
     status: str
-    steps: tuple[Judgement, ...]
+    steps: tuple[StepVerdict, ...]
     """Those that were tested."""
 
 
-def check(judged: Sequence[Judgement], data: str) -> list[Checked]:
+def check(judged: Sequence[StepVerdict], data: str) -> list[Checked]:
     """Every claim of the paper against the judgements of one study on `data`."""
     return [_check(claim, judged, data) for claim in CLAIMS]
 
 
-def _check(claim: Claim, judged: Sequence[Judgement], data: str) -> Checked:
+def _check(claim: Claim, judged: Sequence[StepVerdict], data: str) -> Checked:
     steps = _about(claim, judged) if claim.imagenet == (data == "imagenet") else []
     tested = tuple(step for step in steps if step.n)
     if not tested:
@@ -89,29 +89,29 @@ def _check(claim: Claim, judged: Sequence[Judgement], data: str) -> Checked:
     return Checked(claim, _status([_answer(claim, step) for step in steps]), tested)
 
 
-def _about(claim: Claim, judged: Sequence[Judgement]) -> list[Judgement]:
+def _about(claim: Claim, judged: Sequence[StepVerdict]) -> list[StepVerdict]:
     own = [j for j in judged if (j.arm, j.moment) == (claim.arm, claim.moment)]
     if claim.every:
         return [j for j in own if claim.shallow <= j.shallow and j.deep <= claim.deep]
     return [j for j in own if (j.shallow, j.deep) == (claim.shallow, claim.deep)]
 
 
-def _answer(claim: Claim, step: Judgement) -> str:
+def _answer(claim: Claim, step: StepVerdict) -> str:
     """The status of a claim that is about one step alone."""
     if (met := _met(claim.expects, step.train_is, step.word)) is not None:
         return REPRODUCED if met else CONTRADICTED
     if step.n != 1:
         return OPEN
     degrades = step.shows == DEGRADATION
-    shown = _met(claim.expects, judgement.UP if degrades else judgement.NOT_UP, step.shows)
+    shown = _met(claim.expects, verdict_rules.UP if degrades else verdict_rules.NOT_UP, step.shows)
     return SEEN if shown else SEEN_OTHERWISE
 
 
 def _met(expects: str, train_is: str, word: str) -> bool | None:
     """Whether an answer is the expected one; None while there is none."""
     if expects in (DEGRADATION, NO_DEGRADATION):
-        known = train_is != judgement.UNKNOWN
-        return (train_is == judgement.UP) == (expects == DEGRADATION) if known else None
+        known = train_is != verdict_rules.UNKNOWN
+        return (train_is == verdict_rules.UP) == (expects == DEGRADATION) if known else None
     return word == expects if word != UNDECIDED else None
 
 

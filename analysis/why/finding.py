@@ -2,7 +2,7 @@
 
 The rules stand in the modules that make findings (`gradients`, `constructed`, `strength`, `interventions`,
 `begins`, `late`), fixed before the studies were looked at (docs/why/README.md). An answer needs
-what `judgement.py` asks of one: three seeds, and an interval beyond its bound with a p below 0.05
+what `verdict_rules.py` asks of one: three seeds, and an interval beyond its bound with a p below 0.05
 after Holm over the answers that are given together.
 """
 
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from analysis.frames.pairs import END
 from analysis.plots.style import Look
-from analysis.stats import judgement
+from analysis.stats import verdict_rules
 from analysis.stats.inference import Effect
-from analysis.stats.judgement import Judgement, Step
+from analysis.stats.verdict_rules import Step, StepVerdict
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def step(shallow: pd.DataFrame, deep: pd.DataFrame, first: int, second: int, arm
     )  # fmt: skip
 
 
-def why_open(judged: Judgement) -> str:
+def why_open(judged: StepVerdict) -> str:
     """What an undecided step lacks, in brackets."""
-    return f" ({judged.why})" if judged.train_is == judgement.UNKNOWN else ""
+    return f" ({judged.why})" if judged.train_is == verdict_rules.UNKNOWN else ""
 
 
 def lost(runs: pd.DataFrame) -> str:

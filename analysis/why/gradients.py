@@ -33,8 +33,8 @@ from matplotlib.figure import Figure
 from analysis.plots.layer_responses import LINES
 from analysis.plots.style import Line as Line2D
 from analysis.plots.style import Look
-from analysis.stats import inference, judgement
-from analysis.stats.judgement import Rule
+from analysis.stats import inference, verdict_rules
+from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding, Line, study_names
 from degradation.runs import run_dir
 
@@ -128,17 +128,17 @@ def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
         for (norm, arm, depth), own in ratios.groupby(NETWORK)
     }
     effects = [inference.effect(own, rule.level, rule.least_spread) for own in groups.values()]
-    low = judgement.sides(effects, -BOUND, rule)
-    high = judgement.sides(effects, BOUND, rule)
+    low = verdict_rules.sides(effects, -BOUND, rule)
+    high = verdict_rules.sides(effects, BOUND, rule)
     found = {}
     for key, own, effect, from_low, from_high in zip(
         groups, groups.values(), effects, low, high, strict=True
     ):
         lost = int(own.isna().sum())
-        inside = (from_low, from_high) == (judgement.ABOVE, judgement.BELOW)
-        word = (VANISHING if from_low == judgement.BELOW
-                else EXPLODING if from_high == judgement.ABOVE
-                else HEALTHY if inside and not lost else judgement.UNDECIDED)  # fmt: skip
+        inside = (from_low, from_high) == (verdict_rules.ABOVE, verdict_rules.BELOW)
+        word = (VANISHING if from_low == verdict_rules.BELOW
+                else EXPLODING if from_high == verdict_rules.ABOVE
+                else HEALTHY if inside and not lost else verdict_rules.UNDECIDED)  # fmt: skip
         factor = f"×{10**effect.mean:.2g}" if effect.n else "–"
         if effect.n > 1:
             factor += f" [{10**effect.low:.2g}, {10**effect.high:.2g}]"
@@ -171,7 +171,7 @@ def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
 def _claim(found: list[str], against: set[str]) -> str:
     if against & {*found}:
         return "contradicted"
-    return "undecided" if judgement.UNDECIDED in found else "reproduced"
+    return "undecided" if verdict_rules.UNDECIDED in found else "reproduced"
 
 
 def network(norm: bool, arm: str, depth: int) -> str:

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 
 from analysis.plots import curves
 from analysis.plots.style import Look
-from analysis.stats import inference, judgement
+from analysis.stats import inference, verdict_rules
 from analysis.stats.inference import Effect
-from analysis.stats.judgement import Judgement, Rule
+from analysis.stats.verdict_rules import Rule, StepVerdict
 from analysis.why.finding import (
     Finding,
     Line,
@@ -72,32 +72,32 @@ def rows(table: pd.DataFrame, base: str) -> pd.DataFrame:
     return both[columns].sort_values(["intervention", "depth", "seed"], ignore_index=True)
 
 
-def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, Judgement, Effect]]:
+def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, StepVerdict, Effect]]:
     """By intervention: its word, its gap, the change of the deep net's error."""
     shallow, deep = int(own["depth"].min()), int(own["depth"].max())
     nets = {str(name): (of[of["depth"] == shallow], of[of["depth"] == deep])
             for name, of in own.groupby("intervention")}  # fmt: skip
     tried = [name for name in nets if name not in (BASE, RESIDUAL)]
     names = [BASE, *tried, *([RESIDUAL] if RESIDUAL in nets else [])]
-    gaps = judgement.together([step(*nets[name], shallow, deep) for name in names], rule)
+    gaps = verdict_rules.together([step(*nets[name], shallow, deep) for name in names], rule)
     before = nets[BASE][1]
     steps = [step(before, nets[name][1], deep, deep) for name in names]
     changes = [inference.effect(s.train, rule.level, rule.least_spread) for s in steps]
     asked = [change for name, change in zip(names, changes, strict=True) if name != BASE]
-    sides = iter(judgement.sides(asked, -rule.margin, rule))
+    sides = iter(verdict_rules.sides(asked, -rule.margin, rule))
     found = {}
     for name, gap, change, of in zip(names, gaps, changes, steps, strict=True):
-        side = judgement.UNKNOWN if name == BASE else next(sides)
+        side = verdict_rules.UNKNOWN if name == BASE else next(sides)
         found[name] = ("" if name == BASE else _word(side, gap.train_is, of.diverged), gap, change)
     return found
 
 
 def _word(side: str, gap_is: str, diverged: tuple[int, int]) -> str:
-    if side == judgement.BELOW and diverged[1]:
-        return judgement.UNDECIDED  # the runs that are left favour the intervention
-    if side == judgement.BELOW:
-        return CURES if gap_is == judgement.NOT_UP else HELPS
-    return NO_HELP if side == judgement.ABOVE else judgement.UNDECIDED
+    if side == verdict_rules.BELOW and diverged[1]:
+        return verdict_rules.UNDECIDED  # the runs that are left favour the intervention
+    if side == verdict_rules.BELOW:
+        return CURES if gap_is == verdict_rules.NOT_UP else HELPS
+    return NO_HELP if side == verdict_rules.ABOVE else verdict_rules.UNDECIDED
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
@@ -145,7 +145,7 @@ def figure(own: pd.DataFrame, rule: Rule, look: Look) -> Figure:
     return drawn
 
 
-def _gap(axis: Axes, place: int, gap: Judgement, own: pd.DataFrame, colour: str) -> None:
+def _gap(axis: Axes, place: int, gap: StepVerdict, own: pd.DataFrame, colour: str) -> None:
     pairs = own.pivot_table(index="seed", columns="depth", values="train_error")
     if pairs.shape[1] == 2:
         differences = pairs[gap.deep] - pairs[gap.shallow]

@@ -7,18 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.stats.judgement import Rule
-from analysis.why import begins, constructed, gradients, interventions, late, strength
+from analysis.stats.verdict_rules import Rule
+from analysis.why import gradients, identity_init, interventions, onset, shortcut_scale, slow_start
 from analysis.why.finding import Finding
 
 Find = Callable[[pd.DataFrame, Rule], Iterator[Finding]]
 STUDIES: Mapping[str, Find] = {
     "gradients": gradients.findings,
-    "constructed": constructed.findings,
-    "alpha": strength.findings,
+    "identity_init": identity_init.findings,
+    "alpha": shortcut_scale.findings,
     "interventions": interventions.findings,
-    "onset": begins.findings,
-    "late": late.findings,
+    "onset": onset.findings,
+    "slow_start": slow_start.findings,
 }
 
 

@@ -21,7 +21,7 @@ from analysis.frames import runs as frames
 from analysis.page import charts, commands, contrast, run_list, verdict
 from analysis.plots import markup, tables
 from analysis.plots.style import MODERN
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from degradation.config import schema, study
 from degradation.runs.run_dir import RunDir
 from degradation.system import files

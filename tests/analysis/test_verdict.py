@@ -14,7 +14,7 @@ from analysis.frames import paper, runs
 from analysis.frames.pairs import BEFORE_DROP, END
 from analysis.page import verdict
 from analysis.stats import claims
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP

@@ -12,8 +12,8 @@ from analysis.frames import runs as frames
 from analysis.frames import settings, variants
 from analysis.page import verdict
 from analysis.plots.style import LOOKS
-from analysis.stats.judgement import Rule
-from analysis.why import constructed, interventions, late, strength
+from analysis.stats.verdict_rules import Rule
+from analysis.why import identity_init, interventions, shortcut_scale, slow_start
 from analysis.why import studies as why
 from analysis.why.finding import Finding
 from degradation.runs import run_dir
@@ -218,7 +218,7 @@ def test_looks_along_training_have_a_finding_of_their_own(whole) -> None:
 
 
 def test_the_constructed_solution_is_kept_or_lost(whole) -> None:
-    finding = whole["constructed"]
+    finding = whole["identity_init"]
     assert words(finding, "plain, noise 0:") == ["kept"]
     assert words(finding, "plain, noise 1:") == ["lost"]
     texts = [line.text for line in finding.lines]
@@ -237,7 +237,7 @@ def test_the_constructed_solution_is_kept_or_lost(whole) -> None:
      (["undecided", "kept"], "does not keep it from noise 0")],
 )  # fmt: skip
 def test_how_far_away_it_is_kept(found: list[str], said: str) -> None:
-    word, text = constructed._how_far("plain", [0.0, 1.0], found)
+    word, text = identity_init._how_far("plain", [0.0, 1.0], found)
     assert said in text
     assert word == ("kept" if found[0] == "kept" else found[0])
 
@@ -260,13 +260,13 @@ def test_degradation_vanishes_at_an_alpha(whole) -> None:
      ({"0": "undecided", "1": "vanished"}, "between alpha 0 (undecided) and 1")],
 )  # fmt: skip
 def test_the_threshold_is_where_all_that_follow_have_vanished(words, said: str) -> None:
-    assert said in strength.threshold(8, 14, [0.0, 1.0], words).text
+    assert said in shortcut_scale.threshold(8, 14, [0.0, 1.0], words).text
 
 
 def test_cures_close_the_gap_help_or_do_nothing(whole) -> None:
     finding = whole["interventions"]
-    wanted = {"wide": "cures", "ghost": "helps", "fan_out": "no help", "none": "base",
-              "residual": "cures", "recipe.lr: 0.05 → 0.2": "no help"}  # fmt: skip
+    wanted = {"wide": "interventions", "ghost": "helps", "fan_out": "no help", "none": "base",
+              "residual": "interventions", "recipe.lr: 0.05 → 0.2": "no help"}  # fmt: skip
     for name, word in wanted.items():
         assert words(finding, f"{name}: gap") == [word], name
     texts = {line.text.split(":")[0]: line.text for line in finding.lines}
@@ -285,17 +285,17 @@ def test_stuck_late_and_diverged(tmp_path: Path) -> None:
                                              (70, "diverged")]):  # fmt: skip
         config = small(depth=14, seed=seed)
         add(tmp_path, config, rows_to(config, train, start=95), outcome)
-    own = late.rows(frames.read(tmp_path).runs)
+    own = slow_start.rows(frames.read(tmp_path).runs)
     assert list(own["word"]) == ["stuck", "late", "late", "diverged"]
     assert list(own["below_80"].fillna(-1)) == [-1, 8, 4, 8]
-    (line,) = late._lines(own)
+    (line,) = slow_start._lines(own)
     assert line.text.endswith("1 stuck, 2 late, 1 diverged, of 4")
 
 
 @pytest.mark.parametrize("style", sorted(LOOKS))
 def test_every_figure_is_drawn(style: str, whole) -> None:
     drawn = whole
-    assert set(drawn) == {"gradients", "layers", "constructed", "alpha", "cures", "late"}
+    assert set(drawn) == {"gradients", "layers", "identity_init", "alpha", "interventions", "slow_start"}
     for finding in drawn.values():
         figure = finding.draw(LOOKS[style])
         figure.canvas.draw()
@@ -332,7 +332,7 @@ def command(name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_the_commands_draw_and_say_what_was_found(everything: Path, tmp_path: Path) -> None:
     done = command("plot_curves.py", str(everything), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for name in ("gradients", "layers", "constructed", "alpha", "cures", "late"):
+    for name in ("gradients", "layers", "identity_init", "alpha", "interventions", "slow_start"):
         for kind in ("png", "svg", "pdf", "csv"):
             assert (tmp_path / f"digits-{name}.{kind}").stat().st_size
     assert "kept          plain: SGD keeps it up to noise 0; lost at 1" in done.stdout
@@ -347,7 +347,7 @@ def test_the_page_has_a_section_a_finding(everything: Path, tmp_path: Path) -> N
     done = command("report.py", str(everything), "--out", str(tmp_path / "page.html"))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "page.html").read_text()
-    for name in ("gradients", "layers", "constructed", "alpha", "cures", "late"):
+    for name in ("gradients", "layers", "identity_init", "alpha", "interventions", "slow_start"):
         assert f'id="why-digits-{name}"' in text
     assert text.count('src="data:image/svg+xml;base64,') == 6
     command("report.py", str(everything), "--out", str(tmp_path / "again.html"))

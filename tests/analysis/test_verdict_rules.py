@@ -21,8 +21,8 @@ import pytest
 from numpy.typing import ArrayLike
 
 from analysis.frames.pairs import END
-from analysis.stats import claims, inference, judgement
-from analysis.stats.judgement import Rule, Step
+from analysis.stats import claims, inference, verdict_rules
+from analysis.stats.verdict_rules import Rule, Step
 
 DEPTHS = (20, 32, 44, 56, 110)
 Noise = Callable[[tuple[int, ...]], Any]
@@ -32,10 +32,10 @@ def step(train: ArrayLike, test: ArrayLike, **more: Any) -> Step:
     return Step("plain", 20, 56, END, np.array(train, float), np.array(test, float), **more)
 
 
-def judged(train: ArrayLike, test: ArrayLike, **more: Any) -> judgement.Judgement:
+def judged(train: ArrayLike, test: ArrayLike, **more: Any) -> verdict_rules.StepVerdict:
     """The verdict on one step alone."""
     rule = more.pop("rule", Rule())
-    (found,) = judgement.together([step(train, test, **more)], rule)
+    (found,) = verdict_rules.together([step(train, test, **more)], rule)
     return found
 
 
@@ -78,8 +78,8 @@ def test_every_word_is_met_above() -> None:
     marks = test_each_word.pytestmark  # type: ignore[attr-defined]
     words = {case[2] for case in marks[0].args[1]}
     assert words == {
-        judgement.DEGRADATION, judgement.OVERFITTING, judgement.BENEFIT,
-        judgement.NO_DIFFERENCE, judgement.UNDECIDED,
+        verdict_rules.DEGRADATION, verdict_rules.OVERFITTING, verdict_rules.BENEFIT,
+        verdict_rules.NO_DIFFERENCE, verdict_rules.UNDECIDED,
     }  # fmt: skip
 
 
@@ -157,21 +157,21 @@ def test_a_step_among_many_needs_more() -> None:
     """Holm: an interval that just clears its bound decides alone, and not among six."""
     close = step(around(0.5 + 0.3), around(0))
     idle = [step(around(0.5), around(0)) for _ in range(5)]
-    (alone,) = judgement.together([close], Rule())
-    among = judgement.together([close, *idle], Rule())[0]
+    (alone,) = verdict_rules.together([close], Rule())
+    among = verdict_rules.together([close, *idle], Rule())[0]
     assert (alone.word, among.word) == ("degradation", "undecided")
     assert among.train.low > 0.5
     assert (alone.family, among.family) == (1, 6)
     empty = [step([1.0], [1.0])] * 5  # too few seeds to be a test
-    beside = judgement.together([close, *empty], Rule())[0]
+    beside = verdict_rules.together([close, *empty], Rule())[0]
     assert (beside.word, beside.family) == ("degradation", 1)
 
 
 def test_a_shared_rise_makes_no_other_step_easier() -> None:
     shared = step(around(0.45, spread=0.02), around(0.25, spread=0.02))
     close = step(around(-1), around(-0.28))
-    (alone,) = judgement.together([close], Rule())
-    beside, it = judgement.together([close, shared], Rule())
+    (alone,) = verdict_rules.together([close], Rule())
+    beside, it = verdict_rules.together([close, shared], Rule())
     assert (alone.test_is, beside.test_is) == ("down", "unknown")
     assert it.test_is != "up"
 
@@ -240,7 +240,7 @@ def families(train: Sequence[float], test: Sequence[float], noise: Noise) -> Ite
 
 def rate(studies: Iterator[list[Step]], hit: Callable[[list[str]], bool]) -> float:
     """The share of the studies whose words are a hit."""
-    words = [[j.word for j in judgement.together(study, Rule())] for study in studies]
+    words = [[j.word for j in verdict_rules.together(study, Rule())] for study in studies]
     return sum(map(hit, words)) / len(words)
 
 

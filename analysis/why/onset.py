@@ -21,8 +21,8 @@ from analysis.plots import curves
 from analysis.plots.curves import BAND_SEEDS
 from analysis.plots.layer_responses import LINES
 from analysis.plots.style import Look
-from analysis.stats import judgement
-from analysis.stats.judgement import Judgement, Rule
+from analysis.stats import verdict_rules
+from analysis.stats.verdict_rules import Rule, StepVerdict
 from analysis.why.finding import (
     Finding,
     Line,
@@ -36,7 +36,7 @@ RULE = """\
 final training error, each depth − the shallowest, paired by seed: degrades where the interval lies
 above +0.5 points, not where below."""
 DEPTHS = 3  # the shallowest, and two to tell apart
-WORDS = {judgement.UP: "degrades", judgement.NOT_UP: "not"}
+WORDS = {verdict_rules.UP: "degrades", verdict_rules.NOT_UP: "not"}
 KEYS = ["iterations", "protocol", "arm"]
 
 
@@ -58,47 +58,47 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
 Key = tuple[int, str, str]
 
 
-def judge(ended: pd.DataFrame, rule: Rule) -> dict[Key, list[Judgement]]:
+def judge(ended: pd.DataFrame, rule: Rule) -> dict[Key, list[StepVerdict]]:
     """By iterations, protocol and arm: each depth beside the shallowest."""
-    found: dict[Key, list[Judgement]] = {}
+    found: dict[Key, list[StepVerdict]] = {}
     for (iterations, protocol, arm), own in ended.groupby(KEYS):
         depths = sorted({int(depth) for depth in own["depth"]})
         nets = {depth: own[own["depth"] == depth] for depth in depths}
         steps = [step(nets[depths[0]], nets[d], depths[0], d, str(arm)) for d in depths[1:]]
-        found[int(str(iterations)), str(protocol), str(arm)] = judgement.together(steps, rule)
+        found[int(str(iterations)), str(protocol), str(arm)] = verdict_rules.together(steps, rule)
     return found
 
 
-def _lines(judged: dict[Key, list[Judgement]]) -> Iterator[Line]:
+def _lines(judged: dict[Key, list[StepVerdict]]) -> Iterator[Line]:
     several = {length: len({p for n, p, _ in judged if n == length}) > 1 for length, *_ in judged}
     for (iterations, protocol, arm), steps in judged.items():
         name = f"{arm}, {iterations} iterations" + (f" ({protocol})" if several[iterations] else "")
         yield Line(*between(name, steps))
         for j in steps:
             text = f"{name}, {j.shallow}→{j.deep}: {shown(j.train)} points{why_open(j)}"
-            yield Line(WORDS.get(j.train_is, judgement.UNDECIDED), text)
+            yield Line(WORDS.get(j.train_is, verdict_rules.UNDECIDED), text)
 
 
-def between(name: str, steps: list[Judgement]) -> tuple[str, str]:
+def between(name: str, steps: list[StepVerdict]) -> tuple[str, str]:
     """Between which of the depths that were tried degradation begins."""
     said = [(j.deep, j.train_is) for j in steps]
-    beyond = [deep for deep, side in said if side == judgement.NOT_UP]
+    beyond = [deep for deep, side in said if side == verdict_rules.NOT_UP]
     low = max(beyond, default=steps[0].shallow)
     high = None
     for deep, side in reversed(said):
-        if side != judgement.UP:
+        if side != verdict_rules.UP:
             break
         high = deep
     if high is None:
-        word = "none" if said[-1][1] == judgement.NOT_UP else judgement.UNDECIDED
+        word = "none" if said[-1][1] == verdict_rules.NOT_UP else verdict_rules.UNDECIDED
         return word, f"{name}: degradation is not known to begin up to {said[-1][0]} layers"
     return "begins", f"{name}: degradation begins between {low} and {high} layers"
 
 
-def _row(key: Key, j: Judgement) -> dict[str, object]:
+def _row(key: Key, j: StepVerdict) -> dict[str, object]:
     return {"iterations": key[0], "protocol": key[1], "arm": key[2], "shallow": j.shallow,
             "depth": j.deep, "n": j.train.n, "mean": j.train.mean, "low": j.train.low,
-            "high": j.train.high, "word": WORDS.get(j.train_is, judgement.UNDECIDED)}  # fmt: skip
+            "high": j.train.high, "word": WORDS.get(j.train_is, verdict_rules.UNDECIDED)}  # fmt: skip
 
 
 def figure(rows: pd.DataFrame, look: Look) -> Figure:

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from analysis.frames.pairs import END
 from analysis.plots import curves
 from analysis.plots.style import Look
-from analysis.stats import inference, judgement
-from analysis.stats.judgement import Rule, Step
+from analysis.stats import inference, verdict_rules
+from analysis.stats.verdict_rules import Rule, Step
 from analysis.why.finding import (
     Finding,
     Line,
@@ -50,7 +50,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     groups.sort(key=lambda group: -len(group[1]))
     names = study_names(table, [f"{base}-{a}-{b}" for (base, a, b), _ in groups])
     for name, (_, own) in zip(names.values(), groups, strict=True):
-        yield Finding("constructed", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
+        yield Finding("identity_init", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
                       partial(figure, own))  # fmt: skip
 
 
@@ -76,17 +76,17 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
     for arm, of_arm in own.groupby("arm"):
         noises = {float(noise): runs for noise, runs in of_arm.groupby("grown_noise")}  # type: ignore[arg-type]
-        judged = judgement.together([_step(runs) for runs in noises.values()], rule)
-        words = {judgement.UP: "lost", judgement.NOT_UP: "kept", judgement.UNKNOWN: "undecided"}
+        judged = verdict_rules.together([_step(runs) for runs in noises.values()], rule)
+        words = {verdict_rules.UP: "lost", verdict_rules.NOT_UP: "kept", verdict_rules.UNKNOWN: "undecided"}
         found = [words[j.train_is] for j in judged]
         yield Line(*_how_far(str(arm), list(noises), found))
         scratch = [inference.effect(runs["end_train"] - runs["scratch_train"], rule.level,
                                     rule.least_spread) for runs in noises.values()]  # fmt: skip
-        sides = judgement.sides(inference.over_depths(scratch), -rule.margin, rule)
+        sides = verdict_rules.sides(inference.over_depths(scratch), -rule.margin, rule)
         for (noise, runs), j, word, against, side in zip(
             noises.items(), judged, found, scratch, sides, strict=True
         ):
-            beats = {judgement.BELOW: "beats", judgement.ABOVE: "does not beat"}
+            beats = {verdict_rules.BELOW: "beats", verdict_rules.ABOVE: "does not beat"}
             text = f"{arm}, noise {noise:g}: grown − shallow {shown(j.train)} points{why_open(j)}"
             beside = f"{beats.get(side, 'undecided against')} the one from scratch"
             yield Line(word, f"{text}; {beside} ({shown(against)}){lost(runs)}")

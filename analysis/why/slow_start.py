@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from analysis.frames.variants import BELOW
 from analysis.plots import curves
 from analysis.plots.style import Look
-from analysis.stats.judgement import Rule
+from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding, Line
 
 LATE = 0.25  # of a run's iterations
@@ -37,7 +37,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     """One a data set in which some run failed so."""
     own = rows(table)
     if own["word"].isin(WORDS).any():
-        yield Finding("late", str(table["data"].iloc[0]), QUESTION, RULE, tuple(_lines(own)), own,
+        yield Finding("slow_start", str(table["data"].iloc[0]), QUESTION, RULE, tuple(_lines(own)), own,
                       partial(figure, own))  # fmt: skip
 
 

@@ -106,7 +106,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class StepVerdict:
     """What is said of a step, and why."""
 
     arm: str
@@ -150,13 +150,13 @@ class Gap:
     """Runs that diverged: plain, residual."""
 
 
-def judge(pairs: pd.DataFrame, rule: Rule) -> list[Judgement]:
-    """A judgement a step, arm by arm, moment by moment; `pairs` are those of `pairs.by_depth`."""
+def judge(pairs: pd.DataFrame, rule: Rule) -> list[StepVerdict]:
+    """A verdict_rules a step, arm by arm, moment by moment; `pairs` are those of `pairs.by_depth`."""
     families = pairs.groupby(["arm", "moment"], sort=False)
     return [judged for _, family in families for judged in together(_steps(family), rule)]
 
 
-def together(steps: Sequence[Step], rule: Rule) -> list[Judgement]:
+def together(steps: Sequence[Step], rule: Rule) -> list[StepVerdict]:
     """Judge the steps of one arm at one moment: their p are adjusted for one another."""
     trains = _effects([step.train for step in steps], rule)
     tests = _effects([step.test for step in steps], rule)
@@ -251,7 +251,7 @@ def _side(mean: float, bound: float, above: str, below: str) -> str:
 def _judgement(
     step: Step, train: Effect, test: Effect, beyond: Effect, answers: tuple[str, str],
     family: int, rule: Rule,
-) -> Judgement:  # fmt: skip
+) -> StepVerdict:  # fmt: skip
     train_is, test_is = kept = tuple(_withheld(answer, step.diverged) for answer in answers)
     word = _word(train_is, test_is)
     if word != UNDECIDED:
@@ -262,7 +262,7 @@ def _judgement(
         why, more = _missing("train", train, abs(train.mean - rule.margin), family, rule)
     else:
         why, more = _missing("test", *_nearest(test, beyond, rule), family, rule)
-    return Judgement(
+    return StepVerdict(
         step.arm, step.shallow, step.deep, step.moment, train, test, train_is, test_is,
         word, why, _shown(train, test, beyond, rule), more, family, step.left_out, step.diverged,
     )  # fmt: skip

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from analysis.plots import curves
 from analysis.plots.style import Look
-from analysis.stats import judgement
-from analysis.stats.judgement import Rule
+from analysis.stats import verdict_rules
+from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import (
     Finding,
     Line,
@@ -81,16 +81,16 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
 
 def judged(
     own: pd.DataFrame, shallow: int, deep: int, rule: Rule
-) -> dict[str, tuple[str, judgement.Judgement]]:
+) -> dict[str, tuple[str, verdict_rules.StepVerdict]]:
     """By strength, its word and what it rests on."""
     names = list(dict.fromkeys(own["strength"]))
     nets = [own[own["strength"] == name] for name in names]
     steps = [step(of[of["depth"] == shallow], of[of["depth"] == deep], shallow, deep)
              for of in nets]  # fmt: skip
-    words = {judgement.UP: DEGRADES, judgement.NOT_UP: VANISHED}
+    words = {verdict_rules.UP: DEGRADES, verdict_rules.NOT_UP: VANISHED}
     return {
-        name: (words.get(j.train_is, judgement.UNDECIDED), j)
-        for name, j in zip(names, judgement.together(steps, rule), strict=True)
+        name: (words.get(j.train_is, verdict_rules.UNDECIDED), j)
+        for name, j in zip(names, verdict_rules.together(steps, rule), strict=True)
     }
 
 
@@ -101,12 +101,12 @@ def threshold(shallow: int, deep: int, alphas: list[float], words: dict[str, str
         after -= 1
     what = f"{shallow}→{deep} layers: degradation"
     if after == len(alphas):
-        word = words.get(f"{alphas[-1]:g}", judgement.UNDECIDED)
+        word = words.get(f"{alphas[-1]:g}", verdict_rules.UNDECIDED)
         return Line(word, f"{what} is not known to vanish at any alpha, up to {alphas[-1]:g}")
     if not after:
         return Line(VANISHED, f"{what} is at no alpha, from {alphas[0]:g} on")
     low, high = alphas[after - 1], alphas[after]
-    last = words.get(f"{low:g}", judgement.UNDECIDED)
+    last = words.get(f"{low:g}", verdict_rules.UNDECIDED)
     return Line(VANISHED, f"{what} vanishes between alpha {low:g} ({last}) and {high:g}")
 
 
