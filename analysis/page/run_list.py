@@ -80,7 +80,7 @@ def interned(values: Sequence[Any]) -> Any:
 def _files(run: RunDir) -> dict[str, Any]:
     """What lies in a run's folder beside its rows; fingerprint, versions and digests are those of
     its last process (where an earlier one had others, `inexact` says so)."""
-    starts = [json.loads(line) for line in run_dir.whole_lines(run.starts)]
+    starts = [json.loads(line) for line in run_dir.whole_lines(run.launches_jsonl)]
     last = starts[-1] if starts else {}
     result, failure = run.result(), run.failure()
     return {
@@ -91,7 +91,7 @@ def _files(run: RunDir) -> dict[str, Any]:
         "parameters": last.get("parameters"),
         "failure": None if failure is None else flat(failure),
         "outcome": _outcome(result) if result else None,
-        "inexact": [shown(line) for line in run_dir.whole_lines(run.inexact)],
+        "inexact": [shown(line) for line in run_dir.whole_lines(run.resume_mismatches)],
     }
 
 

@@ -91,7 +91,7 @@ def section(bench: Path, runs: list[RunDir]) -> list[str]:
 
 def last_start(run: RunDir) -> dict[str, Any]:
     """What the run's last process noted when it started."""
-    found: dict[str, Any] = json.loads(run.starts.read_text().splitlines()[-1])
+    found: dict[str, Any] = json.loads(run.launches_jsonl.read_text().splitlines()[-1])
     return found
 
 

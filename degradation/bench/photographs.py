@@ -221,10 +221,10 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"{len(asked)} points: name one")
         print("\n".join(report(asked[0])))
     except DataError as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 3
     except ConfigError as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 2
     return 0
 

@@ -30,7 +30,7 @@ from degradation.config import schema, study, validation
 from degradation.config.schema import Settings
 from degradation.launch import gpus, process
 from degradation.runs import progress
-from degradation.runs.progress import Entry
+from degradation.runs.progress import RunProgress
 from degradation.runs.run_dir import RunDirError
 from degradation.system import files
 
@@ -44,7 +44,7 @@ class Line:
     """One run, or several that differ in nothing that costs."""
 
     name: str
-    entries: list[Entry]
+    entries: list[RunProgress]
     cost: list[estimate.Cost] | None
     """Of each, what is left; None where it was not tried."""
 
@@ -85,7 +85,7 @@ class Line:
         return f"{done:,} of {sum(e.config.recipe.iterations for e in partial):,} iterations"
 
 
-def left(entry: Entry) -> int:
+def left(entry: RunProgress) -> int:
     """Iterations that are still to be trained."""
     return 0 if entry.finished else entry.config.recipe.iterations - entry.iteration
 
@@ -132,9 +132,9 @@ class Untried(RuntimeError):
     """A probe that failed; the message is meant for people."""
 
 
-def lines_of(found: Sequence[Entry], device: Device | None, by_point: bool) -> list[Line]:
+def lines_of(found: Sequence[RunProgress], device: Device | None, by_point: bool) -> list[Line]:
     """A line a run, or a network and length."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
+    groups: dict[str, list[RunProgress]] = defaultdict(list)
     for entry in found:
         config = entry.config
         key = config.name if by_point else f"{entry.network}, {config.recipe.iterations:,}"
@@ -142,7 +142,7 @@ def lines_of(found: Sequence[Entry], device: Device | None, by_point: bool) -> l
     return [Line(name, group, _costs(group, device)) for name, group in groups.items()]
 
 
-def _costs(group: Sequence[Entry], device: Device | None) -> list[estimate.Cost] | None:
+def _costs(group: Sequence[RunProgress], device: Device | None) -> list[estimate.Cost] | None:
     if device is None:
         return None
     costs = [
@@ -257,7 +257,7 @@ def main(arguments: list[str]) -> int:
     try:
         asked = study.asked(study.Line.read(rest))
         runs = asked.settings[0].machine.runs
-        found = progress.of_study([s.config for s in asked.settings], runs)
+        found = progress.of_configs([s.config for s in asked.settings], runs)
         missing = {e.run.name for e in found if not e.finished}
         to_probe = [s for s in asked.settings if s.config.name in missing]
         together = asked.launcher == "basic" and len(to_probe) > 1

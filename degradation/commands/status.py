@@ -29,9 +29,9 @@ from degradation.config import overrides, study, validation
 from degradation.runs import reference
 from degradation.runs.progress import (
     KEYS,
-    Entry,
+    RunProgress,
+    of_configs,
     of_folder,
-    of_study,
     only,
 )
 from degradation.runs.run_dir import (
@@ -47,7 +47,7 @@ CLEAR = "\x1b[H\x1b[2J"  # a terminal
 SHOWN = 10  # failed points whose log is shown, unless one asks for them alone
 
 
-def listing(entries: Sequence[Entry]) -> str:
+def listing(entries: Sequence[RunProgress]) -> str:
     """A line a run: state, name, iterations, errors, reason; and a count of the states."""
     lines = []
     for e in entries:
@@ -58,13 +58,13 @@ def listing(entries: Sequence[Entry]) -> str:
     return "\n".join([*lines, counts(entries)])
 
 
-def counts(entries: Sequence[Entry]) -> str:
+def counts(entries: Sequence[RunProgress]) -> str:
     """`7 done, 1 failed`."""
     found = Counter(e.state for e in entries)
     return ", ".join(f"{n} {state}" for state, n in found.items())
 
 
-def brief(entries: Sequence[Entry]) -> str:
+def brief(entries: Sequence[RunProgress]) -> str:
     """A line a network: how many of its points are in which state."""
     networks: dict[str, Counter[str]] = defaultdict(Counter)
     for e in entries:
@@ -76,7 +76,7 @@ def brief(entries: Sequence[Entry]) -> str:
     return "\n".join([*lines, counts(entries)])
 
 
-def failures(entries: Sequence[Entry], limit: int | None) -> str:
+def failures(entries: Sequence[RunProgress], limit: int | None) -> str:
     """Of each failed run: the last lines of its log, and the command that trains it again."""
     failed = [e for e in entries if e.state == "failed"]
     lines = []
@@ -95,7 +95,7 @@ def _errors(row: dict[str, Any]) -> str:
     return "train {} %  test {} %".format(*shown)
 
 
-def table(entries: Sequence[Entry]) -> str:
+def table(entries: Sequence[RunProgress]) -> str:
     """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
     cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
     for e in entries:
@@ -124,7 +124,7 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def as_json(entries: Sequence[Entry]) -> str:
+def as_json(entries: Sequence[RunProgress]) -> str:
     """A list with an object a point."""
     return json.dumps([
         {
@@ -162,7 +162,7 @@ def main(arguments: list[str]) -> int:
             return watch(look, asked)
         return show(only(look(), asked.only), asked, look.runs)
     except (validation.ConfigError, RunDirError, files.StorageError) as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 5 if isinstance(error, DISK) else 2
 
 
@@ -174,16 +174,16 @@ class Look:
         self.runs, self.configs = settings[0].machine.runs, [s.config for s in settings]
         self.of_a_study = any(not o.startswith("machine.") for o in line.overrides)
 
-    def __call__(self) -> list[Entry]:
-        return of_study(self.configs, self.runs) if self.of_a_study else of_folder(self.runs)
+    def __call__(self) -> list[RunProgress]:
+        return of_configs(self.configs, self.runs) if self.of_a_study else of_folder(self.runs)
 
 
-def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
+def show(entries: list[RunProgress], asked: argparse.Namespace, runs: str) -> int:
     """Print them; 1 where a run failed."""
     if asked.json:
         print(as_json(entries))
     elif not entries:
-        print(console.shown(f"no {'such ' if asked.only else ''}runs in {Path(runs).absolute()}"))
+        print(console.escape_control_chars(f"no {'such ' if asked.only else ''}runs in {Path(runs).absolute()}"))
     else:
         alone = any(one.startswith("state=") for one in asked.only)
         parts = [
@@ -191,7 +191,7 @@ def show(entries: list[Entry], asked: argparse.Namespace, runs: str) -> int:
             failures(entries, None if alone else SHOWN),
             table(entries),
         ]
-        print(console.shown("\n\n".join(part.strip("\n") for part in parts if part)))
+        print(console.escape_control_chars("\n\n".join(part.strip("\n") for part in parts if part)))
     return 1 if any(e.state == "failed" for e in entries) else 0
 
 

@@ -52,13 +52,13 @@ def cli() -> None:
     try:
         sys.exit(study_of(study.Line.read(sys.argv[1:])))
     except DataError as error:
-        print(console.shown(str(error)), file=console.Unheard(sys.stderr))
+        print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
         sys.exit(3)
     except DISK as error:
-        print(console.shown(str(error)), file=console.Unheard(sys.stderr))
+        print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
         sys.exit(5)
     except (validation.ConfigError, RunDirError) as error:
-        print(console.shown(str(error)), file=console.Unheard(sys.stderr))
+        print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
         sys.exit(2)
     except process.Interrupted as stopped:
         again = shlex.join([*_COMMAND, *sys.argv[1:]])
@@ -144,16 +144,16 @@ def longest_first(asked: list[Settings]) -> list[Settings]:
 def report(asked: list[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
     runs = asked[0].machine.runs
-    found = progress.of_study([s.config for s in asked], runs)
+    found = progress.of_configs([s.config for s in asked], runs)
     if errors := status.table(found):
-        console.say(f"\n{errors}\n")
+        console.print_line(f"\n{errors}\n")
     for entry in found:
         if entry.reason or not entry.finished:
-            console.say(console.shown(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
+            console.print_line(console.escape_control_chars(f"{entry.state}: {entry.run.name} {entry.reason}".rstrip()))
     if unfinished := sum(not entry.finished for entry in found):
-        console.say(f"{unfinished} of {len(found)} points have no result yet; the same command "
+        console.print_line(f"{unfinished} of {len(found)} points have no result yet; the same command "
                    "trains them")  # fmt: skip
-    console.say(f"figures: python analysis/plot_curves.py {runs}")
+    console.print_line(f"figures: python analysis/plot_curves.py {runs}")
     return 1 if unfinished else 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from degradation.config.validation import ConfigError
-from degradation.system.console import bare, shown
+from degradation.system.console import escape_control_chars, short_repr
 
 MAX_BYTES, MAX_NODES = 100_000, 20_000
 
@@ -20,8 +20,8 @@ def check(folder: str | None, own: Path) -> None:
         return
     top = Path(folder)
     if not top.is_dir():
-        where = shown(str(top.absolute()))
-        raise ConfigError(f"--config-dir={bare(folder)}: must be a folder; {where} is none")
+        where = escape_control_chars(str(top.absolute()))
+        raise ConfigError(f"--config-dir={short_repr(folder)}: must be a folder; {where} is none")
     groups = [*(p.name for p in own.iterdir() if p.is_dir()), "sweeps"]
     for group in groups:
         for path in sorted((top / group).rglob("*.yaml")):
@@ -59,7 +59,7 @@ def fault(error: yaml.MarkedYAMLError, path: Path) -> str:
     mark = error.problem_mark or error.context_mark
     at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     tab = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
-    return shown(f"{path}{at}: {error.problem}{tab}; mend that line")
+    return escape_control_chars(f"{path}{at}: {error.problem}{tab}; mend that line")
 
 
 def _nodes(node: Any, seen: dict[int, int]) -> int:
@@ -75,7 +75,7 @@ def _nodes(node: Any, seen: dict[int, int]) -> int:
         keys: set[str] = set()
         for key, value in node.value:
             if key.value in keys:
-                raise yaml.MarkedYAMLError(problem=f"the key {bare(key.value)} is there twice",
+                raise yaml.MarkedYAMLError(problem=f"the key {short_repr(key.value)} is there twice",
                                            problem_mark=key.start_mark)  # fmt: skip
             if isinstance(key.value, str):
                 keys.add(key.value)

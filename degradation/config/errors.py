@@ -33,7 +33,7 @@ def for_people() -> Iterator[None]:
     except (ValueError, LookupError, OSError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"not a setting: {console.bare(str(error))}") from error
+        raise ConfigError(f"not a setting: {console.short_repr(str(error))}") from error
 
 
 def _without_advice(message: str) -> str:
@@ -44,13 +44,13 @@ def _without_advice(message: str) -> str:
             return names.no_launcher(name)
         known = re.findall(r"^\t(\S+)$", message.partition("Available options in")[2], re.M)
         hint = console.did_you_mean(name, known)
-        return f"{group}={console.bare(name)}: must be one of {', '.join(known) or 'none'}{hint}"
+        return f"{group}={console.short_repr(name)}: must be one of {', '.join(known) or 'none'}{hint}"
     if unknown := re.match(r"Could not override '([\w./@]+)'", message):
         return f"{unknown[1]}: no such setting; `--cfg all` prints all of them"
     if several := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'", message):
-        key, text = several[2], console.bare(several[1])
+        key, text = several[2], console.short_repr(several[1])
         return f"{text}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
-    lines = [console.shown(line)[:200] for line in message.splitlines() if line.strip()]
+    lines = [console.escape_control_chars(line)[:200] for line in message.splitlines() if line.strip()]
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
     return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:5])
 
@@ -58,7 +58,7 @@ def _without_advice(message: str) -> str:
 def _interpolation_fault(error: OmegaConfBaseException) -> str:
     """The key, what is wrong with its value, and what to do."""
     said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error.msg or error))
-    said = console.shown(said.splitlines()[0])[:400]
+    said = console.escape_control_chars(said.splitlines()[0])[:400]
     key = f"{error.full_key}: " if error.full_key else ""
     remedy = f"; give it as {error.full_key}=…" if error.full_key else ""
     return f"{key}{said}{'' if ';' in said else remedy}"

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from degradation.config.validation import ConfigError
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 
 # Environment variables that a configuration may read: places and numbers, no secrets.
 READABLE = (
@@ -81,11 +81,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
         if re.match(r"[+~]*hydra[./]searchpath", argument):
             raise _refused("hydra.searchpath", "give your folder as --config-dir=FOLDER")
         if len(argument) > MAX_ARGUMENT:
-            raise ConfigError(f"{bare(argument)}: {len(argument):,} characters; must be at most "
+            raise ConfigError(f"{short_repr(argument)}: {len(argument):,} characters; must be at most "
                           f"{MAX_ARGUMENT:,}; numbers in a row are range(START,STOP)")  # fmt: skip
         if not argument.isprintable():
             raise ConfigError(
-                f"{bare(argument)}: holds characters that no setting can; type it anew"
+                f"{short_repr(argument)}: holds characters that no setting can; type it anew"
             )
 
 
@@ -120,14 +120,14 @@ def _settled(key: str, value: Any, wanted: Any) -> None:
             _settled(f"{key}.{name}", value.get(name), wanted[name])
     elif value != wanted and (value or wanted):
         where = "; machine.runs says where runs go" if "dir" in key else ""
-        raise ConfigError(f"{key}={bare(value)}: must stay {wanted!r}{where}")
+        raise ConfigError(f"{key}={short_repr(value)}: must stay {wanted!r}{where}")
 
 
 def _target(key: str, value: Any, allowed: set[str]) -> None:
     name = value.get("_target_") if isinstance(value, dict) else None
     if name not in allowed:
         known = sorted(LAUNCHERS.values()) if "launcher" in key else ["basic"]
-        raise ConfigError(f"{key}._target_={bare(name)}: must be that of {', '.join(known)}; choose it "
+        raise ConfigError(f"{key}._target_={short_repr(name)}: must be that of {', '.join(known)}; choose it "
                       f"as {key.replace('.', '/')}=NAME")  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def _no_targets(key: str, value: Any) -> None:
         if name.split(".")[-1] in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
             raise _refused(f"{key}.{name}", "nothing in a configuration is called")
         if isinstance(item, str) and "${" in item and item not in WORDS:
-            raise ConfigError(f"{key}.{name}={bare(item)}: must be a plain value")
+            raise ConfigError(f"{key}.{name}={short_repr(item)}: must be a plain value")
 
 
 def _launcher(key: str, part: dict[str, Any], typed: set[str]) -> None:
@@ -152,9 +152,9 @@ def _launcher(key: str, part: dict[str, Any], typed: set[str]) -> None:
                 raise _refused(whole, "it can run commands: give it on the command line")
             continue
         if not WORD.fullmatch(item) or ".." in item:
-            raise ConfigError(f"{whole}={bare(item)}: must be a plain word")
+            raise ConfigError(f"{whole}={short_repr(item)}: must be a plain word")
         if parts[-1] == "pre_dispatch" and not re.fullmatch(r"all|\d+|(\d+\*)?n_jobs", item):
-            raise ConfigError(f"{whole}={bare(item)}: must be all, a number, or like 2*n_jobs")
+            raise ConfigError(f"{whole}={short_repr(item)}: must be all, a number, or like 2*n_jobs")
 
 
 def _logging(key: str, part: Any) -> None:
@@ -171,7 +171,7 @@ def _logging(key: str, part: Any) -> None:
             plain = not isinstance(item, str) or WORD.fullmatch(item)
             fine = bool(re.fullmatch(r"\w+", last)) and bool(plain) and "://" not in str(item)
         if not fine:
-            raise ConfigError(f"{key}.{name}={bare(item)}: not for a configuration to set; "
+            raise ConfigError(f"{key}.{name}={short_repr(item)}: not for a configuration to set; "
                           f"choose {key.replace('.', '/')}=console, default, stdout, none or "
                           "disabled")  # fmt: skip
 
@@ -198,7 +198,7 @@ def _environment(name: str, *default: Any) -> Any:
     """`${oc.env:NAME}` for the names that a configuration may read."""
     if not any(fnmatch.fnmatchcase(name, pattern) for pattern in READABLE):
         raise ConfigError(
-            f"the environment variable {bare(name)} is not for a configuration to read (allowed: "
+            f"the environment variable {short_repr(name)} is not for a configuration to read (allowed: "
             f"{', '.join(READABLE)}); write the value itself"
         )
     if name not in os.environ and not default:

@@ -31,10 +31,10 @@ def check(overrides: list[str]) -> None:
             _check_launcher(override)
             continue
         if override.package:
-            raise ConfigError(f"{console.bare(text)}: `@` is not taken; give it as {key}=…")
+            raise ConfigError(f"{console.short_repr(text)}: `@` is not taken; give it as {key}=…")
         if override.is_add() and not override.is_force_add() and key != "sweeps":
             _check_key(key, groups)
-            raise ConfigError(f"{console.bare(text)}: {key} is there already; give it as {key}=…")
+            raise ConfigError(f"{console.short_repr(text)}: {key} is there already; give it as {key}=…")
         if key in groups:
             _check_choice(loader, key, override)
         else:
@@ -47,7 +47,7 @@ def _parsed(text: str) -> Override:
     except HydraException as error:
         lines = (line.rpartition("': ")[2] for line in str(error).splitlines())
         why = next((line for line in lines if "hydra.cc" not in line and "Error" not in line), "")
-        raise ConfigError(f"{console.bare(text)}: must be key=value ({console.shown(why)[:100]}); quote "
+        raise ConfigError(f"{console.short_repr(text)}: must be key=value ({console.escape_control_chars(why)[:100]}); quote "
                       "what holds brackets, commas or spaces: key='…'") from error  # fmt: skip
     return override
 
@@ -60,7 +60,7 @@ def _check_choice(loader: ConfigLoader, group: str, override: Override) -> None:
         if not isinstance(choice, str) or choice not in known:
             hint = console.did_you_mean(str(choice), known)
             several = f"; several: -m {group}=A,B" if isinstance(choice, list) else ""
-            raise ConfigError(f"{group}={console.bare(choice)}: must be one of {', '.join(known)}{hint}"
+            raise ConfigError(f"{group}={console.short_repr(choice)}: must be one of {', '.join(known)}{hint}"
                           f"{several}")  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def _check_key(key: str, groups: list[str]) -> None:
     if key not in known:
         hint = console.did_you_mean(key, known)
         raise ConfigError(
-            f"{console.bare(key)}: no such setting{hint}; `--cfg job` prints all of them"
+            f"{console.short_repr(key)}: no such setting{hint}; `--cfg job` prints all of them"
         )
 
 
@@ -98,4 +98,4 @@ def no_launcher(name: str) -> str:
         return (f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or say "
                 "cluster=serial: one run after the other")  # fmt: skip
     hint = console.did_you_mean(name, EXTRAS)
-    return f"hydra/launcher={console.bare(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"
+    return f"hydra/launcher={console.short_repr(name)}: must be one of basic, {', '.join(EXTRAS)}{hint}"

@@ -24,7 +24,7 @@ from degradation.config.validation import (
     place,
     text,
 )
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 
 ARMS = ("plain", "residual")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -112,7 +112,7 @@ class Data:
         for name, value in neutral.items():
             if getattr(self, name) != value:
                 allowed = "null" if value in (None, ()) else str(value).lower()
-                raise ConfigError(f"data.{name}={bare(getattr(self, name))}: must be {allowed} for "
+                raise ConfigError(f"data.{name}={short_repr(getattr(self, name))}: must be {allowed} for "
                               f"data={self.name}")  # fmt: skip
         if folder:
             self._check_sides()
@@ -253,13 +253,13 @@ class Machine:
         if self.workers != "auto" and not (
             isinstance(self.workers, int) and 0 <= self.workers <= 256
         ):
-            raise ConfigError(f"machine.workers={bare(self.workers)}: must be auto, or a number from 0 "
+            raise ConfigError(f"machine.workers={short_repr(self.workers)}: must be auto, or a number from 0 "
                           "to 256")  # fmt: skip
         if self.runs_per_gpu != "auto" and not (
             isinstance(self.runs_per_gpu, int) and 1 <= self.runs_per_gpu <= 64
         ):
             raise ConfigError(
-                f"machine.runs_per_gpu={bare(self.runs_per_gpu)}: must be auto, or a number from 1 to 64"
+                f"machine.runs_per_gpu={short_repr(self.runs_per_gpu)}: must be auto, or a number from 1 to 64"
             )
 
 

@@ -86,7 +86,7 @@ class Line:
 def _no_such_option(message: str) -> NoReturn:
     order = "; -m and other options come before the settings" if "=" in message else ""
     raise ConfigError(
-        f"{console.bare(message)}; settings are given as key=value{order}, see --help"
+        f"{console.short_repr(message)}; settings are given as key=value{order}, see --help"
     )
 
 

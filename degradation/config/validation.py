@@ -13,12 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from degradation.system.console import (
-    bare,
-    did_you_mean,
-    short_repr,
-    shown,
-)
+from degradation.system.console import did_you_mean, short_repr
 
 T = TypeVar("T")
 
@@ -75,14 +70,14 @@ def read(cls: type[T], mapping: Any, path: str = "") -> T:
     `__post_init__` raises passes through.
     """
     if not isinstance(mapping, Mapping):
-        value = shown(short_repr.repr(mapping))
+        value = short_repr(mapping)
         raise ConfigError(f"{path or 'the configuration'}={value}: must be a group of keys")
     dot = f"{path}." if path else ""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
             hint = did_you_mean(str(key), fields)
-            raise ConfigError(f"{dot}{bare(key)}: no such setting{hint}; {path or 'there'} "
+            raise ConfigError(f"{dot}{short_repr(key)}: no such setting{hint}; {path or 'there'} "
                           f"has {', '.join(sorted(fields))}")  # fmt: skip
     hints = _hints(cls)  # type: ignore[arg-type]
     values = {}
@@ -113,13 +108,13 @@ def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind:
-        raise ConfigError(f"{path}={shown(short_repr.repr(value))}: must be {_KINDS[kind]}")
+        raise ConfigError(f"{path}={short_repr(value)}: must be {_KINDS[kind]}")
     return _within(value, path, limits)
 
 
 def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        given = shown(short_repr.repr(value))
+        given = short_repr(value)
         raise ConfigError(f"{path}={given}: must be a list, for example {path}=[1,2]")
     return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
 
@@ -130,16 +125,16 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
     allowed = limits.get("allowed")
     if allowed and value not in allowed:
-        raise ConfigError(f"{path}={bare(value)}: must be one of {', '.join(allowed)}"
+        raise ConfigError(f"{path}={short_repr(value)}: must be one of {', '.join(allowed)}"
                       f"{did_you_mean(value, allowed)}")  # fmt: skip
     if "fits" in limits and not limits["fits"](value):
-        raise ConfigError(f"{path}={bare(value)}: must be {limits['says']}")
+        raise ConfigError(f"{path}={short_repr(value)}: must be {limits['says']}")
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{path}={value}: must be a finite number")
         if not low <= value <= high or (limits.get("open_low") and value == low):
-            raise ConfigError(f"{path}={bare(value)}: must be {_range(limits)}")
+            raise ConfigError(f"{path}={short_repr(value)}: must be {_range(limits)}")
     return value
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from degradation.data.dataset import DataError
 from degradation.system import files
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 
 CHUNK = 1 << 18
 STALL = 20.0  # seconds without a byte after which a mirror is left
@@ -27,7 +27,7 @@ class OnItsHost(urllib.request.HTTPRedirectHandler):
         request, new = asked[0], urllib.parse.urlsplit(asked[-1])
         old = urllib.parse.urlsplit(request.full_url)
         if (new.scheme, new.netloc) != (old.scheme, old.netloc):
-            raise ValueError(f"sends on to {bare(asked[-1])}: must stay at {old.netloc}")
+            raise ValueError(f"sends on to {short_repr(asked[-1])}: must stay at {old.netloc}")
         return super().redirect_request(*asked)
 
 

@@ -154,7 +154,7 @@ def _named(folders: list[Path]) -> list[RunDir]:
 
 
 def _refused(error: Exception, status: int) -> int:
-    print(console.shown(str(error)), file=sys.stderr)
+    print(console.escape_control_chars(str(error)), file=sys.stderr)
     return status
 
 

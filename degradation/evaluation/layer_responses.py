@@ -113,7 +113,7 @@ def probe_file(arguments: Sequence[str]) -> int:
 
 
 def _refused(error: Exception) -> int:
-    print(console.shown(str(error)), file=sys.stderr)
+    print(console.escape_control_chars(str(error)), file=sys.stderr)
     return 5 if isinstance(error, files.StorageError) else 2
 
 

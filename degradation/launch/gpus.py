@@ -41,7 +41,7 @@ def claimed(count: int, folder: Path | None = None) -> Iterator[int]:
             for number in range(count):
                 try:
                     stack.enter_context(files.lock(place / _name(number)))
-                except files.Busy:
+                except files.LockedError:
                     continue
                 yield number
                 return

@@ -21,7 +21,7 @@ from degradation.system import console, files
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunProgress:
     """One run and how far it is."""
 
     run: RunDir
@@ -33,7 +33,7 @@ class Entry:
     """Why it failed or diverged, in one line."""
 
     @classmethod
-    def of(cls, run: RunDir, config: RunConfig) -> "Entry":
+    def of(cls, run: RunDir, config: RunConfig) -> "RunProgress":
         """Read from the disk: of what has its result, two small files. Raises RunDirError."""
         if (result := run.result()) is not None:
             outcome, last = result["outcome"], result.get("last")
@@ -70,18 +70,18 @@ def _first_line(message: Any) -> str:
     return next(iter(str(message or "").splitlines()), "no reason is left")[:200]
 
 
-def of_study(configs: Iterable[RunConfig], runs: str) -> list[Entry]:
+def of_configs(configs: Iterable[RunConfig], runs: str) -> list[RunProgress]:
     """The entries of a study's points, in its order."""
-    return [Entry.of(RunDir.of(config, runs), config) for config in configs]
+    return [RunProgress.of(RunDir.of(config, runs), config) for config in configs]
 
 
-def of_folder(runs: str) -> list[Entry]:
+def of_folder(runs: str) -> list[RunProgress]:
     """The entries of every run in a folder. Raises RunDirError; files.StorageError where it is none."""
     files.check_folder(Path(runs).expanduser())
-    return [Entry.of(run, run.config()) for run in runs_in(runs)]
+    return [RunProgress.of(run, run.config()) for run in runs_in(runs)]
 
 
-KEYS: dict[str, Callable[[Entry], object]] = {
+KEYS: dict[str, Callable[[RunProgress], object]] = {
     "state": lambda e: e.state,
     "data": lambda e: e.config.data.name,
     "arm": lambda e: e.config.arm,
@@ -92,7 +92,7 @@ KEYS: dict[str, Callable[[Entry], object]] = {
 """What `--only` may name."""
 
 
-def only(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
+def only(entries: Sequence[RunProgress], wanted: Sequence[str]) -> list[RunProgress]:
     """The entries that have one of the VALUES of every KEY=VALUES. Raises ConfigError."""
     conditions = [_condition(one) for one in wanted]
     return [e for e in entries if all(str(KEYS[key](e)) in values for key, values in conditions)]

@@ -59,13 +59,13 @@ class RunDir:
         self.config_json = folder / "config.json"
         self.curves = folder / "curves.jsonl"
         self.timing_jsonl = folder / "timing.jsonl"
-        self.starts = folder / "launches.jsonl"
+        self.launches_jsonl = folder / "launches.jsonl"
         self.log = folder / "worker.log"
         self.checkpoints = folder / "checkpoints"
         self.failed_json = folder / "failed.json"
         self.done_json = folder / "done.json"
         self.mirror_json = folder / "mirror.json"
-        self.inexact = folder / "resume_mismatches.jsonl"
+        self.resume_mismatches = folder / "resume_mismatches.jsonl"
         self.responses = folder / "responses.csv"
         self.layers = folder / "layers.jsonl"
         self.evaluation = folder / "evaluation.json"
@@ -122,7 +122,7 @@ class RunDir:
         """What `done.json` holds, or None. Raises RunDirError where it is no result."""
         found = _object(self.done_json, "remove it: the same command makes it anew")
         if found is not None and found.get("outcome") not in OUTCOMES:
-            outcome = console.bare(found.get("outcome"))
+            outcome = console.short_repr(found.get("outcome"))
             raise RunDirError(f"{self.done_json}: outcome={outcome}: must be {' or '.join(OUTCOMES)}; "
                           "remove it: the same command makes it anew")  # fmt: skip
         return found
@@ -175,7 +175,7 @@ class RunDir:
                 if type(value := row.get(key)) not in (int, float):
                     where = f"{self.timing_jsonl}, line {number}"
                     raise RunDirError(
-                        f"{where}: {key}={console.bare(value)}: must be a number; {_RESTORE}"
+                        f"{where}: {key}={console.short_repr(value)}: must be a number; {_RESTORE}"
                     )
         return rows
 
@@ -187,9 +187,9 @@ def row_fault(row: Mapping[str, Any], last: int = -1) -> str:
             return f"no {key}; a row has {', '.join(ROW)}, …"
     for key, value in row.items():
         if not re.fullmatch(r"[a-z_]{1,40}", key):
-            return f"the key {console.bare(key)}: must be letters and _"
+            return f"the key {console.short_repr(key)}: must be letters and _"
         if not (value is None or type(value) in (int, float)):
-            return f"{key}={console.bare(value)}: must be a number or null"
+            return f"{key}={console.short_repr(value)}: must be a number or null"
     if type(row["iteration"]) is not int:
         return f"iteration={row['iteration']}: must be a whole number"
     if row["iteration"] <= last:
@@ -262,11 +262,11 @@ def describe(run: RunDir) -> dict[str, Any]:
     initial tensors and of the order of the images; `device` is what the last process ran on.
     """
     config = run.config()
-    starts = list(parsed(run.starts))
+    starts = list(parsed(run.launches_jsonl))
     start = starts[-1] if starts else {}
     digests, fingerprint = start.get("digests") or {}, start.get("fingerprint") or {}
     if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
-        raise RunDirError(f"{run.starts}, line {len(starts)}: digests and fingerprint must be groups "
+        raise RunDirError(f"{run.launches_jsonl}, line {len(starts)}: digests and fingerprint must be groups "
                       f"of keys; {_RESTORE}")  # fmt: skip
     return {
         "run": run.name,
@@ -281,7 +281,7 @@ def describe(run: RunDir) -> dict[str, Any]:
         "iterations": config.recipe.iterations,
         "drop": config.recipe.milestones[0] if config.recipe.milestones else None,
         "state": run.state(),
-        "exact": not run.inexact.exists(),
+        "exact": not run.resume_mismatches.exists(),
         "initial": _word(digests.get("initial")),
         "stream": _word(digests.get("stream")),
         "device": _word(fingerprint.get("gpu") or fingerprint.get("device")),
@@ -291,7 +291,7 @@ def describe(run: RunDir) -> dict[str, Any]:
 
 def _word(value: Any) -> str | None:
     """Text of a file that anyone may have written, as it may stand in a table."""
-    return None if value is None else console.bare(str(value))
+    return None if value is None else console.short_repr(str(value))
 
 
 def _object(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -328,7 +328,7 @@ def _object_in(line: str, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RunDirError(f"{where}: {error}; {_RESTORE}") from error
     if not isinstance(value, dict):
-        raise RunDirError(f"{where}: {console.bare(value)}: must be a group of keys; {_RESTORE}")
+        raise RunDirError(f"{where}: {console.short_repr(value)}: must be a group of keys; {_RESTORE}")
     return value
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 HIDDEN = {"hidden": True}  # `extra` of a message that is for the run's log alone
 
 
-def shown(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """`text` with nothing invisible in it but line ends: it may come from anyone's file, and a
     terminal obeys what it is told in control characters."""
     return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
@@ -27,15 +27,15 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
 
 
-short_repr = reprlib.Repr()
-short_repr.maxstring = short_repr.maxother = short_repr.maxlong = 100
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 100
 
 
-def bare(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value in a message: short, on one line, a plain word without quotes."""
     if isinstance(value, str) and value.isprintable() and 0 < len(value.strip()) <= 100:
         return value
-    return shown(short_repr.repr(value))
+    return escape_control_chars(_short.repr(value))
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -44,7 +44,7 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-class Unheard:
+class IgnoreBrokenPipe:
     """A stream that goes on when nobody reads it any more."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -62,7 +62,7 @@ class Unheard:
             self.stream.flush()
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print `text`, where someone reads it."""
     try:
         print(text.encode(errors="backslashreplace").decode(), flush=True)
@@ -70,15 +70,15 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Screen(logging.Handler):
+class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            tqdm.write(shown(self.format(record)), file=Unheard(sys.stderr))
+            tqdm.write(escape_control_chars(self.format(record)), file=IgnoreBrokenPipe(sys.stderr))
 
 
 def show_messages() -> None:
     """Show what this package says, and nothing that libraries say below a warning."""
     log = logging.getLogger("degradation")
-    log.handlers = [Screen()]
+    log.handlers = [ConsoleHandler()]
     log.setLevel(logging.INFO)
     log.propagate = False

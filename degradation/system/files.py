@@ -26,7 +26,7 @@ _PIECE = 2**20  # bytes read at a time
 Bytes = bytes | memoryview
 
 
-class Busy(RuntimeError):
+class LockedError(RuntimeError):
     """Another process holds the lock; the message says which."""
 
 
@@ -305,7 +305,7 @@ def _unsupported_is_fine() -> Iterator[None]:
 def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `path` alone; the kernel lets go when the process ends, however it ends.
 
-    Raises Busy, with the holder's pid, host and start, unless it may `wait`; StorageError where the file
+    Raises LockedError, with the holder's pid, host and start, unless it may `wait`; StorageError where the file
     system has no locks.
     """
     with _writing(path):
@@ -332,7 +332,7 @@ def _acquire(descriptor: int, path: Path, wait: bool) -> None:
             time.sleep(patience)
         except OSError as error:
             raise StorageError(path, error) from error
-    raise Busy(f"{path.parent} is in use by {holder(path)}")
+    raise LockedError(f"{path.parent} is in use by {holder(path)}")
 
 
 def is_locked(path: Path) -> bool:

@@ -77,9 +77,9 @@ def _write(run: RunDir, config: schema.RunConfig, text: bytes, rows: Sequence[Ma
     files.write_atomically(run.curves, text)
     timing = [keys.timing_of(row) for row in history if "seconds" in row]
     files.write_atomically(run.timing_jsonl, _lines(timing))
-    files.write_atomically(run.starts, _lines([dict(start)]))
+    files.write_atomically(run.launches_jsonl, _lines([dict(start)]))
     if summary.get("exact") is False:
-        files.write_atomically(run.inexact, _lines([{"why": "as W&B has it"}]))
+        files.write_atomically(run.resume_mismatches, _lines([{"why": "as W&B has it"}]))
     if result := _result(summary, rows):
         files.write_json(run.done_json, result)
 
@@ -90,7 +90,7 @@ def _result(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> di
         return None
     return {
         "outcome": summary["outcome"],
-        "iteration": summary.get("ended_at"),
+        "iteration": summary.get("end_iteration"),
         "exact": summary.get("exact", True),
         "last": dict(rows[-1]) if rows else None,
         "curves_sha256": summary.get("curves_sha256"),

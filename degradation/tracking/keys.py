@@ -76,7 +76,7 @@ def summary(
         "outcome": result["outcome"],
         "exact": result.get("exact", True),
         "rows": len(curves),
-        "ended_at": result.get("iteration"),
+        "end_iteration": result.get("iteration"),
         "curves_sha256": result.get("curves_sha256"),
     }
     if not curves:

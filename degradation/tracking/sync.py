@@ -112,7 +112,7 @@ class Mirror:
     def push(self, to_server: bool, *, all_of_them: bool) -> None:
         """Hand W&B the rows that it lacks; of a run in training, those that are timed already.
 
-        Raises storage.Busy where another process is at it, RunDirError, and what `remote` raises.
+        Raises storage.LockedError where another process is at it, RunDirError, and what `remote` raises.
         """
         size = self.run.curves.stat().st_size if self.run.curves.exists() else 0
         if (size == self.size and not all_of_them) or not self.missing(to_server):
@@ -165,7 +165,7 @@ class Mirror:
         self.held.close()
 
     def _open(self, to_server: bool) -> None:
-        config, starts = self.run.config(), list(parsed(self.run.starts))
+        config, starts = self.run.config(), list(parsed(self.run.launches_jsonl))
         self.held.enter_context(files.lock(self.run.mirror_lock))
         try:
             self.opened = wandb_api.open_run(
@@ -209,7 +209,7 @@ def send(mirror: Mirror, to_server: bool) -> str:
     try:
         mirror.push(to_server, all_of_them=True)
         mirror.close()
-    except files.Busy as error:
+    except files.LockedError as error:
         return f"it is being sent: {error}"
     except (RunDirError, Differs, files.StorageError, wandb_api.Refused) as error:
         mirror.held.close()
@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> int:
     console.show_messages()
     folder = Path(asked.runs).expanduser()
     if not folder.is_dir():
-        print(console.shown(f"{folder}: must be one folder of runs; usage: "
+        print(console.escape_control_chars(f"{folder}: must be one folder of runs; usage: "
                            "degradation sync [runs/]"), file=sys.stderr)  # fmt: skip
         return 2
     try:
@@ -250,7 +250,7 @@ def main(arguments: list[str]) -> int:
         mirrors = [m for m in mirrors if m.wanted]
         to_server = {m: wandb_api.online(_mode(m)) for m in mirrors}
     except (ValueError, wandb_api.Absent, wandb_api.Refused) as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 2
     behind = [m for m in mirrors if m.missing(to_server[m])]
     left: dict[str, str] = {}

@@ -93,7 +93,7 @@ def online(wanted: str) -> bool:
     if wanted == "auto":
         wanted = os.environ.get("WANDB_MODE", "auto")
         if wanted not in (*MODES, "shared"):
-            raise validation.ConfigError(f"WANDB_MODE={console.bare(wanted)}: must be {', '.join(MODES)}"
+            raise validation.ConfigError(f"WANDB_MODE={console.short_repr(wanted)}: must be {', '.join(MODES)}"
                                  f"{console.did_you_mean(wanted, MODES)}")  # fmt: skip
     if wanted == "auto":
         return has_key()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from degradation.system import files
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 from degradation.system.files import Bytes
 
 KEEP = 2
@@ -117,11 +117,11 @@ def check_meta(meta: dict[str, Any]) -> None:
     for key, kind in kinds.items():
         value: Any = meta.get(key)
         if (isinstance(value, int) and value < 0) or type(value) is not kind:
-            raise CheckpointError(f"its {key} is {bare(value)}")
+            raise CheckpointError(f"its {key} is {short_repr(value)}")
     if not _is_plateau(meta.get("plateau", {})):
-        raise CheckpointError(f"its plateau is {bare(meta['plateau'])}")
+        raise CheckpointError(f"its plateau is {short_repr(meta['plateau'])}")
     if not (meta.get("warmup_end") is None or type(meta["warmup_end"]) is int):
-        raise CheckpointError(f"its warmup_end is {bare(meta['warmup_end'])}")
+        raise CheckpointError(f"its warmup_end is {short_repr(meta['warmup_end'])}")
 
 
 def _is_plateau(found: Any) -> bool:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from degradation.runs.run_dir import RunDir, RunDirError, whole_lines
 from degradation.system import files, provenance
-from degradation.system.console import Unheard
+from degradation.system.console import IgnoreBrokenPipe
 
 log = logging.getLogger("degradation")
 
@@ -55,7 +55,7 @@ class Recorder:
             self.bar = tqdm(
                 total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
                 dynamic_ncols=True, leave=False, mininterval=0.2,
-                file=Unheard(sys.stderr),
+                file=IgnoreBrokenPipe(sys.stderr),
             )  # fmt: skip
 
     def tick(self, iterations: int) -> None:
@@ -80,7 +80,7 @@ class Recorder:
     def _compare(self, line: str, before: str) -> None:
         if line == before:
             return
-        mark_inexact(self.run, {"row": self.rows + 1, "before": before, "now": line})
+        note_resume_mismatch(self.run, {"row": self.rows + 1, "before": before, "now": line})
         log.warning("%s: this resume was not exact: row %d was\n  %s\nand is now\n  %s",
                     self.run.name, self.rows + 1, before, line)  # fmt: skip
         # What was trained now is what goes on, so its rows replace the others.
@@ -135,9 +135,9 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def mark_inexact(run: RunDir, why: dict[str, Any]) -> None:
+def note_resume_mismatch(run: RunDir, why: dict[str, Any]) -> None:
     """Note that the run's rows are not those of one uninterrupted process."""
-    files.append_line(run.inexact, json.dumps(why))
+    files.append_line(run.resume_mismatches, json.dumps(why))
 
 
 def _label(run: RunDir) -> str:

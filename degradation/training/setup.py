@@ -15,14 +15,14 @@ from degradation.models.kernels import library
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files, process_group, provenance
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 from degradation.system.signals import Stop
 from degradation.training import checkpoint
 from degradation.training.devices import device as machine
 from degradation.training.devices import distributed
 from degradation.training.devices.engine import Engine, record_for
 from degradation.training.loop import Session
-from degradation.training.run_logger import Recorder, Unrecorded, mark_inexact
+from degradation.training.run_logger import Recorder, Unrecorded, note_resume_mismatch
 from degradation.training.state import State, fresh
 
 log = logging.getLogger("degradation")
@@ -129,7 +129,7 @@ def resume(
         tensors, meta = checkpoint.decode(content)
         checkpoint.check_meta(meta)
         if meta["run"] != config.name:
-            raise checkpoint.CheckpointError(f"the newest is a checkpoint of {bare(meta['run'])}, which "
+            raise checkpoint.CheckpointError(f"the newest is a checkpoint of {short_repr(meta['run'])}, which "
                                      "belongs elsewhere")  # fmt: skip
         if lines := schema.difference(meta["fingerprint"], fingerprint):
             if how != "inexact":
@@ -139,7 +139,7 @@ def resume(
                     + "\ngo on where it began, or say machine.resume=inexact, which marks the run"
                 )
             if all_of_us.writes:
-                mark_inexact(run, {"iteration": meta["iteration"], "fingerprint": lines})
+                note_resume_mismatch(run, {"iteration": meta["iteration"], "fingerprint": lines})
         state.load(tensors, meta)
     except checkpoint.CheckpointError as error:
         raise checkpoint.CheckpointError(f"{run.checkpoints}: {error}; remove {run.folder} to train the "
@@ -156,7 +156,7 @@ def note_start(
     notes: dict[str, Any],
 ) -> None:
     """Write down what this process starts from. Raises ValueError where the data has changed."""
-    earlier = whole_lines(run.starts)
+    earlier = whole_lines(run.launches_jsonl)
     if earlier and (lines := schema.difference(json.loads(earlier[-1])["digests"], digests)):
         raise Mismatch(f"{run.name} was begun on other data or initial weights:\n  "
                        + "\n  ".join(lines)
@@ -172,4 +172,4 @@ def note_start(
         "digests": digests,
         **({"data": notes} if notes else {}),
     }
-    files.append_line(run.starts, json.dumps(start))
+    files.append_line(run.launches_jsonl, json.dumps(start))

@@ -11,7 +11,7 @@ from degradation.config.schema import RunConfig
 from degradation.data.dataset import Source
 from degradation.models import resnet
 from degradation.models.resnet import Network
-from degradation.system.console import bare
+from degradation.system.console import short_repr
 from degradation.training import checkpoint
 from degradation.training import optimizer as optim
 from degradation.training.step import FINE, Meters
@@ -98,7 +98,7 @@ class State:
             mine, theirs = (_form(t[name]) if name in t else "none" for t in (own, tensors))
             if mine != theirs:
                 raise checkpoint.CheckpointError(
-                    f"{bare(name)} is {theirs} in the checkpoint, {mine} here"
+                    f"{short_repr(name)} is {theirs} in the checkpoint, {mine} here"
                 )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

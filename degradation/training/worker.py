@@ -80,7 +80,7 @@ def help_with(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
     while not run.config_json.exists():
         if time.monotonic() > until:
             print(f"{run.folder} is not there; machine.runs must name a folder that all processes "
-                  "of a run share", file=console.Unheard(sys.stderr))  # fmt: skip
+                  "of a run share", file=console.IgnoreBrokenPipe(sys.stderr))  # fmt: skip
             return REFUSED
         time.sleep(0.1)
     try:
@@ -88,7 +88,7 @@ def help_with(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
     except Stopped:
         return stop.status
     except DataError as error:
-        print(console.shown(f"{run.name}: {error}"), file=console.Unheard(sys.stderr))
+        print(console.escape_control_chars(f"{run.name}: {error}"), file=console.IgnoreBrokenPipe(sys.stderr))
         return DATA
     except (distributed.Lost, ValueError) as error:  # rank 0 says why
         log.debug("%s: %s", run.name, error)
@@ -114,14 +114,14 @@ def config(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
             files.refuse_link(folder)
         with files.lock(run.lock):
             return (yield from _alone(run, settings, stop))
-    except files.Busy as busy:
-        print(busy, file=console.Unheard(sys.stderr))
+    except files.LockedError as busy:
+        print(busy, file=console.IgnoreBrokenPipe(sys.stderr))
         return BUSY
     except DISK as error:
-        print(f"{run.name}: {error}", file=console.Unheard(sys.stderr))
+        print(f"{run.name}: {error}", file=console.IgnoreBrokenPipe(sys.stderr))
         return STORAGE
     except ValueError as error:
-        print(console.shown(f"{run.name}: {error}"), file=sys.stderr)
+        print(console.escape_control_chars(f"{run.name}: {error}"), file=sys.stderr)
         return REFUSED
     except Stopped:
         return stop.status
@@ -169,7 +169,7 @@ def work(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[None]:
         run.done_json,
         {
             **outcome,
-            "exact": not run.inexact.exists(),
+            "exact": not run.resume_mismatches.exists(),
             "last": rows[-1] if rows else None,
             "curves_sha256": files.sha256_of(run.curves) if rows else None,
             "fingerprint": session.fingerprint,

@@ -36,7 +36,7 @@ def add(runs: Path, config, rows: list[dict[str, float]], outcome: str | None = 
     run.create(config)
     digests = {"initial": f"i{config.depth}{config.seed}", "stream": f"s{config.seed}"}
     start = {"digests": digests, "fingerprint": {"device": "cpu"}}
-    files.append_line(run.starts, json.dumps(start))
+    files.append_line(run.launches_jsonl, json.dumps(start))
     for row in rows:
         files.append_line(run.curves, json.dumps(row))
         timing = {"iteration": row["iteration"], "seconds": row["iteration"] * 0.5}

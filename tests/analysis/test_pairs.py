@@ -28,7 +28,7 @@ def write(
     run = RunDir.of(config, folder)
     run.create(config)
     own = {"initial": f"{config.depth}, {config.seed}", "stream": f"{config.seed}"}
-    files.append_line(run.starts, json.dumps({"digests": own if digests is None else digests}))
+    files.append_line(run.launches_jsonl, json.dumps({"digests": own if digests is None else digests}))
     recipe = config.recipe
     for iteration in range(1, (recipe.iterations if until is None else until) + 1):
         if recipe.row_at(iteration):
@@ -38,7 +38,7 @@ def write(
     if outcome:
         files.write_json(run.done_json, {"outcome": outcome})
     if inexact:
-        files.append_line(run.inexact, "{}")
+        files.append_line(run.resume_mismatches, "{}")
     return run
 
 

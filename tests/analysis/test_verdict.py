@@ -283,7 +283,7 @@ def trained(folder: Path, config: Any, error: float | None) -> None:
     run.create(config)
     if error is None:
         return
-    files.append_line(run.starts, json.dumps({"digests": {"stream": "s", "initial": "i"}}))
+    files.append_line(run.launches_jsonl, json.dumps({"digests": {"stream": "s", "initial": "i"}}))
     for iteration in (4, 6, 8, 9, 12):
         row = {"iteration": iteration, "train_error": error, "test_error": error}
         files.append_line(run.curves, json.dumps(row))

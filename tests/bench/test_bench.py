@@ -211,7 +211,7 @@ def test_rows_count_what_diverged(small, tmp_path: Path) -> None:
         run = RunDir.of(small(seed=seed), tmp_path)
         run.create(run_point := small(seed=seed))
         assert run_point.seed == seed
-        run.starts.write_text(json.dumps({"at": EPOCH, "commit": "abc", "fingerprint": {
+        run.launches_jsonl.write_text(json.dumps({"at": EPOCH, "commit": "abc", "fingerprint": {
             "device": "cuda", "gpu": "H100", "torch": "2.11"}}) + "\n")  # fmt: skip
         last = {"train_error": 10.0 + seed, "test_error": 20.0}
         run.done_json.write_text(json.dumps({"outcome": outcome, "last": last}))

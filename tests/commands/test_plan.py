@@ -13,7 +13,7 @@ from degradation.config import study
 from degradation.data import cifar10, digits, sources
 from degradation.data.image_folder import imagenet
 from degradation.models import cost, resnet
-from degradation.runs.progress import of_study
+from degradation.runs.progress import of_configs
 from degradation.runs.run_dir import RunDir
 from degradation.training import synthetic_run
 from degradation.training.devices import device
@@ -176,7 +176,7 @@ def test_a_bad_point_is_found(capsys) -> None:
 
 def test_a_disk_that_is_too_small_is_named(small, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("degradation.system.files.free", lambda _: 1000)
-    lines = plan.lines_of(of_study([small()], str(tmp_path)), None, by_point=True)
+    lines = plan.lines_of(of_configs([small()], str(tmp_path)), None, by_point=True)
     [told] = plan.concerns(lines, None, tmp_path / "not" / "there")
     assert "disk" in told and "machine.runs=OTHER" in told
 

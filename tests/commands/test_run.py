@@ -68,7 +68,7 @@ def test_a_study_trains_its_points_and_ends_with_their_errors(study: Path) -> No
 
 
 def test_the_arms_are_a_provable_pair(study: Path) -> None:
-    plain, residual = (json.loads(r.starts.read_text()) for r in runs_in(study / "runs"))
+    plain, residual = (json.loads(r.launches_jsonl.read_text()) for r in runs_in(study / "runs"))
     assert plain["digests"] == residual["digests"]
     assert plain["parameters"] == residual["parameters"]
     assert len({r.config().pair for r in runs_in(study / "runs")}) == 1
@@ -92,7 +92,7 @@ def test_only_what_is_missing_is_trained(study: Path) -> None:
     assert done.returncode == 0
     assert "4 points, 2 of them finished" in done.stderr
     assert len(runs_in(study / "runs")) == 4
-    assert all(len(r.starts.read_text().splitlines()) == 1 for r in runs_in(study / "runs"))
+    assert all(len(r.launches_jsonl.read_text().splitlines()) == 1 for r in runs_in(study / "runs"))
 
 
 def test_status_tells_done_from_missing(study: Path) -> None:
@@ -137,7 +137,7 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None
     assert command(tmp_path, *words, "machine.runs=whole").returncode == 0
     (whole,) = runs_in(tmp_path / "whole")
     assert run.curves.read_bytes() == whole.curves.read_bytes()
-    assert not run.inexact.exists()
+    assert not run.resume_mismatches.exists()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

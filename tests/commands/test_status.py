@@ -27,7 +27,7 @@ def test_the_table_has_mean_spread_n_and_the_papers_number(small, tmp_path: Path
     configs = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(2)]
     for config, error in zip(configs, (9.0, 10.0), strict=True):
         done(config, tmp_path, train_error=1.0, test_error=error)
-    table = status.table(progress.of_study(configs, str(tmp_path)))
+    table = status.table(progress.of_configs(configs, str(tmp_path)))
     (line,) = [text for text in table.splitlines() if text.startswith("cifar10 plain 20")]
     assert line.split() == [
         "cifar10", "plain", "20", "2", "1.00", "±", "0.00", "1.44", "9.50", "±", "0.71", "9.69",
@@ -42,7 +42,7 @@ def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) ->
     files.write_json(failed.failed_json, {"message": "no memory\nmore"})
     diverged.create(configs[2])
     files.write_json(diverged.done_json, {"outcome": "diverged", "iteration": 7})
-    listing = status.listing(progress.of_study(configs, str(tmp_path))).splitlines()
+    listing = status.listing(progress.of_configs(configs, str(tmp_path))).splitlines()
     assert [line.split()[0] for line in listing[:4]] == ["done", "failed", "diverged", "missing"]
     assert "12/12" in listing[0]
     assert listing[1].endswith("no memory")
@@ -63,7 +63,7 @@ def test_the_papers_numbers(arm: str, depth: int, error: float) -> None:
 
 
 @pytest.fixture
-def four(small, tmp_path: Path) -> list[progress.Entry]:
+def four(small, tmp_path: Path) -> list[progress.RunProgress]:
     """A run done, one failed, one partial, one missing; residual from the second on."""
     configs = [small(seed=0), *(small(seed=s, model__shortcut="identity") for s in range(1, 4))]
     done(configs[0], tmp_path, train_error=1.0, test_error=2.0)
@@ -74,7 +74,7 @@ def four(small, tmp_path: Path) -> list[progress.Entry]:
     failed = RunDir.of(configs[1], tmp_path)
     files.write_json(failed.failed_json, {"message": "no memory\nmore"})
     failed.log.write_text("".join(f"line {n}\n" for n in range(9)))
-    return progress.of_study(configs, str(tmp_path))
+    return progress.of_configs(configs, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_of_a_finished_point_no_row_is_read(small, tmp_path: Path) -> None:
     last = {"iteration": 12, "train_error": 3.0, "test_error": 4.0}
     files.write_json(run.done_json, {"outcome": "done", "last": last})
     run.curves.unlink()
-    assert progress.Entry.of(run, small()).row == last
+    assert progress.RunProgress.of(run, small()).row == last
 
 
 @pytest.mark.parametrize("padding", [0, 5000, 500_000])

@@ -287,7 +287,7 @@ def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
     curves = whole.curves.read_bytes()
     assert [r["iteration"] for r in whole.rows()] == [2, 4, 6]
     assert "train_error_eval" in whole.rows()[-1]
-    [start] = [json.loads(line) for line in whole.starts.read_text().splitlines()]
+    [start] = [json.loads(line) for line in whole.launches_jsonl.read_text().splitlines()]
     assert start["data"]["manifest"] == manifest.read(root).digest
     assert start["data"]["train"] == 12
     assert start["fingerprint"]["pillow"]
@@ -298,7 +298,7 @@ def test_a_stopped_point_goes_on_to_the_same_bytes_with_other_processes(
             finish(loop.train(setup.prepare(run, none, After(looks))))  # type: ignore[arg-type]
         finish(worker.work(run, one, Stop()))
         assert run.curves.read_bytes() == curves
-        assert not run.inexact.exists()
+        assert not run.resume_mismatches.exists()
         assert checkpoint.newest(run.checkpoints) == checkpoint.newest(whole.checkpoints)
 
 

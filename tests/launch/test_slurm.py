@@ -77,7 +77,7 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
     wait_until(started, 200, lambda: ask(slurm, "scontrol", "show", "job") + log(slurm))
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
-    starts = run.starts.read_text().splitlines()
+    starts = run.launches_jsonl.read_text().splitlines()
     assert len(starts) == 2
     assert f'"iteration": {saved},' in starts[1]
     status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
@@ -92,7 +92,7 @@ def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path
     status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
     assert status == 0, err
     [run] = runs_in(tmp_path / "runs")
-    assert json.loads(run.starts.read_text())["fingerprint"]["processes"] == 2
+    assert json.loads(run.launches_jsonl.read_text())["fingerprint"]["processes"] == 2
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                 "--nproc-per-node=2"]  # fmt: skip
     subprocess.run(

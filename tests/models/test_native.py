@@ -180,7 +180,7 @@ def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
         runs.append(run)
     assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
     assert checkpoint.newest(runs[0].checkpoints) == checkpoint.newest(runs[1].checkpoints)
-    starts = [json.loads(line) for line in runs[1].starts.read_text().splitlines()]
+    starts = [json.loads(line) for line in runs[1].launches_jsonl.read_text().splitlines()]
     assert [start["iteration"] for start in starts] == [0, 4]
     compiler = library.versions()["compiler"]
     assert {start["fingerprint"]["compiler"] for start in starts} == {compiler}

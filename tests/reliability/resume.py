@@ -46,7 +46,7 @@ def matrix(full: bool, folder: Path) -> Figure:
             fork.once(cut, save_often, Moment("step", 6, 1).strike).status,
             fork.once(cut).status,
         ]
-        first = json.loads(whole_lines(cut.starts)[-1])["iteration"]
+        first = json.loads(whole_lines(cut.launches_jsonl)[-1])["iteration"]
         if statuses != [0, -9, 0] or first != 3 or pair.Ending.of(cut) != pair.Ending.of(straight):
             wrong.append(f"{config.label} {precision} {layout}: {statuses}, from {first}")
     what = ("plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"

@@ -129,10 +129,10 @@ def dying(
         for (arm, seed), (_, word) in deaths.DEATHS.items()
     )
     fine = {name for name, ending in first.items() if ending and ending == wanted[name]}
-    before = {r.name: r.starts.read_bytes() for r in runs_in(folder / "runs") if r.name in fine}
+    before = {r.name: r.launches_jsonl.read_bytes() for r in runs_in(folder / "runs") if r.name in fine}
     again, _ = sweep(folder, words)
     last = endings(folder)
-    kept = sum(r.starts.read_bytes() == before.get(r.name) for r in runs_in(folder / "runs"))
+    kept = sum(r.launches_jsonl.read_bytes() == before.get(r.name) for r in runs_in(folder / "runs"))
     ended = sum(last[name] == wanted[name] for name in wanted)
     count, alive = len(wanted), len(wanted) - len(deaths.DEATHS)
     ok = (status, named, len(fine), again) == (1, len(deaths.DEATHS), alive, 0)

@@ -50,7 +50,7 @@ def make(configs: Sequence[RunConfig], runs: Path) -> list[RunDir]:
             continue
         run.checkpoints.mkdir(parents=True)
         run.config_json.write_text(json.dumps(schema.plain(config), indent=1))
-        run.starts.write_text(json.dumps({"at": "2026", "digests": {}, "fingerprint": {}}) + "\n")
+        run.launches_jsonl.write_text(json.dumps({"at": "2026", "digests": {}, "fingerprint": {}}) + "\n")
         run.lock.write_text("")
         run.curves.write_text(rows(64 if number % 3 == 0 else 32))
         run.timing_jsonl.write_text(rows(32))

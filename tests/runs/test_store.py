@@ -88,7 +88,7 @@ def test_curves_are_one_frame_of_all_runs(run: RunDir, small) -> None:
     other.create(small(model__shortcut="identity"))
     start = {"digests": {"initial": "i", "stream": "s", "images": "p"}}
     for one in (run, other):
-        files.append_line(one.starts, json.dumps(start))
+        files.append_line(one.launches_jsonl, json.dumps(start))
         for iteration in (4, 8):
             row = {"iteration": iteration, "train_error": 4.0, "test_error": 5.0}
             files.append_line(one.curves, json.dumps(row))

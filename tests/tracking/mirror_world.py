@@ -67,7 +67,7 @@ class World:
         run.create(settings.config)
         start = {"commit": "c", "digests": {"initial": "i", "stream": "s"},
                  "fingerprint": {"device": "cpu"}, "parameters": 7}  # fmt: skip
-        files.append_line(run.starts, json.dumps(start))
+        files.append_line(run.launches_jsonl, json.dumps(start))
         self.timed(lambda: self.feed.begin(run, settings))
         return run
 

@@ -42,7 +42,7 @@ def test_the_summary_tells_last_least_and_the_papers_apart(small) -> None:
 
 def test_a_diverged_run_without_rows_has_a_summary(small) -> None:
     found = keys.summary(small(), {"outcome": "diverged", "iteration": 3}, [])
-    assert (found["outcome"], found["ended_at"], found["rows"]) == ("diverged", 3, 0)
+    assert (found["outcome"], found["end_iteration"], found["rows"]) == ("diverged", 3, 0)
 
 
 def test_a_row_is_the_same_after_wandb_has_made_2_of_2_point_0() -> None:

@@ -86,9 +86,9 @@ def test_two_processes_train_the_function_that_one_does(pair: RunDir, tmp_path: 
 
 
 def test_one_of_them_writes(pair: RunDir) -> None:
-    assert len(pair.starts.read_text().splitlines()) == 1
+    assert len(pair.launches_jsonl.read_text().splitlines()) == 1
     assert len(pair.timing()) == len(pair.rows()) == 30
-    assert json.loads(pair.starts.read_text())["fingerprint"]["processes"] == SIZE
+    assert json.loads(pair.launches_jsonl.read_text())["fingerprint"]["processes"] == SIZE
 
 
 def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path) -> None:
@@ -104,14 +104,14 @@ def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path
     assert "another process of this run has ended" in (run.failure() or {})["message"]
 
     process = start(tmp_path, place)
-    _wait(lambda: len(run.starts.read_text().splitlines()) == 2)
+    _wait(lambda: len(run.launches_jsonl.read_text().splitlines()) == 2)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     _wait(lambda: not workers(tmp_path))
     assert run.failure() is None and run.result() is None
 
     assert train(tmp_path, place)[0] == 0
-    assert len(run.starts.read_text().splitlines()) == 3
+    assert len(run.launches_jsonl.read_text().splitlines()) == 3
     assert run.curves.read_bytes() == pair.curves.read_bytes()
     assert newest(run.checkpoints) == newest(pair.checkpoints)
 
@@ -192,7 +192,7 @@ def test_a_run_in_parts_is_marked_so(small, machine) -> None:
     run = RunDir.of(config, machine.runs)
     run.create(config)
     finish(work(run, machine, Stop()))
-    assert json.loads(run.starts.read_text())["fingerprint"]["parts"] == 2
+    assert json.loads(run.launches_jsonl.read_text())["fingerprint"]["parts"] == 2
     with pytest.raises(validation.ConfigError, match=r"machine\.accumulate=3"):
         world_size.check(config, 1, 3)
 

@@ -133,7 +133,7 @@ def test_killed_after_rows_the_replayed_ones_are_compared(small, machine, tmp_pa
     run = crashed(small(), whole, tmp_path, after=lambda lines: lines)
     finish(work(run, machine, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
-    assert not run.inexact.exists()
+    assert not run.resume_mismatches.exists()
 
 
 def test_a_replayed_row_that_differs_is_reported_and_marks_the_run(
@@ -143,7 +143,7 @@ def test_a_replayed_row_that_differs_is_reported_and_marks_the_run(
     run = crashed(small(), whole, tmp_path, lambda lines: [*lines[:2], lines[2].replace("8", "7")])
     finish(work(run, machine, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
-    assert json.loads(run.inexact.read_text())["row"] == 3
+    assert json.loads(run.resume_mismatches.read_text())["row"] == 3
     assert run.result()["exact"] is False
 
 
@@ -218,8 +218,8 @@ def test_other_data_than_at_the_start_is_refused(
     small, machine, tmp_path: Path, monkeypatch
 ) -> None:
     run = crashed(small(), trained(small(), machine), tmp_path, lambda lines: lines[:1])
-    start = json.loads(run.starts.read_text())
+    start = json.loads(run.launches_jsonl.read_text())
     start["digests"]["images"] = "0" * 64
-    run.starts.write_text(json.dumps(start) + "\n")
+    run.launches_jsonl.write_text(json.dumps(start) + "\n")
     with pytest.raises(Mismatch, match="images"):
         finish(work(run, machine, Stop()))

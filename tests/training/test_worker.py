@@ -95,7 +95,7 @@ def test_no_room_is_found_before_the_first_step(small, machine, monkeypatch) -> 
         assert "need 0.1 MB" in str(refusal)
     else:
         raise AssertionError("it began")
-    assert not run.starts.exists()
+    assert not run.launches_jsonl.exists()
 
 
 def test_weights_that_are_no_numbers_are_not_saved(small, machine) -> None:
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_another_point_is_refused_with_what_to_do(small, machine
     said = run.failure()["message"]
     assert f"the newest is a checkpoint of {other.name}, which belongs elsewhere" in said
     assert f"remove {run.folder}" in said
-    assert not run.starts.exists()
+    assert not run.launches_jsonl.exists()
 
 
 def test_a_file_for_the_folder_of_checkpoints_is_refused_before_a_row(small, machine) -> None:
@@ -145,7 +145,7 @@ def test_rows_that_do_not_rise_are_refused(small, machine) -> None:
         files.append_line(run.curves, json.dumps(row))
     assert worker(run, machine).returncode == REFUSED
     assert "curves.jsonl, line 2: iteration=4 behind 4: must rise" in run.failure()["message"]
-    assert not run.starts.exists()
+    assert not run.launches_jsonl.exists()
 
 
 def test_a_signal_while_it_starts_is_no_traceback(small, machine) -> None:

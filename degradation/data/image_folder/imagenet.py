@@ -150,10 +150,10 @@ def main(arguments: list[str]) -> int:
         else:
             print(json.dumps(prepare.prepare(manifest, asked.target, asked.side, asked.quality)))
     except DataError as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 3
     except (files.StorageError, prepare.Refused) as error:
-        print(console.shown(str(error)), file=sys.stderr)
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 5
     return 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from degradation.data.dataset import DataError
 from degradation.system import files as storage
-from degradation.system.console import bare, shown
+from degradation.system.console import escape_control_chars, short_repr
 
 SUFFIXES = (".jpeg", ".jpg")
 SPLITS = ("train", "val")
@@ -91,7 +91,7 @@ def missing(root: Path) -> str:
     if not (lacking := [split for split in SPLITS if not (root / split).is_dir()]):
         return ""
     where = root.resolve()
-    return shown(
+    return escape_control_chars(
         f"ImageNet is not there: no folder {' and no folder '.join(lacking)} in {where}.\n"
         f"  expected:   {where}/train/CLASS/*.JPEG and {where}/val/CLASS/*.JPEG\n"
         "  get it:     ILSVRC2012_img_train.tar and _val.tar from https://image-net.org (account),"
@@ -187,14 +187,14 @@ def _fault(path: str, size: int) -> str:
     if size == 0:
         return "zero bytes"
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122  a million of them
-    return "" if suffix in SUFFIXES else f"{bare(suffix or 'no suffix')} is no JPEG"
+    return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
 
 
 def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
     """The error that names files by path and fault, at most six lines of it."""
     kinds = ", ".join(f"{n} × {kind}" for kind, n in Counter(f for _, f in faults).most_common(3))
     named = "".join(f"\n  {path}: {fault}" for path, fault in faults[:SHOWN])
-    return DataError(shown(
+    return DataError(escape_control_chars(
         f"{root}: {len(faults)} files can't be trained on ({kinds})" + named +
         "\nrestore them; or list their paths in a file, one a line, and say data.skip=FILE"
     ))  # fmt: skip
@@ -202,4 +202,4 @@ def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
 
 def _some(names: list[str]) -> str:
     more = len(names) - SHOWN
-    return shown(", ".join(map(bare, names[:SHOWN])) + (f", and {more:,} more" if more > 0 else ""))
+    return escape_control_chars(", ".join(map(short_repr, names[:SHOWN])) + (f", and {more:,} more" if more > 0 else ""))

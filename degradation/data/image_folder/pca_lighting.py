@@ -23,7 +23,7 @@ from degradation.data.image_folder import decode
 from degradation.data.image_folder.manifest import Manifest, faulty
 from degradation.data.image_folder.parallel_map import spread
 from degradation.system import files
-from degradation.system.console import shown
+from degradation.system.console import escape_control_chars
 
 log = logging.getLogger("degradation")
 
@@ -92,7 +92,7 @@ def _kept(file: Path, asked: dict[str, Any]) -> Colour | None:
             int(kept["sample"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        log.warning("%s", shown(f"{file}: {error}; it is measured again"))
+        log.warning("%s", escape_control_chars(f"{file}: {error}; it is measured again"))
         return None
 
 

@@ -19,7 +19,7 @@ from degradation.data.image_folder.manifest import Manifest, faulty
 from degradation.data.image_folder.parallel_map import spread
 from degradation.data.image_folder.pca_lighting import places
 from degradation.system import files
-from degradation.system.console import shown
+from degradation.system.console import escape_control_chars
 
 
 class Refused(RuntimeError):
@@ -89,7 +89,7 @@ def origin(root: Path) -> dict[str, Any] | None:
     try:
         found = files.read_json(root / ORIGIN)
     except ValueError as error:
-        raise DataError(shown(f"{error}; prepare the folder again, or remove that file")) from error
+        raise DataError(escape_control_chars(f"{error}; prepare the folder again, or remove that file")) from error
     return found if isinstance(found, dict) else None
 
 

@@ -121,7 +121,7 @@ def test_short_writes_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch)
 LIMITED = """
 import os, resource, signal, sys
 from pathlib import Path
-from degradation import storage
+from degradation.system import files as storage
 def unsupported(*_): raise OSError(95, "not here")
 if sys.argv[2] == "write":
     os.posix_fallocate = unsupported
@@ -223,7 +223,7 @@ def test_modes(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from degradation import storage
+from degradation.system import files as storage
 with storage.lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -250,7 +250,7 @@ def test_a_lock_that_another_process_holds_names_it(
 ) -> None:
     path, process = held
     wanted = rf"^{path.parent} is in use by pid {process.pid} on \S+ since \d{{4}}-"
-    with pytest.raises(files.Busy, match=wanted), files.lock(path):
+    with pytest.raises(files.LockedError, match=wanted), files.lock(path):
         raise AssertionError("two hold it")
     assert files.is_locked(path)
     assert files.holder(path).startswith(f"pid {process.pid} on ")

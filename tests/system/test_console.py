@@ -10,10 +10,10 @@ from degradation.system import console
 
 SAY = """
 import logging
-from degradation import screen
-screen.show_messages()
+from degradation.system import console
+console.show_messages()
 logging.getLogger("degradation").warning("a message")
-screen.say("a line")
+console.print_line("a line")
 print("more", flush=True)
 raise SystemExit(3)
 """
@@ -35,5 +35,5 @@ def test_a_closed_pipe_ends_nothing() -> None:
 
 
 def test_half_a_character_is_told_as_its_escape(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say(os.fsdecode(b"runs\xff"))
+    console.print_line(os.fsdecode(b"runs\xff"))
     assert capsys.readouterr().out == "runs\\udcff\n"
