@@ -1,6 +1,5 @@
 """What all tests share: one torch thread, small settings, and points to train on in moments."""
 
-import dataclasses
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +102,4 @@ def machine(tmp_path: Path) -> schema.Machine:
 @pytest.fixture
 def settings(machine: schema.Machine) -> schema.Settings:
     """What a command line would set for `small()` on `machine`."""
-    config = small()
-    parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    return schema.Settings(**parts, machine=machine, study="test")
+    return schema.Settings(small(), machine)

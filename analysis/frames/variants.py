@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.frames import settings
-from degradation.config import schema
+from degradation.config import identity, overrides, schema
 from degradation.runs import run_dir
 
 BELOW = (90, 80, 20)
@@ -54,7 +54,7 @@ class Protocol:
     @property
     def default(self) -> bool:
         """Whether it is what `conf/` composes for its data."""
-        return not settings.overrides(self.config)
+        return not overrides.changed_settings(self.config)
 
 
 def protocols(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Protocol]:
@@ -112,13 +112,13 @@ def _one_intervention_away(protocol: Protocol, others: Mapping[str, Protocol]) -
 
 def _one_setting(base: Protocol, other: Protocol) -> str:
     """`recipe.lr: 0.05 → 0.2`, where that is all; else nothing."""
-    lines = schema.difference(_held(base.config), _held(other.config))
+    lines = identity.difference(_held(base.config), _held(other.config))
     return lines[0] if len(lines) == 1 else ""
 
 
 def _held(config: schema.RunConfig) -> dict[str, object]:
     """A point's identity, less what a protocol leaves open."""
-    whole = schema.identity(config.with_shortcut("none") if config.model.alpha == 1 else config)
+    whole = identity.identity(config.with_shortcut("none") if config.model.alpha == 1 else config)
     return {key: value for key, value in whole.items() if key not in ("depth", "seed")}
 
 
@@ -171,7 +171,7 @@ def _varied(protocol: Protocol) -> dict[str, object]:
 
 def start(config: schema.RunConfig) -> str:
     """A key of all that decides a net's first gradients, but arm, normalisation, depth, seed."""
-    held = schema.identity(_ordinary(config))
+    held = identity.identity(_ordinary(config))
     model = {k: v for k, v in held["model"].items() if k not in ("norm", "shortcut")}
     kept = [model, held["data"], config.recipe.batch_size, config.recipe.init]
     return json.dumps(kept, sort_keys=True)

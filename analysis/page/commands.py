@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.frames import settings
 from analysis.frames.runs import Study
 from analysis.plots import curves
-from degradation.config import schema
+from degradation.config import overrides, schema
 from degradation.runs import run_dir
 
 UNFINISHED = ("failed", "partial")  # a diverged run is a result
@@ -75,7 +74,7 @@ def command(study: Study, arm: str, configs: Iterable[tuple[int, int]], folder: 
     machine = [f"machine.runs={path}" for path in _unless_runs(folder)]
     words = [f"data={study.data}", f"model={arm}", f"depth={_sweep(depths)}",
              *([] if seeds == [0] else [f"seed={_sweep(seeds)}"]),
-             *settings.overrides(_point(study, arm)), *machine]  # fmt: skip
+             *overrides.changed_settings(_point(study, arm)), *machine]  # fmt: skip
     return " ".join(["python -m degradation.run -m", *map(shlex.quote, words)])
 
 

@@ -47,7 +47,7 @@ class Finding:
 def findings(settings: Settings) -> Iterator[Finding]:
     """Every check's, in turn."""
     yield packages()
-    if settings.numerics.native:
+    if settings.config.numerics.native:
         yield compiler()
     yield device(settings)
     yield threads(settings)
@@ -129,14 +129,14 @@ def threads(settings: Settings) -> Finding:
 
 def images(settings: Settings) -> Finding:
     """The data set, found and verified; nothing is downloaded."""
-    name, root = settings.data.name, settings.data.root
+    name, root = settings.config.data.name, settings.config.data.root
     code = (
         "import json, sys; from degradation import data, schema, spec\n"
         "try: found = data.load(schema.read(spec.Data, json.loads(sys.argv[1])))\n"
         "except data.DataError as error: print(json.dumps(str(error).splitlines()[0]))\n"
         "else: print(json.dumps([len(found.train), len(found.test), found.digest]))"
     )
-    asked = schema.plain(settings.data) | {"download": False}
+    asked = schema.plain(settings.config.data) | {"download": False}
     done = _python(code, json.dumps(asked))
     if done.returncode:
         return Finding(FAIL, "data", (done.stderr.strip().splitlines() or ["no word"])[-1])
@@ -145,7 +145,7 @@ def images(settings: Settings) -> Finding:
         train, test, digest = found
         return Finding(OK, "data", f"{name}: {train:,} + {test:,} images, verified, "
                                    f"digest {digest[:12]}")  # fmt: skip
-    if "is not there" in found and settings.data.download:
+    if "is not there" in found and settings.config.data.download:
         return Finding(WARN, "data", f"{name} is not in {Path(root).absolute()} yet",
                        "the first run downloads it, or say data.root=FOLDER")  # fmt: skip
     return Finding(
@@ -192,7 +192,7 @@ def _locks(path: Path) -> Finding:
 
 def wandb(settings: Settings) -> Finding:
     """What the mirror would do; whether there is a key, never the key."""
-    mode = settings.machine.wandb
+    mode: str = settings.machine.wandb
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE", "auto")
     if mode in ("offline", "disabled"):

@@ -84,7 +84,7 @@ def failures(entries: Sequence[RunProgress], limit: int | None) -> str:
         runs = str(e.run.folder.parent)
         lines += ["", f"{e.run.name} failed: {e.reason}"]
         lines += [f"    {line}" for line in last_lines(e.run.log, LOG_LINES)]
-        lines.append(f"  {overrides.of(e.config, runs)}")
+        lines.append(f"  {overrides.command(e.config, runs)}")
     if limit is not None and len(failed) > limit:
         lines += ["", f"… and {len(failed) - limit} more: --only state=failed"]
     return "\n".join(lines)

@@ -138,7 +138,7 @@ def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
 
 def longest_first(asked: list[Settings]) -> list[Settings]:
     """In the order of depth times iterations: a long run that begins last is waited for."""
-    return sorted(asked, key=lambda s: -s.depth * s.recipe.iterations)
+    return sorted(asked, key=lambda s: -s.config.depth * s.config.recipe.iterations)
 
 
 def report(asked: list[Settings]) -> int:

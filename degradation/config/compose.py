@@ -16,8 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from degradation.config import guard, names, validation
-from degradation.config.schema import Settings
+from degradation.config import guard, names, schema
 from degradation.config.validation import ConfigError
 from degradation.system.paths import CONF
 
@@ -34,7 +33,7 @@ class Composer:
     def __init__(self) -> None:
         self.parse = cache(names.parser().parse_override)
         self.composed: dict[tuple[str, ...], Composed] = {}
-        self.leaves = {path for path in validation.paths(Settings) if not (CONF / path).is_dir()}
+        self.leaves = {path for path in schema.keys() if not (CONF / path).is_dir()}
 
     def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Our part of what Hydra composes, resolved."""

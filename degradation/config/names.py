@@ -8,8 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from degradation.config import validation
-from degradation.config.schema import Settings
+from degradation.config import schema, validation
 from degradation.config.validation import ConfigError
 from degradation.system import console
 from degradation.system.paths import CONF
@@ -71,12 +70,9 @@ def _values(override: Override) -> list[Any]:
 
 
 def _check_key(key: str, groups: list[str]) -> None:
-    known = {*validation.paths(Settings), *groups}
+    known = {*schema.keys(), *groups}
     if key not in known:
-        hint = console.did_you_mean(key, known)
-        raise ConfigError(
-            f"{console.short_repr(key)}: no such setting{hint}; `--cfg job` prints all of them"
-        )
+        raise ConfigError(validation.no_such_setting(key, known))
 
 
 def _check_launcher(override: Override) -> None:

@@ -1,42 +1,73 @@
-"""The command that trains one run: what differs from the files in `conf/`, as Hydra reads it."""
+"""The overrides that reproduce a run: where its settings differ from the files in `conf/`.
 
+They are read from the YAML files alone, so that nothing here needs Hydra. The files that count are
+those of the run's data and arm, and `numerics=reference`.
+"""
+
+import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from degradation.config import schema, study
-from degradation.config.schema import RunConfig, Settings
+import yaml
+
+from degradation.config.schema import Data, Model, Numerics, Recipe, RunConfig, plain
+from degradation.config.validation import read
+from degradation.system.paths import CONF
+
+USUAL_RUNS = "runs"
 
 
-def of(config: RunConfig, runs: str) -> str:
-    """The command that trains `run` alone, with what differs from the files in conf/.
+def command(config: RunConfig, runs: str) -> str:
+    """The command that trains `config` alone, in the folder `runs`."""
+    words = [f"data={config.data.name}", f"model={config.arm}", f"depth={config.depth}"]
+    words += [f"seed={config.seed}", *changed_settings(config, of_identity=False)]
+    words += [f"{key}={written(value)}" for key, value in _labels(config).items() if value]
+    if runs != USUAL_RUNS:
+        words.append(f"machine.runs={written(runs)}")
+    return shlex.join(["python", "-m", "degradation.run", *words])
 
-    The run's recipe is looked for under the name of its data.
+
+def _labels(config: RunConfig) -> dict[str, str]:
+    """What a command must say of study and variant; "" where that is usual."""
+    study = "" if config.study == config.data.name else config.study
+    return {"study": study, "variant": config.variant}
+
+
+def changed_settings(config: RunConfig, of_identity: bool = True) -> list[str]:
+    """`group.key=value` for each setting that is not the usual one of the run's data and arm.
+
+    `of_identity`: those alone that change the result.
     """
-    arm, data = f"model={config.arm}", f"data={config.data.name}"
-    [usual] = _usual(arm, data)
-    theirs, ours = _leaves(schema.plain(usual.config)), _leaves(schema.plain(config))
-    more = [f"{key}={written(value)}" for key, value in ours.items() if value != theirs[key]]
-    if runs != usual.machine.runs:
-        more.append(f"machine.runs={written(runs)}")
-    return shlex.join(["python", "-m", "degradation.run", data, arm, *more])
+    found = []
+    for group, usual in _usual(config.data.name, config.arm).items():
+        own = getattr(config, group)
+        for field in dataclasses.fields(own):
+            counts = field.metadata.get("identity", True) or not of_identity
+            value = plain(own)[field.name]
+            if counts and value != usual[field.name]:
+                found.append(f"{group}.{field.name}={written(value)}")
+    return found
 
 
 @cache
-def _usual(*overrides: str) -> list[Settings]:
-    return study.settings(study.Line(list(overrides), multirun=False, config_dir=None, asks=False))
+def _usual(data: str, arm: str) -> dict[str, dict[str, Any]]:
+    """The settings in conf/ for `data=… model=…`, by group."""
+    network = content("network", data)  # chosen by the data, but its settings are the model's
+    model = content("model", arm) | network.get("model", network)
+    return {
+        "model": plain(read(Model, model, "model")),
+        "data": plain(read(Data, content("data", data), "data")),
+        "recipe": plain(read(Recipe, content("recipe", data), "recipe")),
+        "numerics": plain(read(Numerics, content("numerics", "reference"), "numerics")),
+    }
 
 
-def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in mapping.items():
-        inner = _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else None
-        found |= {prefix + key: value} if inner is None else inner
-    return found
+def content(group: str, name: str) -> dict[str, Any]:
+    """What a file below conf/ holds."""
+    return dict(yaml.safe_load((CONF / group / f"{name}.yaml").read_text()) or {})
 
 
 def written(value: Any) -> str:

@@ -1,72 +1,92 @@
-"""What a run is: one training run to be, its identity, its name, its other arm.
+"""All settings of a run, typed and frozen: what may be said, and which values go together.
 
-A run's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every field that changes
-the result; `identity=False` marks those that don't. A field without a default is always hashed; one
-that is added later must have a default (older runs lack it) and is hashed where it differs from it,
-so that older runs keep their names. `tests/test_spec.py` pins the hashes.
+A run's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every setting that changes
+the result (see identity.py).
 """
 
 import dataclasses
-import hashlib
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic.dataclasses import dataclass
 
 from degradation.config import architecture
-from degradation.config.validation import (
-    ConfigError,
-    choice,
-    free,
-    number,
-    place,
-    text,
-)
+from degradation.config.identity import NOT_IDENTITY, digest, identity
+from degradation.config.validation import ConfigError, paths, read
 from degradation.system.console import short_repr
 
 ARMS = ("plain", "residual")
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NAME_SAYS = "1 to 64 of A-Z a-z 0-9 . _ -"
-FORMAT = 2  # of identities: raise it when a field's meaning changes, and no old run is met again
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+# The 1×1 convolutions of stride 2 that oneDNN computes; its backward pass writes outside its arrays
+# where they have fewer input channels (oneDNN issue 6035, seen with torch 2.13).
+LEAST_CHANNELS = 8
 
 
-@dataclass(frozen=True)
+def _known_device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", value):
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _auto_or(low: int, high: int) -> PlainValidator:
+    """Checks for `auto` or a whole number from `low` to `high`."""
+
+    def check(value: Any) -> Any:
+        if value != "auto" and not (type(value) is int and low <= value <= high):
+            raise ValueError(f"must be auto, or a whole number from {low} to {high}")
+        return value
+
+    return PlainValidator(check)
+
+
+Count = Annotated[int, Field(ge=1, le=10**8)]
+Depth = Annotated[int, Field(ge=1, le=10**6)]
+Pixels = Annotated[int, Field(ge=8, le=8192)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+LearningRate = Annotated[float, Field(gt=0, le=1e6)]
+Path = Annotated[str, Field(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+@dataclass(frozen=True, config=STRICT)
 class Model:
     """The arm. Plain and residual differ in `shortcut` alone."""
 
-    shortcut: str = choice("none", "identity", "projection", "projection_all")
+    shortcut: Literal["none", "identity", "projection", "projection_all"]
     """none: plain; identity: option A; projection: B; projection_all: C (Sec. 4.1)."""
-    shortcut_padding: str = choice("back", "split")
+    shortcut_padding: Literal["back", "split"]
     """Option A's new channels: zeros behind, or half in front and half behind. Not stated."""
-    width: int = number(1, 4096)
+    width: Annotated[int, Field(ge=1, le=4096)]
     """Filters of the first stage, doubled in each later one (16 for CIFAR-10, 64 for ImageNet)."""
-    design: str = choice(*architecture.DESIGNS, default="cifar")
-    """Which layers there are at a depth (design.py)."""
-    stride_in_1x1: bool = free(default=True)
+    design: Literal["cifar", "bottleneck", "imagenet"] = "cifar"
+    """Which layers there are at a depth (architecture.py)."""
+    stride_in_1x1: bool = True
     """The layer of a bottleneck that halves the map: the first, as the authors' networks have it,
     or the second (torchvision)."""
-    alpha: float = number(0, 1, default=1.0)
+    alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
     """What the shortcut is multiplied by before it is added: 0 computes a plain net, bit by bit."""
-    alpha_learned: bool = free(default=False)
+    alpha_learned: bool = False
     """`alpha` is where a parameter of each block starts."""
-    norm: bool = free(default=True)
-    """Batch normalisation behind each convolution; without it, nothing is there."""
-    ghost_batch_size: int | None = number(1, 65_536, default=None)
-    """Images that batch normalisation looks at together in training (two GPUs: half a batch);
-    null: the whole batch."""
+    norm: bool = True
+    """Batch normalization after each convolution; without it, nothing is there."""
+    ghost_batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """Images over which batch normalization averages in training (two GPUs: half a batch); null:
+    the whole batch."""
 
     def __post_init__(self) -> None:
-        if self.shortcut == "none":
-            for name, value, neutral in (("alpha", self.alpha, 1),
-                                         ("alpha_learned", self.alpha_learned, False)):  # fmt: skip
-                if value != neutral:
-                    raise ConfigError(f"model.{name}={value}: must be {neutral} in a plain net, which "
-                                  "has no shortcut to scale; or give model=residual")  # fmt: skip
+        if self.shortcut == "none" and self.alpha != 1:
+            raise ConfigError(
+                f"model.alpha={self.alpha}: must be 1 in a plain net, which has no shortcut to scale; "
+                "or give model=residual"
+            )
         if self.ghost_batch_size and not self.norm:
             raise ConfigError(
-                f"model.ghost_batch_size={self.ghost_batch_size}: must be null where model.norm=false"
+                f"model.ghost_batch_size={self.ghost_batch_size}: must be null where "
+                "model.norm=false"
             )
 
     @property
@@ -74,115 +94,121 @@ class Model:
         return "plain" if self.shortcut == "none" else "residual"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Data:
     """The images and what training does to them."""
 
-    name: str = choice("cifar10", "digits", "imagenet")
-    val_size: int = number(0, 49_000)
+    name: Literal["cifar10", "digits", "imagenet"]
+    val_size: Annotated[int, Field(ge=0, le=49_000)]
     """Training images kept for validation (Sec. 4.2: 5,000 of 50,000, or none)."""
-    pad: int = number(0, 16)
+    pad: Annotated[int, Field(ge=0, le=16)]
     """Zeros added at each side before the random crop, in pixels."""
-    flip: bool = free()
+    flip: bool
     """Mirror half of the training images."""
-    root: str = place()
+    root: Path = field(metadata=NOT_IDENTITY)
     """Folder in which the files lie, or will."""
-    download: bool = free(identity=False)
+    download: bool = field(metadata=NOT_IDENTITY)
     """Fetch what isn't there."""
-    crop_size: int | None = number(8, 4096, default=None)
+    crop_size: Pixels | None = None
     """Side of the square cut out of each image, in pixels (Sec. 3.4: 224); null: all are of one
     size and `pad` is for the crop. This and the fields below: of a folder of images alone."""
-    resize_range: tuple[int, ...] = number(8, 8192, default=())
+    resize_range: tuple[Pixels, ...] = ()
     """A training image's shorter side is drawn from the first to the second, before the crop."""
-    eval_resize: int | None = number(8, 8192, default=None)
+    eval_resize: Pixels | None = None
     """A test image's shorter side, before the crop in its centre."""
-    pca_lighting: bool = free(default=False)
+    pca_lighting: bool = False
     """Colour noise along the principal components of the training pixels (AlexNet's)."""
-    draft: bool = free(default=False)
+    draft: bool = False
     """Let the decoder halve a large JPEG while the drawn shorter side is still reached: faster,
     other pixels."""
-    skip: str | None = place(default=None)
+    skip: Path | None = field(default=None, metadata=NOT_IDENTITY)
     """A file that lists images to leave out, one path a line."""
 
     def __post_init__(self) -> None:
-        folder = self.name == "imagenet"
-        neutral = {"val_size": 0, "pad": 0} if folder else {
-            "crop_size": None, "resize_range": (), "eval_resize": None, "pca_lighting": False, "draft": False, "skip": None
-        }  # fmt: skip
-        for name, value in neutral.items():
-            if getattr(self, name) != value:
-                allowed = "null" if value in (None, ()) else str(value).lower()
-                raise ConfigError(f"data.{name}={short_repr(getattr(self, name))}: must be {allowed} for "
-                              f"data={self.name}")  # fmt: skip
-        if folder:
-            self._check_sides()
+        is_folder = self.name == "imagenet"
+        for name in OF_ARRAYS if is_folder else OF_A_FOLDER:
+            if value := getattr(self, name):
+                raise ConfigError(
+                    f"data.{name}={short_repr(value)}: has no meaning for data={self.name}; leave it as "
+                    f"conf/data/{self.name}.yaml has it"
+                )
+        if is_folder:
+            self._check_sizes()
 
-    def _check_sides(self) -> None:
-        if (
-            self.crop_size is None
-            or self.eval_resize is None
-            or not self.crop_size <= self.eval_resize
-        ):
-            raise ConfigError(f"data.crop_size={self.crop_size}, data.eval_resize={self.eval_resize}: both must be given, "
-                          "and the crop fit into the resized image")  # fmt: skip
-        if (
-            len(self.resize_range) != 2
-            or not self.crop_size <= self.resize_range[0] <= self.resize_range[1]
-        ):
-            raise ConfigError(f"data.resize_range={list(self.resize_range)}: must be two shorter sides that rise, "
-                          f"from data.crop_size={self.crop_size} on, for example [256,480]")  # fmt: skip
+    def _check_sizes(self) -> None:
+        crop, resized = self.crop_size, self.eval_resize
+        if crop is None or resized is None or crop > resized:
+            raise ConfigError(
+                f"data.crop_size={crop}, data.eval_resize={resized}: both must be given, and the "
+                "crop fit into the resized image"
+            )
+        sides = self.resize_range
+        if len(sides) != 2 or not crop <= sides[0] <= sides[1]:
+            raise ConfigError(
+                f"data.resize_range={list(sides)}: must be two shorter sides that rise, from "
+                f"data.crop_size={crop} on, for example [256,480]"
+            )
 
 
-@dataclass(frozen=True)
+OF_ARRAYS = ("val_size", "pad")
+OF_A_FOLDER = ("crop_size", "resize_range", "eval_resize", "pca_lighting", "draft", "skip")
+
+
+@dataclass(frozen=True, config=STRICT)
 class Recipe:
     """Optimizer, schedule and length. Iterations are counted from 0."""
 
-    iterations: int = number(1, 10**8)
-    batch_size: int = number(1, 65_536)
-    lr: float = number(0, 1e6, open_low=True)
-    milestones: tuple[int, ...] = number(1, 10**8)
+    iterations: Count
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
+    lr: LearningRate
+    milestones: tuple[Count, ...]
     """Iterations from which the learning rate is multiplied by `gamma` once more."""
-    gamma: float = number(0, 1, open_low=True)
-    momentum: float = number(0, 1)
-    nesterov: bool = free()
-    weight_decay: float = number(0, 1)
-    weight_decay_on_norm: bool = free()
-    """Weight decay on the scale and shift of batch normalisation, too."""
-    init: str = choice("fan_in", "fan_out", "orthogonal", "delta_orthogonal")
-    """He's initialisation by its fan; or an orthogonal matrix times √2, over all taps of a kernel
+    gamma: Annotated[float, Field(gt=0, le=1)]
+    momentum: Annotated[float, Field(ge=0, le=1)]
+    nesterov: bool
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    weight_decay_on_norm: bool
+    """Weight decay on the scale and shift of batch normalization, too."""
+    init: Literal["fan_in", "fan_out", "orthogonal", "delta_orthogonal"]
+    """He's initialization by its fan; or an orthogonal matrix times √2, over all taps of a kernel
     or in its centre alone (Xiao et al. 2018)."""
-    warmup_min_depth: int | None = number(8, 10**6)
+    warmup_min_depth: Depth | None
     """The least depth that warms up; null: none does."""
-    warmup_lr: float = number(0, 1e6, open_low=True)
-    warmup_error: float = number(0, 100, open_low=True)
+    warmup_lr: LearningRate
+    warmup_error: Annotated[float, Field(gt=0, le=100)]
     """Warm-up ends when the training error is below this, in percent."""
-    warmup_window: int = number(1, 10**6)
-    """Iterations over which that error is averaged, and between two looks at it."""
-    eval_every: int = number(1, 10**8)
-    """Iterations between two rows."""
-    plateau_patience: int | None = number(1, 10**6, default=None)
-    """Rows without progress behind which the learning rate drops ("divided by 10 when the error
+    warmup_window: Count
+    """Iterations over which that error is averaged, and after which it is looked at again."""
+    eval_every: Count
+    """Iterations between two log rows."""
+    plateau_patience: Count | None = None
+    """Log rows without progress after which the learning rate drops ("divided by 10 when the error
     plateaus", Sec. 3.4), again and again; null: `milestones` say when."""
-    plateau_threshold: float = number(0, 100, default=0.1)
-    """Progress: a row's training error is this much below the least so far, in percent points."""
-    optimizer: str = choice("sgd", "adamw", default="sgd")
-    identity_init_from: int | None = number(8, 10**6, default=None)
-    """Start from this run's finished run of fewer layers, deepened by identities (grow.py)."""
-    identity_init_noise: float = number(0, 10, default=0.0)
-    """How far the added layers start from identities, in units of He's initialisation."""
+    plateau_threshold: Percent = 0.1
+    """Progress: a row's training error is this many percent points below the least so far."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    identity_init_from: Depth | None = None
+    """Start from this run's finished run of fewer layers, deepened by identities
+    (models/identity_init.py)."""
+    identity_init_noise: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """How far the added layers start from identities, in units of He's initialization."""
 
     def __post_init__(self) -> None:
         if self.identity_init_noise and self.identity_init_from is None:
-            raise ConfigError(f"recipe.identity_init_noise={self.identity_init_noise}: must be 0 without "
-                          "recipe.identity_init_from=DEPTH")  # fmt: skip
+            raise ConfigError(
+                f"recipe.identity_init_noise={self.identity_init_noise}: must be 0 without "
+                "recipe.identity_init_from=DEPTH"
+            )
+        given = f"recipe.milestones={list(self.milestones)}"
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must rise")
+            raise ConfigError(f"{given}: must rise")
         if self.milestones and self.plateau_patience is not None:
-            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must be [] where recipe.plateau_patience="
-                          f"{self.plateau_patience} says when; or give recipe.plateau_patience=null")  # fmt: skip
+            raise ConfigError(
+                f"{given}: must be [] where recipe.plateau_patience={self.plateau_patience} says "
+                "when; or give recipe.plateau_patience=null"
+            )
         if self.milestones and self.milestones[-1] >= self.iterations:
-            raise ConfigError(f"recipe.milestones={list(self.milestones)}: must lie before "
-                          f"recipe.iterations={self.iterations}")  # fmt: skip
+            raise ConfigError(f"{given}: must lie before recipe.iterations={self.iterations}")
 
     def row_at(self, iteration: int) -> bool:
         """Whether a row is due once `iteration` iterations are done."""
@@ -194,76 +220,62 @@ class Recipe:
         return min(i for i in (regular, *self.milestones, self.iterations) if i > iteration)
 
     def clean_at(self, iteration: int) -> bool:
-        """Whether that row also measures the clean training error: before each drop, at the end."""
+        """Whether that row also evaluates the training set: before each drop, and at the end."""
         return iteration in (*self.milestones, self.iterations)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Numerics:
     """How the arithmetic is done, as far as it changes bits."""
 
-    precision: str = choice("fp32", "bf16")
-    memory_format: str = choice("channels_last", "contiguous")
-    deterministic: bool = free()
-    compiled: bool = free(default=False)
+    precision: Literal["fp32", "bf16"]
+    memory_format: Literal["channels_last", "contiguous"]
+    deterministic: bool
+    compiled: bool = False
     """Each block by torch.compile: other kernels, other bits."""
-    native: bool = free(default=False)
-    """The slow parts of a layer by kernels in C, compiled here (native): other bits. On a CPU."""
-    graph: str = choice("auto", "on", "off", identity=False, default="auto")
+    native: bool = False
+    """The slow parts of a layer by kernels in C, compiled here: other bits. On a CPU."""
+    graph: Literal["auto", "on", "off"] = field(default="auto", metadata=NOT_IDENTITY)
     """The whole step as one CUDA graph, of the kernels that are else launched one by one: the same
     bits. auto: where there is a GPU."""
 
     def __post_init__(self) -> None:
-        if self.native:
-            needed = {"precision": "fp32", "memory_format": "channels_last", "compiled": False}
-            for name, value in needed.items():
-                if (asked := getattr(self, name)) != value:
-                    raise ConfigError(f"numerics.{name}={str(asked).lower()}: must be "
-                                  f"{str(value).lower()} where numerics.native=true")  # fmt: skip
+        needed = {"precision": "fp32", "memory_format": "channels_last", "compiled": False}
+        for name, value in needed.items():
+            if self.native and (given := getattr(self, name)) != value:
+                raise ConfigError(
+                    f"numerics.{name}={str(given).lower()}: must be {str(value).lower()} where "
+                    "numerics.native=true"
+                )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Machine:
     """Where and beside what a run runs: never part of its identity."""
 
-    device: str = text(
-        "auto, cpu, cuda or cuda:N", re.compile(r"auto|cpu|cuda(:\d{1,4})?").fullmatch
-    )
-    threads: int = number(1, 1024)
-    runs: str = place()
+    device: Annotated[str, AfterValidator(_known_device)]
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    runs: Path
     """Folder of the run folders."""
-    progress: str = choice("auto", "bar", "lines", "none")
-    resume: str = choice("exact", "inexact")
+    progress: Literal["auto", "bar", "lines", "none"]
+    resume: Literal["exact", "inexact"]
     """inexact: go on under other numerics (versions, device, threads), and mark the run."""
-    wandb: str = choice("auto", "online", "offline", "disabled")
-    wandb_project: str = text(NAME_SAYS, NAME.fullmatch)
-    wandb_entity: str | None = text(NAME_SAYS, NAME.fullmatch)
-    runs_per_gpu: int | str = free(default="auto")
-    """Points that share a device at a time; auto: as many as it takes well (see pool.py)."""
-    accumulate: int = number(1, 65_536, default=1)
+    wandb: Literal["auto", "online", "offline", "disabled"]
+    wandb_project: Name
+    wandb_entity: Name | None
+    runs_per_gpu: Annotated[int | str, _auto_or(1, 64)] = "auto"
+    """Runs that share a GPU at a time; auto: as many as it takes well."""
+    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
     """Parts in which a batch is gone through, one after the other, where it doesn't fit whole."""
-    log_layers_every: int = number(0, 10**6, default=0)
-    """Rows between two looks at signals and gradients layer by layer (layerwise.py); 0: none."""
-    workers: int | str = free(default="auto")
+    log_layers_every: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Log rows between two measurements of signals and gradients layer by layer; 0: none."""
+    workers: Annotated[int | str, _auto_or(0, 256)] = "auto"
     """Processes that decode images for a run (imagenet); 0: its own alone; auto: by cores."""
-    tensorboard: bool = free(default=False)
+    tensorboard: bool = False
     """Keep event files for TensorBoard in each run's folder, too."""
 
-    def __post_init__(self) -> None:
-        if self.workers != "auto" and not (
-            isinstance(self.workers, int) and 0 <= self.workers <= 256
-        ):
-            raise ConfigError(f"machine.workers={short_repr(self.workers)}: must be auto, or a number from 0 "
-                          "to 256")  # fmt: skip
-        if self.runs_per_gpu != "auto" and not (
-            isinstance(self.runs_per_gpu, int) and 1 <= self.runs_per_gpu <= 64
-        ):
-            raise ConfigError(
-                f"machine.runs_per_gpu={short_repr(self.runs_per_gpu)}: must be auto, or a number from 1 to 64"
-            )
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """One training run to be."""
 
@@ -271,28 +283,47 @@ class RunConfig:
     data: Data
     recipe: Recipe
     numerics: Numerics
-    depth: int = number(1, 10**6)
+    depth: Depth
     """Weighted layers."""
-    seed: int = number(0, 2**31 - 1)
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = field(
+        default="", metadata=NOT_IDENTITY
+    )
+    """The study that first trained this run: W&B groups by it."""
+    # Lower case, since Hydra's `${model.norm}` in a text gives True, where its users write true.
+    variant: Annotated[str, StringConstraints(max_length=64, to_lower=True)] = field(
+        default="", metadata=NOT_IDENTITY
+    )
+    """What the run varies within its study beside arm, depth and seed, for example `alpha=0.3`."""
 
     def __post_init__(self) -> None:
         blocks = architecture.stages(self.model.design, self.depth)
-        grown = self.recipe.identity_init_from
-        if grown is not None and self.model.design != "cifar":
-            raise ConfigError(f"recipe.identity_init_from={grown}: needs model.design=cifar")
-        if grown is not None and architecture.blocks_per_stage(grown) >= blocks[0]:
-            raise ConfigError(
-                f"recipe.identity_init_from={grown}: must be below depth={self.depth}"
-            )
+        self._check_channels()
+        shallow = self.recipe.identity_init_from
+        if shallow is None:
+            return
+        given = f"recipe.identity_init_from={shallow}"
+        if self.model.design != "cifar":
+            raise ConfigError(f"{given}: needs model.design=cifar")
+        if architecture.blocks_per_stage(shallow) >= blocks[0]:
+            raise ConfigError(f"{given}: must be below depth={self.depth}")
+
+    def _check_channels(self) -> None:
+        """Refuse the 1×1 convolutions of stride 2 that crash (see LEAST_CHANNELS)."""
+        model = self.model
+        for unit in architecture.units(model.design, self.depth, model.width):
+            projects = model.shortcut in ("projection", "projection_all")
+            strided = projects or (unit.is_bottleneck and model.stride_in_1x1)
+            if unit.stride == 2 and strided and unit.inputs < LEAST_CHANNELS:
+                raise ConfigError(
+                    f"model.width={model.width}: gives a 1×1 convolution of stride 2 with "
+                    f"{unit.inputs} input channels, which must be at least {LEAST_CHANNELS}, as torch "
+                    "crashes on a CPU else (oneDNN issue 6035); give a larger model.width"
+                )
 
     @property
     def arm(self) -> str:
         return self.model.arm
-
-    @cached_property
-    def hash(self) -> str:
-        """Eight hex digits of the SHA-256 of all that changes the result."""
-        return self._key()
 
     @property
     def label(self) -> str:
@@ -304,81 +335,56 @@ class RunConfig:
         """The run folder's name."""
         return f"{self.label}-{self.hash}"
 
-    def with_shortcut(self, shortcut: str) -> "RunConfig":
-        """The run that differs from this one in the shortcut alone."""
-        model = dataclasses.replace(self.model, shortcut=shortcut)
-        return dataclasses.replace(self, model=model)
+    @cached_property
+    def hash(self) -> str:
+        """Eight hex digits of the SHA-256 of all that changes the result."""
+        return digest(identity(self))
 
     @property
     def pair(self) -> str:
-        """A key that two points share exactly when they differ at most in the shortcut."""
-        return self._key(shortcut="none")
+        """A hash that two runs share exactly when they differ at most in the shortcut."""
+        return digest(self._without_arm())
 
     @property
     def protocol(self) -> str:
-        """A key of all that a study holds fixed: everything but shortcut, depth and seed."""
-        return self._key(shortcut="none", depth=20, seed=0)
+        """A hash of all that a study holds fixed: everything but shortcut, depth and seed."""
+        return digest(self._without_arm() | {"depth": 20, "seed": 0})
 
-    def _key(self, shortcut: str | None = None, **held: int) -> str:
-        """The digest of the identity, with some of its fields held at a value."""
-        found = {"format": FORMAT, **identity(self), **held}
-        if shortcut is not None:
-            found["model"] = found["model"] | {"shortcut": shortcut}
-        return hashlib.sha256(_canonical(found)).hexdigest()[:8]
+    def _without_arm(self) -> dict[str, Any]:
+        found = identity(self)
+        return found | {"model": found["model"] | {"shortcut": "none"}}
+
+    def with_shortcut(self, shortcut: str) -> "RunConfig":
+        """The run that differs from this one in the shortcut alone."""
+        model = dataclasses.replace(self.model, shortcut=shortcut)  # type: ignore[arg-type]
+        return dataclasses.replace(self, model=model)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Settings:
-    """All that a command line sets: a run, the machine it runs on, the study it belongs to."""
+    """All that a command line sets: a run, and the machine it runs on."""
 
-    model: Model
-    data: Data
-    recipe: Recipe
-    numerics: Numerics
+    config: RunConfig
     machine: Machine
-    depth: int = number(1, 10**6)
-    seed: int = number(0, 2**31 - 1)
-    study: str = text(NAME_SAYS, NAME.fullmatch)
-
-    def __post_init__(self) -> None:
-        _ = self.config  # a run that can't be is refused here
-
-    @cached_property
-    def config(self) -> RunConfig:
-        return RunConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(RunConfig)})
 
 
-def plain(value: Any) -> Any:
-    """`value` as what JSON can say: dataclasses become dicts, tuples lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+def read_settings(mapping: dict[str, Any]) -> Settings:
+    """The settings in a composed configuration. Raises ConfigError."""
+    of_run = {key: value for key, value in mapping.items() if key != "machine"}
+    return Settings(read(RunConfig, of_run), read(Machine, mapping.get("machine"), "machine"))
 
 
-def identity(value: Any) -> dict[str, Any]:
-    """The part of a dataclass that decides the result, as nested dicts (see the module's head)."""
-    kept = {}
-    for field in dataclasses.fields(value):
-        item = getattr(value, field.name)
-        if not field.metadata.get("identity", True) or item == field.default:
-            continue
-        kept[field.name] = identity(item) if dataclasses.is_dataclass(item) else plain(item)
-    return kept
+def keys() -> list[str]:
+    """Every key that a command line may set, dotted, groups included."""
+    return [*paths(RunConfig), "machine", *paths(Machine, "machine.")]
 
 
-def difference(a: Mapping[str, Any], b: Mapping[str, Any], path: str = "") -> list[str]:
-    """`key: a → b` for each leaf in which two nested dicts differ."""
-    lines = []
-    for key in sorted({*a, *b}):
-        one, other, name = a.get(key), b.get(key), f"{path}{key}"
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            lines += difference(one, other, f"{name}.")
-        elif one != other:
-            lines.append(f"{name}: {one} → {other}")
-    return lines
+def plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as nested dicts and lists, as JSON has them."""
+    return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
 
 
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -27,7 +27,7 @@ from degradation.config import (
     errors,
     guard,
     names,
-    validation,
+    schema,
 )
 from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
@@ -116,7 +116,7 @@ def asked(line: Line) -> Asked:
         names.check(line.overrides)
         compose_one = compose.Composer()
         overrides, launcher = compose.expand(compose_one, line.overrides, line.multirun)
-        found = [validation.read(Settings, compose_one(each)) for each in overrides]
+        found = [schema.read_settings(compose_one(each)) for each in overrides]
     different = {s.config.name: s for s in found}
     if twice := len(found) - len(different):
         log.info("%d of %d points are asked for more than once: each is trained once",
@@ -153,4 +153,4 @@ def prepared(line: Line) -> Iterator[Hydra]:
 
 def read(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises schema.ConfigError."""
-    return validation.read(Settings, compose.to_container(config))
+    return schema.read_settings(compose.to_container(config))

@@ -1,148 +1,111 @@
-"""Read a mapping into a frozen dataclass, or say which key is wrong, what is allowed, what to do.
+"""Reads settings into the frozen dataclasses of schema.py, or says what is wrong with them.
 
-One reader serves the configuration that Hydra composed and the `config.json` of a run folder. A
-field states its limits in its metadata, through `choice`, `number` and `steps` below. It needs
-nothing but the standard library, so that whatever only looks at runs starts quickly.
+The same reader serves what Hydra composed and the `config.json` of a run folder. pydantic checks
+types and ranges; here its complaints become messages with the key, the value and what is allowed.
 """
 
 import dataclasses
-import math
-import sys
-import types
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Collection
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from degradation.system.console import did_you_mean, short_repr
 
 T = TypeVar("T")
+MOST_LINES = 5
+
+# What people call a setting elsewhere, where its name here is spelled otherwise.
+MEANINGS = {
+    "learning_rate": "recipe.lr",
+    "epochs": "recipe.iterations",
+    "steps": "recipe.iterations",
+    "max_steps": "recipe.iterations",
+    "batch": "recipe.batch_size",
+    "bs": "recipe.batch_size",
+    "wd": "recipe.weight_decay",
+    "schedule": "recipe.milestones",
+    "drops": "recipe.milestones",
+    "lr_decay": "recipe.gamma",
+    "warmup": "recipe.warmup_min_depth",
+    "layers": "depth",
+    "num_layers": "depth",
+    "random_seed": "seed",
+    "shortcuts": "model.shortcut",
+    "channels": "model.width",
+    "filters": "model.width",
+    "batch_norm": "model.norm",
+    "bn": "model.norm",
+    "arch": "model",
+    "architecture": "model",
+    "dataset": "data",
+    "amp": "numerics.precision",
+    "dtype": "numerics.precision",
+    "output_dir": "machine.runs",
+    "out": "machine.runs",
+    "gpu": "machine.device",
+    "num_workers": "machine.workers",
+    "launcher": "cluster",
+}
 
 
 class ConfigError(ValueError):
     """A setting that can't be used; the message is meant for people."""
 
 
-def choice(*allowed: str, identity: bool = True, **default: Any) -> Any:
-    """A field that takes one of `allowed`."""
-    return dataclasses.field(metadata={"allowed": allowed, "identity": identity}, **default)
-
-
-def number(
-    low: float = -math.inf,
-    high: float = math.inf,
-    *,
-    open_low: bool = False,
-    identity: bool = True,
-    **default: Any,
-) -> Any:
-    """A field that takes a finite number in [low, high], or (low, high] where `open_low`."""
-    metadata = {"low": low, "high": high, "open_low": open_low, "identity": identity}
-    return dataclasses.field(metadata=metadata, **default)
-
-
-def text(says: str, fits: Callable[[str], object], *, identity: bool = True, **default: Any) -> Any:
-    """A field that takes words of which `fits` is true; `says` describes those to people."""
-    return dataclasses.field(metadata={"says": says, "fits": fits, "identity": identity}, **default)
-
-
-def place(**default: Any) -> Any:
-    """A field that takes a path, which is never part of a result."""
-    return text("a path of visible characters, 1 to 1,000 of them",
-                lambda path: all(map(_in_a_path, path)) and 0 < len(path) <= 1000,
-                identity=False, **default)  # fmt: skip
-
-
-def _in_a_path(character: str) -> bool:
-    """Visible, or a byte that is no UTF-8, as Python reads it from a path."""
-    return character.isprintable() or "\udc80" <= character <= "\udcff"
-
-
-def free(*, identity: bool = True, **default: Any) -> Any:
-    """A field of which only the type is checked."""
-    return dataclasses.field(metadata={"identity": identity}, **default)
-
-
 def read(cls: type[T], mapping: Any, path: str = "") -> T:
-    """An instance of the dataclass `cls` from `mapping`, whose keys it must match exactly.
+    """An instance of the dataclass `cls` from a mapping, whose keys it must match exactly.
 
-    `path` is the key of the mapping itself, for messages. Raises ConfigError for a key that is unknown
-    or missing, and for a value of the wrong type or out of range; what the dataclass's own
-    `__post_init__` raises passes through.
+    `path` is the key of the mapping itself, for messages. Raises ConfigError.
     """
-    if not isinstance(mapping, Mapping):
-        value = short_repr(mapping)
-        raise ConfigError(f"{path or 'the configuration'}={value}: must be a group of keys")
-    dot = f"{path}." if path else ""
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in mapping:
-        if key not in fields:
-            hint = did_you_mean(str(key), fields)
-            raise ConfigError(f"{dot}{short_repr(key)}: no such setting{hint}; {path or 'there'} "
-                          f"has {', '.join(sorted(fields))}")  # fmt: skip
-    hints = _hints(cls)  # type: ignore[arg-type]
-    values = {}
-    for name, field in fields.items():
-        if name in mapping:
-            values[name] = _value(hints[name], mapping[name], dot + name, field.metadata)
-        elif field.default is dataclasses.MISSING:
-            raise ConfigError(f"{dot}{name}: missing; give it as {dot}{name}=…")
-    return cls(**values)
+    try:
+        # As JSON, pydantic's strict mode takes a mapping for a dataclass and a list for a tuple.
+        adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]
+        return adapter.validate_json(json.dumps(mapping, default=str))
+    except ValidationError as error:
+        known = paths(cls)
+        lines = [_message(one, path, known) for one in error.errors()]
+        raise ConfigError("\n".join(lines[:MOST_LINES])) from None
 
 
-@cache  # half of the time that reading thousands of points takes
-def _hints(cls: Any) -> dict[str, Any]:
-    return get_type_hints(cls)
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
 
 
-def _value(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> Any:
-    """`value` as `kind`, within `limits`."""
-    if dataclasses.is_dataclass(kind):
-        return read(kind, value, path)  # type: ignore[arg-type]
-    if isinstance(kind, types.UnionType):
-        kinds = get_args(kind)
-        if value is None and types.NoneType in kinds:
-            return None
-        kind = type(value) if type(value) in kinds else kinds[0]
-    if get_origin(kind) is tuple:
-        return _items(get_args(kind)[0], value, path, limits)
-    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
-        value = float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{path}={short_repr(value)}: must be {_KINDS[kind]}")
-    return _within(value, path, limits)
+def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
+    """Key, value, what is allowed; and the remedy, where it is not just that."""
+    if isinstance(raised := error.get("ctx", {}).get("error"), ConfigError):
+        return str(raised)
+    own = ".".join(str(part) for part in error["loc"])
+    key = f"{path}.{own}" if path and own else path or own or "the settings"
+    if error["type"] == "missing":
+        return f"{key}: missing; give it as {key}=…"
+    if error["type"] == "unexpected_keyword_argument":
+        return no_such_setting(key, [f"{path}.{name}" if path else name for name in known])
+    value = error["input"]
+    says = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    hint = ""
+    if error["type"] == "literal_error":
+        hint = did_you_mean(str(value), str(error["ctx"]["expected"]).split("'")[1::2])
+    return f"{key}={short_repr(value)}: {says}{hint}"
 
 
-def _items(kind: Any, value: Any, path: str, limits: Mapping[str, Any]) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        given = short_repr(value)
-        raise ConfigError(f"{path}={given}: must be a list, for example {path}=[1,2]")
-    return tuple(_value(kind, item, f"{path}[{i}]", limits) for i, item in enumerate(value))
+def no_such_setting(key: str, known: Collection[str]) -> str:
+    """The message about an unknown key, with the one that was probably meant."""
+    return f"{short_repr(key)}: no such setting{_meant(key, known)}; `--cfg job` prints all settings"
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-
-
-def _within(value: Any, path: str, limits: Mapping[str, Any]) -> Any:
-    allowed = limits.get("allowed")
-    if allowed and value not in allowed:
-        raise ConfigError(f"{path}={short_repr(value)}: must be one of {', '.join(allowed)}"
-                      f"{did_you_mean(value, allowed)}")  # fmt: skip
-    if "fits" in limits and not limits["fits"](value):
-        raise ConfigError(f"{path}={short_repr(value)}: must be {limits['says']}")
-    low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
-    if isinstance(value, int | float):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{path}={value}: must be a finite number")
-        if not low <= value <= high or (limits.get("open_low") and value == low):
-            raise ConfigError(f"{path}={short_repr(value)}: must be {_range(limits)}")
-    return value
-
-
-def _range(limits: Mapping[str, Any]) -> str:
-    low, high = limits["low"], limits["high"]
-    sides = [f"{'above' if limits['open_low'] else 'at least'} {low}"] if low > -math.inf else []
-    sides += [f"at most {high}"] if high < math.inf else []
-    return " and ".join(sides)
+def _meant(key: str, known: Collection[str]) -> str:
+    """The known key of the same meaning, of the same last part, or of the nearest spelling."""
+    last = key.rpartition(".")[2]
+    found = [MEANINGS[last]] if last in MEANINGS else []
+    found += [each for each in known if each.rpartition(".")[2] == last]
+    nearest = next((each for each in found if each in known), None)
+    return f" (did you mean {nearest!r}?)" if nearest else did_you_mean(key, known)
 
 
 def paths(cls: Any, prefix: str = "") -> list[str]:

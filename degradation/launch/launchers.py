@@ -69,7 +69,7 @@ def _of_the_point(overrides: Sequence[str]) -> list[str]:
 
 def _whole_paths(settings: Settings) -> list[str]:
     """The folders as another machine finds them, whatever it starts in."""
-    places = {"machine.runs": settings.machine.runs, "data.root": settings.data.root}
+    places = {"machine.runs": settings.machine.runs, "data.root": settings.config.data.root}
     return [
         f"{key}={command.written(str(Path(place).expanduser().absolute()))}"
         for key, place in places.items()

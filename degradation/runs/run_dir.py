@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from degradation.config import schema, validation
+from degradation.config import identity, schema, validation
 from degradation.system import console, files, provenance
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class RunDir:
         if not self.config_json.exists():
             files.write_json(self.config_json, schema.plain(config))
             return
-        theirs = schema.identity(self.config())
-        if lines := schema.difference(theirs, schema.identity(config)):
+        theirs = identity.identity(self.config())
+        if lines := identity.difference(theirs, identity.identity(config)):
             raise RunDirError(f"{self.folder} holds another run:\n  " + "\n  ".join(lines)
                           + "\nmove the folder away, or give machine.runs=OTHER")  # fmt: skip
 

@@ -57,7 +57,7 @@ def note(run: RunDir, settings: Settings) -> None:
     if (before.get("project"), before.get("entity")) != (project, entity):
         before |= NOWHERE
     id = environment.get("WANDB_RUN_ID") if swept else None
-    where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.study}
+    where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.config.study}
     now = {"id": id or run.name, **NOWHERE} | before | where
     if now != before:
         files.write_json(run.mirror_json, now)

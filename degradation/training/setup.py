@@ -5,7 +5,7 @@ import json
 import logging
 from typing import Any
 
-from degradation.config import schema, world_size
+from degradation.config import identity, schema, world_size
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
 from degradation.data.image_folder import decode
@@ -131,7 +131,7 @@ def resume(
         if meta["run"] != config.name:
             raise checkpoint.CheckpointError(f"the newest is a checkpoint of {short_repr(meta['run'])}, which "
                                      "belongs elsewhere")  # fmt: skip
-        if lines := schema.difference(meta["fingerprint"], fingerprint):
+        if lines := identity.difference(meta["fingerprint"], fingerprint):
             if how != "inexact":
                 raise Mismatch(
                     f"{run.name} was begun under other numerics, and would not be the same run:\n  "
@@ -157,7 +157,7 @@ def note_start(
 ) -> None:
     """Write down what this process starts from. Raises ValueError where the data has changed."""
     earlier = whole_lines(run.launches_jsonl)
-    if earlier and (lines := schema.difference(json.loads(earlier[-1])["digests"], digests)):
+    if earlier and (lines := identity.difference(json.loads(earlier[-1])["digests"], digests)):
         raise Mismatch(f"{run.name} was begun on other data or initial weights:\n  "
                        + "\n  ".join(lines)
                        + f"\nrestore the data, or move {run.folder} away")  # fmt: skip

@@ -117,7 +117,7 @@ def half(runs: Path, small: Callable[..., schema.RunConfig]) -> Path:
     failed.log.write_text("".join(f"line {i}\n" for i in range(50)))
     add(runs, small(depth=20, seed=1), rows_of((i, 70.0, 71.0) for i in (4, 6)), "diverged")
     RunDir.of(small(depth=8, seed=2), runs).create(small(depth=8, seed=2))
-    add(runs, small(model__shortcut="projection"), rows_of((i, 5.0, 6.0) for i in (4, 12)))
+    add(runs, small(model__shortcut="projection", model__width=8), rows_of((i, 5.0, 6.0) for i in (4, 12)))
     return runs
 
 

@@ -273,7 +273,7 @@ def folder(tmp_path: Path, small: Callable[..., Any]) -> Path:
         for depth in (8, 14):
             trained(tmp_path, small(depth=depth, seed=seed), depth + 0.1 * seed)
     trained(tmp_path, small(depth=8, seed=9), None)
-    trained(tmp_path, small(depth=8, model__shortcut="projection"), 3)
+    trained(tmp_path, small(depth=8, model__shortcut="projection", model__width=8), 3)
     return tmp_path
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from analysis.frames import runs as frames
-from analysis.frames import settings, variants
+from analysis.frames import variants
 from analysis.page import verdict
 from analysis.plots.style import LOOKS
 from analysis.stats.verdict_rules import Rule
 from analysis.why import identity_init, interventions, shortcut_scale, slow_start
 from analysis.why import studies as why
 from analysis.why.finding import Finding
+from degradation.config import overrides
 from degradation.runs import run_dir
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
@@ -143,15 +144,15 @@ def test_variants_enter_no_study(everything: Path) -> None:
 
 def test_what_conf_composes_is_the_first_study(run, tmp_path: Path) -> None:
     default = {
-        **{f"recipe__{k}": v for k, v in settings.content("recipe", "digits").items()},
-        **{f"model__{k}": v for k, v in settings.content("model", "plain").items()},
-        **{f"model__{k}": v for k, v in settings.content("network", "digits").items()},
-        **{f"numerics__{k}": v for k, v in settings.content("numerics", "reference").items()},
+        **{f"recipe__{k}": v for k, v in overrides.content("recipe", "digits").items()},
+        **{f"model__{k}": v for k, v in overrides.content("model", "plain").items()},
+        **{f"model__{k}": v for k, v in overrides.content("network", "digits").items()},
+        **{f"numerics__{k}": v for k, v in overrides.content("numerics", "reference").items()},
     }
     for seed in SEEDS:
         run("plain", 8, seed, 5)
         run("plain", 14, seed, 5, recipe__eval_every=1)
-    data = {k: v for k, v in settings.content("data", "digits").items() if k not in ("root",)}
+    data = {k: v for k, v in overrides.content("data", "digits").items() if k not in ("root",)}
     default |= {f"data__{k}": v for k, v in data.items()}
     default = {k: v for k, v in default.items() if k != "model__shortcut"}
     run("plain", 20, 0, 5, **default)

@@ -39,6 +39,10 @@ def changed(settings, **machine: object):
     return dataclasses.replace(settings, machine=dataclasses.replace(settings.machine, **machine))
 
 
+def of_run(settings, **changes):
+    return dataclasses.replace(settings, config=dataclasses.replace(settings.config, **changes))
+
+
 def test_a_device_that_is_not_there(settings) -> None:
     found = doctor.device(changed(settings, device="cuda:9"))
     assert found.state == FAIL and "cuda:9" in found.found and "this machine has" in found.found
@@ -50,18 +54,18 @@ def test_more_threads_than_cores(settings) -> None:
 
 
 def test_data_that_is_not_there_is_only_a_warning_if_it_may_be_downloaded(settings, tmp_path):
-    data = dataclasses.replace(settings.data, name="cifar10", root=str(tmp_path), download=True)
-    found = doctor.images(dataclasses.replace(settings, data=data))
+    data = dataclasses.replace(settings.config.data, name="cifar10", root=str(tmp_path), download=True)
+    found = doctor.images(of_run(settings, data=data))
     assert found.state == WARN and str(tmp_path) in found.found
     data = dataclasses.replace(data, download=False)
-    found = doctor.images(dataclasses.replace(settings, data=data))
+    found = doctor.images(of_run(settings, data=data))
     assert found.state == FAIL and "data.root=FOLDER" in found.remedy
 
 
 def test_data_that_is_damaged(settings, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
-    data = dataclasses.replace(settings.data, name="cifar10", root=str(tmp_path), download=True)
-    found = doctor.images(dataclasses.replace(settings, data=data))
+    data = dataclasses.replace(settings.config.data, name="cifar10", root=str(tmp_path), download=True)
+    found = doctor.images(of_run(settings, data=data))
     assert found.state == FAIL and "damaged" in found.found
 
 
@@ -112,8 +116,8 @@ def test_bad_settings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_compiler_that_does_not_compile(settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked for where the kernels are asked for."""
     monkeypatch.setenv("CC", "false")
-    numerics = dataclasses.replace(settings.numerics, native=True)
-    findings = doctor.findings(dataclasses.replace(settings, numerics=numerics))
+    numerics = dataclasses.replace(settings.config.numerics, native=True)
+    findings = doctor.findings(of_run(settings, numerics=numerics))
     packages, found = next(findings), next(findings)
     assert packages.what == "packages"
     assert found.what == "compiler" and found.state == FAIL

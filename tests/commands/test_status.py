@@ -109,7 +109,7 @@ def test_failed_points_come_with_their_log_and_the_command_that_trains_them(four
     shown = status.failures(four, None).splitlines()
     assert shown[1].endswith("failed: no memory")
     assert shown[2:5] == ["    line 6", "    line 7", "    line 8"]
-    assert shown[5].strip() == overrides.of(four[1].config, str(four[1].run.folder.parent))
+    assert shown[5].strip() == overrides.command(four[1].config, str(four[1].run.folder.parent))
     assert len(shown) == 6
     many = status.failures([four[1]] * 12, 10)
     assert many.count("no memory") == 10 and many.endswith("2 more: --only state=failed")
@@ -192,7 +192,7 @@ def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
 )
 def test_the_command_that_trains_a_point_is_that_point(words: list[str]) -> None:
     [asked] = study.settings(study.Line.read(words))
-    told = shlex.split(overrides.of(asked.config, asked.machine.runs))
+    told = shlex.split(overrides.command(asked.config, asked.machine.runs))
     assert told[:3] == ["python", "-m", "degradation.run"]
     [again] = study.settings(study.Line.read(told[3:]))
     assert again.config == asked.config

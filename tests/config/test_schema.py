@@ -1,222 +1,166 @@
-"""The reader of configurations: what it takes, and what it tells people about the rest."""
+"""Settings: what is taken, and what people are told about the rest."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from degradation.config import validation
-from degradation.config.validation import (
-    ConfigError,
-    choice,
-    free,
-    number,
-)
-from degradation.system import console
+from degradation.config import architecture, schema, validation
+from degradation.config.validation import ConfigError
+from tests.config.test_identity import FOLDER
+from tests.conftest import small
 
 
-@dataclass(frozen=True)
-class Inner:
-    kind: str = choice("none", "identity", "projection")
-    rate: float = number(0, 1, open_low=True)
+def machine_with(machine: schema.Machine, **changes: Any) -> schema.Machine:
+    return validation.read(schema.Machine, schema.plain(machine) | changes, "machine")
 
 
-@dataclass(frozen=True)
-class Outer:
-    inner: Inner
-    count: int = number(1, 10)
-    ratio: float = number()
-    steps: tuple[int, ...] = number(1, 100)
-    least: int | None = number(8, 20)
-    on: bool = free()
-    word: str = free()
-    later: int = number(0, 9, default=3)
-
-
-GOOD: dict[str, Any] = {
-    "inner": {"kind": "none", "rate": 0.5},
-    "count": 2,
-    "ratio": 0.25,
-    "steps": [3, 4],
-    "least": None,
-    "on": True,
-    "word": "any",
-}
-
-
-def read(key: str = "count", value: Any = 2) -> Outer:
-    """GOOD with another value at a dotted key."""
-    mapping = {**GOOD, "inner": dict(GOOD["inner"])}
-    group, _, field = key.rpartition(".")
-    (mapping[group] if group else mapping)[field] = value
-    return validation.read(Outer, mapping)
-
-
-def message(key: str, value: Any) -> str:
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("depth", "20", "must be a valid integer"),
+        ("depth", 20.5, "must be a valid integer"),
+        ("depth", True, "must be a valid integer"),
+        ("seed", -1, "must be greater than or equal to 0"),
+        ("recipe__lr", 0, "must be greater than 0"),
+        ("recipe__lr", -0.1, "must be greater than 0"),
+        ("recipe__lr", math.nan, "must be a finite number"),
+        ("recipe__lr", math.inf, "must be a finite number"),
+        ("recipe__lr", 10**400, "must be a finite number"),
+        ("recipe__nesterov", "maybe", "must be a valid boolean"),
+        ("recipe__milestones", 5, "must be a valid array"),
+        ("recipe__warmup_min_depth", 0, "must be greater than or equal to 1"),
+        ("model__shortcut", "identty", "must be 'none', 'identity', 'projection' or 'projection_all'"
+                                       " (did you mean 'identity'?)"),
+        ("model", 5, "must be an object"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read(key, value)
-    return str(caught.value)
+        small(**{key: value})
+    message = str(caught.value)
+    assert message.startswith(f"{key.replace('__', '.')}=")
+    assert message.endswith(f": {says}")
+    assert message.isprintable() and len(message) < 300
 
 
-def test_reads_every_kind_of_field() -> None:
-    assert read() == Outer(Inner("none", 0.5), 2, 0.25, (3, 4), None, True, "any", 3)
+def test_a_wrong_item_of_a_list_is_named_with_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"^recipe\.milestones\.1=0: must be greater than"):
+        small(recipe__milestones=[6, 0])
 
 
-def test_invalid_is_a_value_error() -> None:
-    assert issubclass(ConfigError, ValueError)
-
-
-def test_unknown_key_is_answered_with_the_nearest_and_all_that_are_allowed() -> None:
-    text = message("cuont", 2)
-    assert text.startswith("cuont: no such setting (did you mean 'count'?)")
-    assert text.endswith("has count, inner, later, least, on, ratio, steps, word")
-
-
-def test_unknown_key_in_a_group_carries_its_path() -> None:
-    text = message("inner.rat", 1)
-    assert text.startswith("inner.rat: no such setting (did you mean 'rate'?)")
-    assert text.endswith("inner has kind, rate")
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("recipe__learning_rate", "recipe.lr"),
+        ("recipe__lrr", "recipe.lr"),
+        ("recipe__epochs", "recipe.iterations"),
+        ("model__ghost_batch", "model.ghost_batch_size"),
+        ("lr", "recipe.lr"),
+        ("layers", "depth"),
+    ],
+)
+def test_an_unknown_setting_is_answered_with_the_one_that_is_meant(key: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        small(**{key: 1})
+    assert f": no such setting (did you mean {meant!r}?)" in str(caught.value)
 
 
 def test_no_guess_where_nothing_is_near() -> None:
-    assert "did you mean" not in message("zzzz", 1)
-    assert console.did_you_mean("zzzz", ["count"]) == ""
+    with pytest.raises(ConfigError, match="zzzzzz: no such setting; `--cfg job`"):
+        small(zzzzzz=1)
 
 
-def test_a_key_that_is_no_word_is_refused() -> None:
-    with pytest.raises(ConfigError, match="7: no such setting"):
-        validation.read(Inner, {**GOOD["inner"], 7: 1})
+def test_a_missing_setting_says_how_to_give_it() -> None:
+    mapping = schema.plain(small())
+    del mapping["recipe"]["lr"]
+    with pytest.raises(ConfigError, match=r"^recipe\.lr: missing; give it as recipe\.lr=…$"):
+        validation.read(schema.RunConfig, mapping)
 
 
-@pytest.mark.parametrize("key", ["count", "ratio", "steps", "least", "on", "word", "inner"])
-def test_missing_key_says_how_to_give_it(key: str) -> None:
-    mapping = {k: v for k, v in GOOD.items() if k != key}
-    with pytest.raises(ConfigError, match=rf"^{key}: missing; give it as {key}=…$"):
-        validation.read(Outer, mapping)
-
-
-def test_missing_key_in_a_group_carries_its_path() -> None:
-    with pytest.raises(ConfigError, match=r"^inner\.kind: missing; give it as inner\.kind=…$"):
-        validation.read(Outer, {**GOOD, "inner": {"rate": 0.5}})
-
-
-def test_a_field_with_a_default_may_be_missing_or_given() -> None:
-    assert read().later == 3
-    assert read("later", 4).later == 4
-
-
-@pytest.mark.parametrize("mapping", [None, 5, "text", [1, 2]])
-def test_what_is_no_mapping_is_refused(mapping: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^the configuration=.*must be a group of keys"):
-        validation.read(Outer, mapping)
-    assert message("inner", mapping).startswith("inner=")
+def test_several_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        small(recipe__lr=0, seed=-1)
+    assert len(str(caught.value).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("changes", "why"),
     [
-        ("count", "2", "a whole number"),
-        ("count", 2.0, "a whole number"),
-        ("count", None, "a whole number"),
-        ("count", [2], "a whole number"),
-        ("count", True, "a whole number"),
-        ("ratio", "0.1", "a number"),
-        ("ratio", False, "a number"),
-        ("ratio", None, "a number"),
-        ("on", 1, "true or false"),
-        ("on", "true", "true or false"),
-        ("word", 5, "a word"),
-        ("word", None, "a word"),
-        ("inner.kind", 5, "a word"),
-        ("least", 8.5, "a whole number"),
-        ("least", True, "a whole number"),
-        ("steps", 5, r"a list, for example steps=[1,2]"),
-        ("steps", "12", r"a list, for example steps=[1,2]"),
-        ("steps", None, r"a list, for example steps=[1,2]"),
+        ({"data__crop_size": 224}, r"data\.crop_size=224: has no meaning for data=digits"),
+        ({"data__name": "imagenet"}, r"data\.pad=1: has no meaning for data=imagenet"),
+        ({"data__name": "imagenet", "data__pad": 0}, r"data\.crop_size=None, .*: both must be"),
+        ({**FOLDER, "data__resize_range": [64, 48]}, r"data\.resize_range=\[64, 48\]: .*that rise"),
+        ({**FOLDER, "data__eval_resize": 31}, r"data\.crop_size=32, data\.eval_resize=31: .*fit"),
+        ({"model__alpha": 0.5}, r"model\.alpha=0\.5: must be 1 in a plain net"),
+        ({"model__norm": False, "model__ghost_batch_size": 8}, r"model\.ghost_batch_size=8: "),
+        ({"recipe__milestones": [9, 6]}, r"recipe\.milestones=\[9, 6\]: must rise"),
+        ({"recipe__milestones": [12]}, r"recipe\.milestones=.* before recipe\.iterations=12"),
+        ({"recipe__plateau_patience": 2}, r"recipe\.milestones=.*: must be \[\] where"),
+        ({"recipe__identity_init_noise": 0.1}, r"recipe\.identity_init_noise=0\.1: must be 0"),
+        ({"recipe__identity_init_from": 8}, r"recipe\.identity_init_from=8: must be below depth=8"),
+        ({"numerics__native": True, "numerics__precision": "bf16"}, r"numerics\.precision=bf16: "),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{why}"):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__shortcut": "projection", "model__width": 4},
+        {"model__shortcut": "projection_all", "model__width": 7},
+        {"model__design": "bottleneck", "model__width": 1, "depth": 20},
     ],
 )
-def test_wrong_type(key: str, value: Any, wanted: str) -> None:
-    assert message(key, value) == f"{key}={value!r}: must be {wanted}"
+def test_a_convolution_that_crashes_torch_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^model\.width=.*oneDNN"):
+        small(**changes)
+    assert small(**changes | {"model__width": 8})
 
 
-@pytest.mark.parametrize("value", ["x", 1.5, True, None])
-def test_wrong_type_in_a_list_names_the_place(value: Any) -> None:
-    assert message("steps", [3, value]) == f"steps[1]={value!r}: must be a whole number"
+@pytest.mark.parametrize("depth", [8, 20, 56, 110, 1202])
+def test_depths_of_6n_plus_2_are_allowed(depth: int) -> None:
+    assert architecture.stages("cifar", depth) == ((depth - 2) // 6,) * 3
+    assert small(depth=depth).label == f"digits-plain-{depth}-s0"
 
 
-def test_a_whole_number_is_taken_where_a_number_is_meant() -> None:
-    ratio = read("ratio", 2).ratio
-    assert type(ratio) is float and ratio == 2.0
+@pytest.mark.parametrize(("depth", "near"), [(1, "8"), (9, "8 and 14"), (21, "20 and 26")])
+def test_other_depths_are_answered_with_the_nearest(depth: int, near: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^depth={depth}: must be 6n\+2 .*nearest {near}$"):
+        small(depth=depth)
 
 
-@pytest.mark.parametrize("given", [[], [5], (5, 6), [6, 5]])
-def test_list_and_tuple_become_a_tuple(given: Any) -> None:
-    assert read("steps", given).steps == tuple(given)
+def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
+    recipe = small(recipe__iterations=14, recipe__milestones=[6, 9]).recipe
+    assert [i for i in range(15) if recipe.row_at(i)] == [0, 4, 6, 8, 9, 12, 14]
+    assert [i for i in range(15) if recipe.clean_at(i)] == [6, 9, 14]
+    assert [recipe.next_row(i) for i in (0, 4, 13)] == [4, 6, 14]
 
 
-def test_optional_takes_null_and_a_value_within_limits() -> None:
-    assert read("least", None).least is None
-    assert read("least", 8).least == 8
-    assert message("least", 7) == "least=7: must be at least 8 and at most 20"
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:11"])
+def test_devices(device: str, machine: schema.Machine) -> None:
+    assert machine_with(machine, device=device).device == device
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("count", 1), ("count", 10), ("inner.rate", 1.0), ("inner.rate", 5e-324)]
-)
-def test_limits_are_included(key: str, value: float) -> None:
-    read(key, value)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "wanted"),
+    ("changes", "says"),
     [
-        ("count", 0, "at least 1 and at most 10"),
-        ("count", 11, "at least 1 and at most 10"),
-        ("inner.rate", 0.0, "above 0 and at most 1"),
-        ("inner.rate", -1.0, "above 0 and at most 1"),
-        ("inner.rate", 1.5, "above 0 and at most 1"),
+        ({"device": "gpu"}, r"machine\.device=gpu: must be auto, cpu, cuda or cuda:N"),
+        ({"workers": -1}, r"machine\.workers=-1: must be auto, or a whole number from 0 to 256"),
+        ({"runs_per_gpu": True}, r"machine\.runs_per_gpu=True: must be auto, or"),
+        ({"wandb": "ofline"}, r"machine\.wandb=ofline: .*did you mean 'offline'"),
+        ({"wandb_project": "a b"}, r"machine\.wandb_project=a b: .*"),
     ],
 )
-def test_out_of_range(key: str, value: float, wanted: str) -> None:
-    assert message(key, value) == f"{key}={value}: must be {wanted}"
+def test_other_machines_are_refused(
+    changes: dict[str, Any], says: str, machine: schema.Machine
+) -> None:
+    with pytest.raises(ConfigError, match=f"^{says}"):
+        machine_with(machine, **changes)
 
 
-def test_out_of_range_in_a_list_names_the_place() -> None:
-    assert message("steps", [1, 101]) == "steps[1]=101: must be at least 1 and at most 100"
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("key", ["ratio", "inner.rate"])
-def test_a_number_must_be_finite(key: str, value: float) -> None:
-    assert message(key, value) == f"{key}={value}: must be a finite number"
-
-
-@pytest.mark.parametrize("key", ["count", "ratio", "inner.rate", "least"])
-def test_a_whole_number_beyond_every_float_is_refused_like_any_other(key: str) -> None:
-    assert f"{key}=1000" in message(key, 10**400)
-
-
-def test_choice_names_what_is_allowed_and_the_nearest() -> None:
-    text = message("inner.kind", "identty")
-    assert text == ("inner.kind=identty: must be one of none, identity, projection"
-                    " (did you mean 'identity'?)")  # fmt: skip
-
-
-def test_what_a_dataclass_raises_itself_passes_through() -> None:
-    @dataclass(frozen=True)
-    class Picky:
-        count: int
-
-        def __post_init__(self) -> None:
-            raise ConfigError("not today")
-
-    with pytest.raises(ConfigError, match=r"^not today$"):
-        validation.read(Picky, {"count": 1})
-
-
-def test_paths_are_dotted_and_have_the_groups() -> None:
-    assert validation.paths(Outer) == [
-        "inner", "inner.kind", "inner.rate", "count", "ratio", "steps", "least", "on", "word",
-        "later",
-    ]  # fmt: skip
+def test_a_variant_is_written_in_lower_case() -> None:
+    assert small(variant="norm=False").variant == "norm=false"

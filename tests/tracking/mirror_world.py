@@ -56,9 +56,8 @@ class World:
             device="cpu", threads=1, runs=str(self.runs), progress="none", resume="exact",
             wandb=mode, wandb_project="project", wandb_entity=None,
         )  # fmt: skip
-        config = small(seed=seed)
-        parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        return schema.Settings(**parts, machine=machine, study="test")
+        config = dataclasses.replace(small(seed=seed), study="test")
+        return schema.Settings(config, machine)
 
     def begin(self, seed: int = 0, mode: str = "auto") -> RunDir:
         """A run begins to train, or goes on."""
