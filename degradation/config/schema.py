@@ -118,9 +118,6 @@ class Data:
     """A test image's shorter side, before the crop in its centre."""
     pca_lighting: bool = False
     """Colour noise along the principal components of the training pixels (AlexNet's)."""
-    draft: bool = False
-    """Let the decoder halve a large JPEG while the drawn shorter side is still reached: faster,
-    other pixels."""
     skip: Path | None = field(default=None, metadata=NOT_IDENTITY)
     """A file that lists images to leave out, one path a line."""
 
@@ -151,7 +148,7 @@ class Data:
 
 
 OF_ARRAYS = ("val_size", "pad")
-OF_A_FOLDER = ("crop_size", "resize_range", "eval_resize", "pca_lighting", "draft", "skip")
+OF_A_FOLDER = ("crop_size", "resize_range", "eval_resize", "pca_lighting", "skip")
 
 
 @dataclass(frozen=True, config=STRICT)

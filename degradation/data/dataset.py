@@ -1,7 +1,8 @@
-"""A data set in memory, as every source of images hands it over."""
+"""A data set in memory: labelled images in three splits, with their mean and digest."""
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -36,48 +37,49 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, start: int, stop: int) -> "Split":
+    def part(self, start: int, stop: int) -> "Split":
+        """The images start to stop - 1."""
         return Split(self.images[start:stop], self.labels[start:stop])
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A data set: what is trained on, what is held out of that, if anything, and what tests."""
+    """Images of one size that fit into memory; `validation` may be empty."""
 
     train: Split
-    held_out: Split
+    validation: Split
     test: Split
     classes: int
-    white: int
+    max_value: int
     """The pixel value of full brightness."""
 
     @property
     def channels(self) -> int:
         return int(self.train.images.shape[-1])
 
-    @property
+    @cached_property
     def mean(self) -> NDArray[np.float32]:
-        """The per-pixel mean of the training images, (height, width, channels), white = 1."""
-        mean: NDArray[np.float64] = self.train.images.mean(axis=0, dtype=np.float64) / self.white
-        return mean.astype(np.float32)
+        """The per-pixel mean of the training images, (height, width, channels), 0 to 1."""
+        mean: NDArray[np.float64] = self.train.images.mean(axis=0, dtype=np.float64)
+        return (mean / self.max_value).astype(np.float32)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the images and labels of all three splits."""
         sha = hashlib.sha256()
-        for split in (self.train, self.held_out, self.test):
+        for split in (self.train, self.validation, self.test):
             sha.update(str(split.images.shape).encode())
             sha.update(split.images.tobytes())
             sha.update(split.labels.tobytes())
         return sha.hexdigest()
 
 
-def split_off(everything: Split, held_out: int) -> tuple[Split, Split]:
-    """Training and held-out images: the last `held_out` are kept away from training.
+def split_validation(everything: Split, val_size: int) -> tuple[Split, Split]:
+    """Training and validation images: the last `val_size` are kept away from training.
 
-    The same ones for every seed and arm. Raises DataError where nothing would be left.
+    They are the same ones for every seed and arm. Raises DataError where no training image is left.
     """
     n = len(everything)
-    if held_out >= n:
-        raise DataError(f"data.val_size={held_out}: must be below {n}, the training images")
-    return everything.rows(0, n - held_out), everything.rows(n - held_out, n)
+    if val_size >= n:
+        raise DataError(f"data.val_size={val_size}: must be below {n}, the training images")
+    return everything.part(0, n - val_size), everything.part(n - val_size, n)

@@ -1,14 +1,15 @@
-"""Batches on the device: the whole set as bytes there, cropped and flipped by tensor operations.
+"""Batches of a data set that lies whole on the device, cropped and flipped there.
 
-No loader, no worker, no random state: what a batch holds is a function of its number (order.py).
+Nothing is random here: what a training batch holds is a function of seed and step (order.py).
 Images are scaled to [0, 1], the per-pixel mean is subtracted, and the zeros of the padding come
 after that, as mean pixels. There is no division by a standard deviation: the paper names none, and
-the batch normalisation behind the first convolution cancels any factor.
+the batch normalization behind the first convolution cancels any factor.
 """
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -20,144 +21,176 @@ from degradation.config.schema import Data
 from degradation.data.dataset import ImageDataset, Split
 from degradation.data.order import batch_table, epoch_table
 
+CHUNK = 2**15
+"""Positions of the stream whose table is made and sent to the device at a time."""
 
-class Stream:
-    """The training batches of one seed: images (batch, channels, height, width) float32, labels
-    (batch,) int64, on `device`; of several processes, each has its share of every batch.
 
-    What the next iterations see is written to tables on the device (`load`), from which a batch is
-    taken by a row number that lies there, too (`take`): nothing waits for the host, and a recorded
-    iteration can be replayed.
-    """
+class TrainImages:
+    """The training set on a device, laid out so that a crop is `height` runs of bytes."""
+
+    def __init__(self, dataset: ImageDataset, data: Data, device: torch.device) -> None:
+        border = (0, 0, data.pad, data.pad, data.pad, data.pad)
+        images = torch.from_numpy(dataset.train.images.copy()).to(device)
+        # Every image and then its mirror image: to mirror batch by batch would take six times the
+        # time of a crop (2.4 against 0.4 µs an image on a CPU).
+        images = torch.cat([images, images.flip(2)]) if data.flip else images
+        padded = functional.pad(images, border)
+        height, width, channels = dataset.train.images.shape[1:]
+        pixels = padded.numel() // channels
+        self.pixel_runs = padded.as_strided((pixels - width + 1, width * channels), (channels, 1))
+        """(pixels, width · channels): the `width` pixels of the padded images from pixel i on."""
+        self.line_offsets = padded.shape[2] * torch.arange(height, device=device)
+        """(height,): how many pixels behind a crop's first one each of its lines begins."""
+        mean = functional.pad(torch.from_numpy(dataset.mean).to(device), border)
+        crops = _all_crops(mean, data.pad)
+        self.mean_crops = torch.cat([crops, crops.flip(2)] if data.flip else [crops])
+        """(crops, height, width, channels): the mean image cropped in each way, then mirrored."""
+        self.labels = torch.from_numpy(dataset.train.labels).to(device)
+
+
+class EvalImages:
+    """A split on a device, and the mean that is subtracted from it."""
+
+    def __init__(self, split: Split, mean: NDArray[np.float32], device: torch.device) -> None:
+        self.images = torch.from_numpy(split.images.copy()).to(device)
+        self.labels = torch.from_numpy(split.labels).to(device)
+        self.mean = torch.from_numpy(mean).to(device)
+
+
+class DeviceLoader:
+    """The training batches of one seed; of several processes, each has its share of every batch."""
 
     def __init__(
         self,
-        images: ImageDataset,
+        dataset: ImageDataset,
         data: Data,
         seed: int,
-        batch: int,
+        batch_size: int,
         device: torch.device,
+        memory_format: torch.memory_format = torch.channels_last,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        train = images.train
-        self.data, self.seed, self.length, self.rank = data, seed, len(train), rank
-        self.whole, self.size = batch, batch // world_size
-        """Images in a batch, and in this process's share."""
-        self.white, self.device = images.white, device
-        self.shape = train.images.shape[1:]
-        # (n, height + 2 pad, width + 2 pad, channels) bytes, and all of them once more, mirrored;
-        # and, beginning at each of their pixels, a row of a crop. A crop is `height` such rows,
-        # copied whole: 0.4 µs a image; mirrored batch by batch it would be 2.4.
-        edges = (0, 0, data.pad, data.pad, data.pad, data.pad)
-        shown = torch.from_numpy(train.images.copy()).to(device)
-        shown = torch.cat([shown, shown.flip(2)]) if data.flip else shown
-        padded = functional.pad(shown, edges)
-        height, width, channels = self.shape
-        pixels = padded.numel() // channels
-        self.crop_rows = padded.as_strided((pixels - width + 1, width * channels), (channels, 1))
-        self.below = padded.shape[2] * torch.arange(height, device=device)
-        # The mean of each crop, then of each mirrored one.
-        mean = functional.pad(torch.from_numpy(images.mean).to(device), edges)
-        crops = _crops(mean, data.pad)
-        self.means = torch.cat([crops, crops.flip(2)] if data.flip else [crops])
-        self.labels = torch.from_numpy(train.labels).to(device)
-        self.rows = max(8, 2**15 // batch)
-        """Iterations for which the tables have room."""
-        self.index, self.corner, self.mean = (
-            torch.zeros((self.rows, self.size), dtype=torch.int64, device=device) for _ in range(3)
-        )
+        """`batch_size`: images of a whole batch, over all processes."""
+        self.data, self.seed, self.num_images = data, seed, len(dataset.train)
+        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
+        self.device, self.memory_format = device, memory_format
+        self.shape, self.max_value = dataset.train.images.shape[1:], dataset.max_value
+        key = ("train", dataset.digest, data.pad, data.flip, device)
+        self.images = shared(key, lambda: TrainImages(dataset, data, device))
+        self.chunk_steps = max(8, CHUNK // batch_size)
+        self.chunk = -1
+        """Which chunk of steps `table` is of."""
+        self.table = torch.empty(0)
+        """(chunk_steps, 3, share) int64 on the device: image, first pixel, mean crop."""
 
-    def load(self, first: int, count: int) -> None:
-        """Write the tables of `count` iterations, at most `rows`, from iteration `first` on."""
-        data, size, whole = self.data, self.size, self.whole
-        start = first * whole
-        table = batch_table(self.seed, start, count * whole, self.length, data.pad, data.flip)
-        height, width, _ = self.shape
-        across, crops = 2 * data.pad + 1, (2 * data.pad + 1) ** 2
-        wide, pixels = width + 2 * data.pad, (height + 2 * data.pad) * (width + 2 * data.pad)
-        own = slice(self.rank * size, (self.rank + 1) * size)
-        image = table.index + self.length * table.flip
-        left = np.where(table.flip, 2 * data.pad - table.left, table.left)  # as a mirror has it
-        for column, rows in (
-            (table.index, self.index),
-            (image * pixels + table.top * wide + left, self.corner),
-            (table.top * across + table.left + crops * table.flip, self.mean),
-        ):
-            send(column.reshape(count, whole)[:, own], rows[:count])
+    def get_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (share, channels, height, width) float32 and labels (share,) int64 of a step.
 
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """One iteration's batch. It takes the tables' first row: that of an iteration long done,
-        except in the middle of one."""
-        self.load(iteration, 1)
-        return self.take(torch.zeros(1, dtype=torch.int64, device=self.device))
+        It does not wait for the device.
+        """
+        chunk, line = divmod(step, self.chunk_steps)
+        if chunk != self.chunk:
+            self.table, self.chunk = to_device(self._table(chunk), self.device), chunk
+        index, first_pixel, mean_crop = self.table[line]
+        lines = (first_pixel[:, None] + self.images.line_offsets).flatten()
+        x = self.images.pixel_runs.index_select(0, lines).view(self.share, *self.shape)
+        x = x.float().div_(self.max_value).sub_(self.images.mean_crops.index_select(0, mean_crop))
+        return channels_first(x, self.memory_format), self.images.labels.index_select(0, index)
 
-    def take(self, row: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch in row `row` of the tables, an int64 tensor of shape (1,) on the device."""
-        index, corner, mean = (
-            rows.index_select(0, row)[0] for rows in (self.index, self.corner, self.mean)
-        )
-        where = (corner[:, None] + self.below).flatten()
-        x = self.crop_rows.index_select(0, where).view(self.size, *self.shape)
-        x = x.float().div_(self.white).sub_(self.means.index_select(0, mean))
-        return x.permute(0, 3, 1, 2), self.labels.index_select(0, index)
-
-    def close(self) -> None:
-        """Nothing to end: all of it lies on the device."""
+    def _table(self, chunk: int) -> NDArray[np.int64]:
+        """What `table` holds for the steps of a chunk."""
+        pad, count = self.data.pad, self.chunk_steps * self.batch_size
+        drawn = batch_table(self.seed, chunk * count, count, self.num_images, pad, self.data.flip)
+        height, width = self.shape[0] + 2 * pad, self.shape[1] + 2 * pad
+        image = drawn.index + self.num_images * drawn.flip
+        left = np.where(drawn.flip, 2 * pad - drawn.left, drawn.left)  # in the mirror image
+        first_pixel = (image * height + drawn.top) * width + left
+        side = 2 * pad + 1
+        mean_crop = (drawn.flip * side + drawn.top) * side + drawn.left
+        table = np.stack([drawn.index, first_pixel, mean_crop])
+        table = table.reshape(3, self.chunk_steps, self.batch_size).swapaxes(0, 1)
+        return table[:, :, self.rank * self.share : (self.rank + 1) * self.share]
 
     def digest(self) -> str:
-        """SHA-256 over what fixes the stream beside the images: first epoch's table, batch."""
-        sha = hashlib.sha256(f"batch {self.whole}".encode())
-        table = epoch_table(self.seed, 0, self.length, self.data.pad, self.data.flip)
+        """SHA-256 over what fixes the batches beside the images."""
+        sha = hashlib.sha256(f"batch {self.batch_size}".encode())
+        table = epoch_table(self.seed, 0, self.num_images, self.data.pad, self.data.flip)
         for column in table.columns:
             sha.update(column.tobytes())
         return sha.hexdigest()
 
+    def close(self) -> None:
+        """There is no process to end."""
 
-class Exam:
-    """A split as the network is tested on it: every image once, whole, in order; of several
+
+class DeviceEvalLoader:
+    """A split as the network is evaluated on it: every image once, whole, in order; of several
     processes, each has every so many batches."""
-
-    resident = True
 
     def __init__(
         self,
-        split: Split,
-        images: ImageDataset,
+        dataset: ImageDataset,
+        name: str,
         device: torch.device,
-        size: int | None = None,
+        memory_format: torch.memory_format = torch.channels_last,
+        batch_size: int | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        """`name`: train, validation or test."""
+        split: Split = getattr(dataset, name)
+        key = (name, dataset.digest, device)
+        self.images = shared(key, lambda: EvalImages(split, dataset.mean, device))
+        self.max_value, self.memory_format = dataset.max_value, memory_format
         self.rank, self.world_size = rank, world_size
-        self.images = torch.from_numpy(split.images.copy()).to(device)
-        self.labels = torch.from_numpy(split.labels).to(device)
-        self.mean, self.white = torch.from_numpy(images.mean).to(device), images.white
         # Measured: on a CPU 100 images at a time are the fastest; a GPU wants many.
-        self.size = size or (100 if device.type == "cpu" else 2000)
+        self.batch_size = batch_size or (100 if device.type == "cpu" else 2000)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rank, ranks = self.rank, self.world_size
-        for start in range(rank * self.size, len(self), ranks * self.size):
-            rows = slice(start, start + self.size)
-            x = self.images[rows].float() / self.white - self.mean
-            yield x.permute(0, 3, 1, 2), self.labels[rows]
+        size, found = self.batch_size, self.images
+        for start in range(self.rank * size, len(self), self.world_size * size):
+            x = found.images[start : start + size].float() / self.max_value - found.mean
+            yield channels_first(x, self.memory_format), found.labels[start : start + size]
 
 
-def send(values: NDArray[Any], target: Tensor) -> None:
-    """Copy `values` into `target`, without waiting for a GPU."""
+T = TypeVar("T")
+_shared: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+
+
+def shared(key: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What `make` gives, or what it gave for `key` while someone still holds that.
+
+    Several runs of one process share the one copy of a data set on their device.
+    """
+    found = _shared.get(key)
+    if found is None:
+        found = _shared[key] = make()
+    return found  # type: ignore[no-any-return]
+
+
+def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of `values` on the device, without waiting for a GPU.
+
+    A GPU copies from pinned memory, which torch's allocator gives to nobody else before an event
+    says that the copy is done.
+    """
     source = torch.from_numpy(np.ascontiguousarray(values))
-    # From pinned memory, which its allocator lends to nobody else before the copy is done.
-    target.copy_(source.pin_memory() if target.is_cuda else source, non_blocking=True)
+    return (source.pin_memory() if device.type == "cuda" else source).to(device, non_blocking=True)
 
 
-def _crops(padded: Tensor, pad: int) -> Tensor:
-    """Every crop of one padded image, by rows of corners: (crops, height, width, channels)."""
+def channels_first(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """(n, height, width, channels) → (n, channels, height, width); channels_last copies nothing."""
+    return x.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+
+
+def _all_crops(padded: Tensor, pad: int) -> Tensor:
+    """Every crop of one padded image, by top and then by left: (crops, height, width, channels)."""
     height, width, channels = padded.shape
     side = 2 * pad + 1
-    row, column = padded.stride(0), padded.stride(1)
+    line, pixel = padded.stride(0), padded.stride(1)
     shape = (side, side, height - 2 * pad, width - 2 * pad, channels)
-    return padded.as_strided(shape, (row, column, row, column, 1)).flatten(0, 1)
+    return padded.as_strided(shape, (line, pixel, line, pixel, 1)).flatten(0, 1)

@@ -1,7 +1,7 @@
 """`data=digits`: 1,797 real handwritten digits of 8×8 pixels, built in; no download, no account.
 
 They come with scikit-learn: the test set of "Optical Recognition of Handwritten Digits" (Alpaydin &
-Kaynak, UCI repository, 1998, CC BY 4.0), grey values 0 to 16. Every fifth image is for testing.
+Kaynak, UCI repository, 1998, CC BY 4.0), grey values 0 to 16.
 """
 
 import importlib.util
@@ -11,32 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degradation.config.schema import Data
-from degradation.data.dataset import (
-    DataError,
-    ImageDataset,
-    Split,
-    split_off,
-)
+from degradation.data.dataset import DataError, ImageDataset, Split, split_validation
 
-WHITE = 16
-CLASSES = 10
-SIDE = 8
-EVERY = 5  # 1,438 to train on, 359 to test
+MAX_VALUE, CLASSES, SIDE = 16, 10, 8
+TEST_EVERY = 5
+"""Every fifth image is for testing: 1,438 to train on, 359 to test."""
 
 
 def load(data: Data) -> ImageDataset:
-    """The set; raises DataError for a `held_out` that leaves nothing."""
+    """The set; raises DataError for a `data.val_size` that leaves nothing."""
     table = _table()
     images = table[:, :-1].reshape(-1, SIDE, SIDE, 1)
     labels = table[:, -1].astype(np.int64)
-    test = np.arange(len(labels)) % EVERY == EVERY - 1
-    train, held_out = split_off(Split(images[~test], labels[~test]), data.val_size)
-    return ImageDataset(train, held_out, Split(images[test], labels[test]), CLASSES, WHITE)
+    test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
+    train, validation = split_validation(Split(images[~test], labels[~test]), data.val_size)
+    return ImageDataset(train, validation, Split(images[test], labels[test]), CLASSES, MAX_VALUE)
 
 
 def _table() -> NDArray[np.uint8]:
-    """(1797, 65): 64 pixels and the label a line. Read from scikit-learn's file, without importing
-    scikit-learn: that takes over a second, a third of a run's whole start."""
+    """(1797, 65): 64 pixels and the label a line.
+
+    It is read from scikit-learn's file, without importing scikit-learn: that takes over a second, a
+    third of a run's whole start.
+    """
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:
         raise DataError("data=digits needs scikit-learn's data files: pip install scikit-learn")

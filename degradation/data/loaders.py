@@ -1,4 +1,4 @@
-"""The batches and exams of a data set, whichever kind it is: whole on the device, or streamed."""
+"""The batches of a data set, whichever kind it is: whole on the device, or decoded from files."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -6,87 +6,96 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from degradation.config.schema import RunConfig
+from degradation.config.schema import Numerics, RunConfig
 from degradation.data.dataset import ImageDataset
-from degradation.data.device_loader import Exam, Stream
-from degradation.data.image_folder import manifest
-from degradation.data.image_folder.imagenet import Folder
-from degradation.data.image_folder.loader import FolderExam, FolderStream, processes
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.image_folder.imagenet import ImageFolder
+from degradation.data.image_folder.loader import FolderEvalLoader, FolderLoader, num_workers
 
 
-class Batches(Protocol):
-    """Training batches, as the engine takes them (see `batches.Stream`)."""
+class TrainLoader(Protocol):
+    """Training batches; each is a pure function of seed and step."""
 
-    device: torch.device
-    length: int
+    num_images: int
     """Images that are trained on."""
-    rows: int
 
-    def load(self, first: int, count: int) -> None: ...
-    def take(self, row: Tensor) -> tuple[Tensor, Tensor]: ...
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]: ...
-    def digest(self) -> str: ...
-    def close(self) -> None: ...
+    def get_batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (share of the batch, channels, height, width) float32 in the memory format of the
+        numerics, and labels (share of the batch,) int64, on the device."""
+
+    def digest(self) -> str:
+        """SHA-256 over what fixes the batches beside the images."""
+
+    def close(self) -> None:
+        """End the processes that decode, where there are some."""
 
 
-class Exams(Protocol):
-    """The images of an exam, with labels, in batches."""
+class EvalLoader(Protocol):
+    """An evaluation set in batches as `TrainLoader` has them: every image once, without
+    augmentation; of several processes, each has every so many batches."""
 
-    resident: bool
-    """Whether all of them lie on the device, so that the exam can be recorded."""
+    def __len__(self) -> int:
+        """Images, over all processes."""
 
-    def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-def stream(
-    source: ImageDataset | Folder,
+def train_loader(
+    dataset: ImageDataset | ImageFolder,
     config: RunConfig,
     device: torch.device,
     workers: int | str,
     rank: int = 0,
     world_size: int = 1,
-) -> Batches:
-    """The training batches of `run`, or this process's share of each."""
-    if isinstance(source, Folder):
-        count = processes(workers, device)
-        return FolderStream(
-            source, config.seed, config.recipe.batch_size, device, count, rank, world_size
-        )
-    return Stream(
-        source, config.data, config.seed, config.recipe.batch_size, device, rank, world_size
-    )
+) -> TrainLoader:
+    """The training batches of a run, or this process's share of each."""
+    seed, batch_size, layout = config.seed, config.recipe.batch_size, memory_format(config.numerics)
+    if isinstance(dataset, ImageFolder):
+        processes = num_workers(workers, device)
+        return FolderLoader(dataset, seed, batch_size, device, processes, layout, rank, world_size)
+    return DeviceLoader(dataset, config.data, seed, batch_size, device, layout, rank, world_size)
 
 
-def exams(
-    source: ImageDataset | Folder,
+def eval_loaders(
+    dataset: ImageDataset | ImageFolder,
+    config: RunConfig,
     device: torch.device,
     workers: int | str,
     rank: int = 0,
     world_size: int = 1,
-) -> dict[str, Exams]:
-    """By the prefix of their columns: test, perhaps validation, train for the clean error."""
-    found = {
-        name: exam(source, name, device, workers, rank=rank, world_size=world_size)
-        for name in ("test", "validation", "train")
+) -> dict[str, EvalLoader]:
+    """By the prefix of their columns: test, perhaps validation, train for the error in eval mode."""
+    splits = ("test", "validation", "train")
+    loaders = {
+        name: eval_loader(dataset, name, config, device, workers, None, rank, world_size)
+        for name in splits
+        if name != "validation" or config.data.val_size
     }
-    return {name: one for name, one in found.items() if len(one)}
+    return loaders
 
 
-def exam(
-    source: ImageDataset | Folder,
+def eval_loader(
+    dataset: ImageDataset | ImageFolder,
     name: str,
+    config: RunConfig,
     device: torch.device,
     workers: int | str,
-    size: int | None = None,
+    batch_size: int | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> Exams:
-    """One of them; a folder's `train` is a sample of it. `size`: images of a batch."""
-    if isinstance(source, Folder):
-        files = {"test": source.test, "validation": manifest.NONE, "train": source.clean}
-        return FolderExam(
-            files[name], source, device, processes(workers, device), size, rank, world_size
+) -> EvalLoader:
+    """One of train, validation and test; of a folder's training images, `train` is a sample."""
+    layout = memory_format(config.numerics)
+    if isinstance(dataset, ImageFolder):
+        files = dataset.train_eval if name == "train" else dataset.test
+        processes = num_workers(workers, device)
+        return FolderEvalLoader(
+            dataset, files, device, processes, layout, batch_size, rank, world_size
         )
-    splits = {"test": source.test, "validation": source.held_out, "train": source.train}
-    return Exam(splits[name], source, device, size, rank, world_size)
+    return DeviceEvalLoader(dataset, name, device, layout, batch_size, rank, world_size)
+
+
+def memory_format(numerics: Numerics) -> torch.memory_format:
+    """What `numerics.memory_format` names."""
+    channels_last = numerics.memory_format == "channels_last"
+    return torch.channels_last if channels_last else torch.contiguous_format

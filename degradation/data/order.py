@@ -23,11 +23,12 @@ class Table:
     """Image of the training set."""
     top: NDArray[np.int64]
     left: NDArray[np.int64]
-    """Corner of the crop in the padded image, 0 to 2·pad."""
+    """First line and column of the crop in the padded image, 0 to 2·pad."""
     flip: NDArray[np.bool_]
     """Mirrored, left to right."""
 
-    def rows(self, start: int, stop: int) -> "Table":
+    def part(self, start: int, stop: int) -> "Table":
+        """The positions start to stop - 1."""
         return Table(*(column[start:stop] for column in self.columns))
 
     @property
@@ -54,7 +55,7 @@ def batch_table(seed: int, start: int, size: int, images: int, pad: int, flip: b
     parts = []
     while size:
         epoch, offset = divmod(start, images)
-        part = epoch_table(seed, epoch, images, pad, flip).rows(offset, offset + size)
+        part = epoch_table(seed, epoch, images, pad, flip).part(offset, offset + size)
         parts.append(part)
         start, size = start + len(part.index), size - len(part.index)
     return Table(*(np.concatenate(c) for c in zip(*(p.columns for p in parts), strict=True)))
@@ -64,15 +65,15 @@ def batch_table(seed: int, start: int, size: int, images: int, pad: int, flip: b
 class Draws:
     """What chance does to images of many sizes, beside order and flip: arrays by position.
 
-    The corner is a fraction of what the resized image leaves free, and the side of a range, so
-    they are drawn without knowing the image.
+    Where the crop lies is drawn as a fraction of what the resized image leaves free, and its scale
+    as a fraction of a range, so nothing of the image needs to be known.
     """
 
     side: NDArray[np.uint64]
     top: NDArray[np.uint64]
     left: NDArray[np.uint64]
     """64 random bits each; `below` makes whole numbers of them."""
-    colour: NDArray[np.float64]
+    lighting: NDArray[np.float64]
     """(positions, 3), of mean 0 and standard deviation 1."""
 
     def __len__(self) -> int:
@@ -83,9 +84,12 @@ BLOCKS = 3  # of four 64-bit numbers, a position
 
 
 def draws(seed: int, start: int, size: int) -> Draws:
-    """The draws of the positions start to start + size - 1 of the stream: counter-based, so that
-    any position is reached at once. A normal number is the sum of twelve 16-bit ones (Irwin-Hall):
-    no function of the mathematical library, whose last bit differs between machines."""
+    """The draws of the positions start to start + size - 1 of the stream.
+
+    They are counter-based, so any position is reached at once. A normal number is the sum of twelve
+    16-bit ones (Irwin-Hall): functions of the mathematical library differ between machines in the
+    last bit.
+    """
     key = hashlib.sha256(f"draws {seed}".encode()).digest()[:16]
     philox = np.random.Philox(key=int.from_bytes(key, "little"), counter=BLOCKS * start)
     raw = philox.random_raw(4 * BLOCKS * size).reshape(size, 4 * BLOCKS)
@@ -97,7 +101,7 @@ def draws(seed: int, start: int, size: int) -> Draws:
 
 
 def below(bound: int, raw: int) -> int:
-    """0 to bound-1 from 64 random bits, as `_below`."""
+    """0 to bound - 1 from 64 random bits, as `_below` makes them."""
     return (int(raw) >> 32) * bound >> 32
 
 

@@ -26,3 +26,11 @@ def meet_by_slurm() -> None:
 def local_rank() -> int:
     """The number among those of this machine."""
     return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def local_world_size() -> int:
+    """How many of the run's processes share this machine's cores, as torchrun says it.
+
+    SLURM gives each task cores of its own.
+    """
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -1,9 +1,9 @@
-"""A image's file -> the square of bytes that a network sees: opened, resized, cropped.
+"""An image file → the square of bytes that a network sees: decoded, resized and cropped.
 
-Only the part that the crop needs is resized: Pillow's filter looks beyond the box, so that gives
-what cropping the resized whole would (of 255, at most 2 off by rounding). Images are RGB here:
-grey, CMYK (ImageNet has 22) and RGBA are converted, a PNG under a JPEG's name (it has one) is read;
-a palette, an animation and anything else is no photograph, and refused.
+Only the part that the crop needs is resized. Pillow's filter looks beyond the box, so the result is
+that of cropping the resized whole (of 255, at most 2 off by rounding). Images become RGB: grey,
+CMYK (ImageNet has 22) and RGBA are converted, and a PNG under a JPEG's name (it has one) is read. A
+palette, an animation and anything else is refused, since it is no photograph.
 """
 
 import warnings
@@ -18,115 +18,103 @@ from PIL import __version__ as pillow
 
 from degradation.data.order import below
 
-Bytes = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG")
-CONVERTED = ("L", "LA", "CMYK", "RGBA")
-MOST_PIXELS = 150_000_000  # ImageNet's largest has 60 million; a bomb would fill the memory
+MODES = ("RGB", "L", "LA", "CMYK", "RGBA")
+MAX_PIXELS = 150_000_000
+"""ImageNet's largest image has 60 million; a decompression bomb would fill the memory."""
 
 
-class Unreadable(ValueError):
+class DecodeError(ValueError):
     """A file that is no image to train on; the message is the reason alone."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The image in `path`, checked and not yet decoded. Raises Unreadable, in decoding too."""
+    """The image in `path`, checked but not yet decoded. Raises DecodeError, also for what goes
+    wrong while the caller decodes."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata; what damages pixels is an error
+            # Pillow warns of odd metadata; what damages pixels is an error.
+            warnings.simplefilter("ignore")
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 _check(image)
                 yield image
     except UnidentifiedImageError as error:
-        raise Unreadable(f"no JPEG or PNG ({_begins(path)})") from error
+        raise DecodeError("no JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"more than {MOST_PIXELS:,} pixels") from error
+        raise DecodeError(f"more than {MAX_PIXELS:,} pixels") from error
     except OSError as error:
-        raise Unreadable(error.strerror or str(error)) from error
+        raise DecodeError(error.strerror or str(error)) from error
+    except DecodeError:
+        raise
     except (SyntaxError, ValueError) as error:
-        if isinstance(error, Unreadable):
-            raise
-        raise Unreadable(f"damaged: {error}") from error
+        raise DecodeError(f"damaged: {error}") from error
 
 
 def _check(image: Image.Image) -> None:
     if getattr(image, "is_animated", False):
-        raise Unreadable("an animation")
-    if image.mode not in ("RGB", *CONVERTED):
-        kind = "a palette" if image.mode == "P" else f"mode {image.mode}"
-        raise Unreadable(f"{kind}, neither colours nor grey")
-    if image.width * image.height > MOST_PIXELS:
-        raise Unreadable(f"{image.width} × {image.height} pixels, more than {MOST_PIXELS:,}")
-
-
-def _begins(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        return str(error.strerror)
-    known = {b"GIF8": "a GIF", b"<": "a web page", b"RIFF": "a WebP", b"BM": "a BMP"}
-    return next((kind for sign, kind in known.items() if head.startswith(sign)), f"{head!r}")
+        raise DecodeError("an animation")
+    if image.mode not in MODES:
+        raise DecodeError(f"neither colour nor grey (Pillow's mode {image.mode})")
+    if image.width * image.height > MAX_PIXELS:
+        raise DecodeError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS:,}")
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Decoded, in three colours."""
+    """The image with three colour channels."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def resized(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height once the shorter of them is `side`; whole numbers, rounded down."""
+def resized_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height once the shorter of them is `side`, rounded down."""
     if width <= height:
         return side, side * height // width
     return side * width // height, side
 
 
-def cut(image: Image.Image, size: tuple[int, int], corner: tuple[int, int], crop: int) -> Bytes:
-    """(crop, crop, 3): the square at `corner` (left, top) of the image resized to `size`."""
+def crop_resized(
+    image: Image.Image, size: tuple[int, int], left: int, top: int, crop: int
+) -> Pixels:
+    """(crop, crop, 3): the square at (left, top) of the image resized to `size`."""
     across, down = image.width / size[0], image.height / size[1]
-    left, top = corner
-    box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-    part = image.resize((crop, crop), Image.Resampling.BILINEAR, box=_inside(box, image))
-    return np.asarray(part)
+    # Rounding must not put the end of the box outside of the image.
+    right = min((left + crop) * across, image.width)
+    bottom = min((top + crop) * down, image.height)
+    box = (left * across, top * down, right, bottom)
+    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
 
 
-def _inside(
-    box: tuple[float, float, float, float], image: Image.Image
-) -> tuple[float, float, float, float]:
-    """Without the rounding error that would put its end outside."""
-    return box[0], box[1], min(box[2], image.width), min(box[3], image.height)
+def random_crop(
+    path: Path, crop: int, resize_range: tuple[int, ...], drawn: tuple[int, int, int]
+) -> Pixels:
+    """A random crop of the image, its shorter side being a random one of `resize_range`.
 
-
-def training_view(
-    path: Path, crop: int, scale: tuple[int, ...], draft: bool, drawn: tuple[int, int, int]
-) -> Bytes:
-    """A random crop at a random scale; `drawn`: 64 random bits each for side, top and left.
-
-    Raises Unreadable.
+    `drawn`: 64 random bits each for side, top and left. Raises DecodeError.
     """
-    side = scale[0] + below(scale[1] - scale[0] + 1, drawn[0])
+    shortest, longest = resize_range
+    side = shortest + below(longest - shortest + 1, drawn[0])
     with opened(path) as image:
-        size = resized(*image.size, side)
-        if draft:  # only now: the crop is of the same scene, drafted or not
-            image.draft("RGB", size)
-        corner = (below(size[0] - crop + 1, drawn[2]), below(size[1] - crop + 1, drawn[1]))
-        return cut(rgb(image), size, corner, crop)
+        size = resized_size(*image.size, side)
+        top, left = below(size[1] - crop + 1, drawn[1]), below(size[0] - crop + 1, drawn[2])
+        return crop_resized(rgb(image), size, left, top, crop)
 
 
-def centre_view(path: Path, crop: int, resize: int) -> Bytes:
-    """The centre of the image, its shorter side being `resize`. Raises Unreadable."""
+def center_crop(path: Path, crop: int, resize: int) -> Pixels:
+    """The center of the image, its shorter side being `resize`. Raises DecodeError."""
     with opened(path) as image:
-        size = resized(*image.size, resize)
-        corner = ((size[0] - crop) // 2, (size[1] - crop) // 2)
-        return cut(rgb(image), size, corner, crop)
+        size = resized_size(*image.size, resize)
+        return crop_resized(
+            rgb(image), size, (size[0] - crop) // 2, (size[1] - crop) // 2, crop
+        )
 
 
-def check(path: Path) -> str:
-    """What is wrong with a image, found by decoding all of it; "" where nothing is."""
+def fault(path: Path) -> str:
+    """What is wrong with an image, found by decoding all of it; "" where nothing is."""
     try:
         with opened(path) as image:
             rgb(image).load()
-    except Unreadable as error:
+    except DecodeError as error:
         return str(error)
     return ""
 

@@ -1,57 +1,53 @@
 """`data=imagenet`: a folder of photographs, `train/CLASS/*` and `val/CLASS/*`, read as needed.
 
-    degradation data verify FOLDER [--skip FILE]
-    degradation data prepare FOLDER TARGET [--side 480] [--quality 95]
-
-Russakovsky et al. 2015 (ILSVRC 2012): 1,281,167 + 50,000 JPEGs in 1,000 classes; any folder of
-this shape serves. At each start names and sizes are looked at, in seconds. `verify` decodes every
-image and keeps the result beside the data; a small set is verified by the first run that reads
-it. A image that can't be decoded ends the run that meets it, with its name: none is passed over
-but those that data.skip lists.
+Russakovsky et al. 2015 (ILSVRC 2012): 1,281,167 + 50,000 JPEGs in 1,000 classes; any folder of this
+shape serves. A start looks at names and sizes alone, in seconds. An image that can't be decoded
+ends the run that meets it, with its name; `degradation data verify` decodes all of them beforehand.
 """
 
-import argparse
 import hashlib
-import json
-import logging
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from degradation.config.schema import Data
 from degradation.data.dataset import DataError
-from degradation.data.image_folder import (
-    decode,
-    pca_lighting,
-    prepare,
-)
-from degradation.data.image_folder import (
-    manifest as folder,
-)
+from degradation.data.image_folder import manifest
 from degradation.data.image_folder.manifest import Files, Manifest
-from degradation.data.image_folder.pca_lighting import Colour
-from degradation.system import console, files
+from degradation.system import files
 
-log = logging.getLogger("degradation")
+TRAIN_EVAL_IMAGES = 50_000
+"""Training images whose error is measured in eval mode: as many as ImageNet's test set has."""
 
-CLEAN = 50_000  # training images whose error is measured in eval mode: as many as test it
-VERIFIED_AT_START = 10_000  # images, at most: a minute
+# The mean colour of ImageNet's training images and the principal components of their pixels, from 0
+# to 1, as fb.resnet.torch publishes them (datasets/imagenet.lua).
+MEAN = np.array([0.485, 0.456, 0.406])
+EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
+EIGENVECTORS = np.array(
+    [[-0.5675, -0.5808, -0.5836], [0.7192, -0.0045, -0.6948], [0.4009, -0.8140, 0.4203]]
+)
+"""One a line."""
+LIGHTING = 0.1 * EIGENVALUES[:, None] * EIGENVECTORS
+"""What a normal number for each component adds to a colour (Krizhevsky et al. 2012, Sec. 4.1)."""
 
 
 @dataclass(frozen=True)
-class Folder:
-    """The data set: where its images are, and what was measured on them."""
+class ImageFolder:
+    """The data set: where its images are."""
 
     data: Data
     manifest: Manifest
-    colour: Colour
-    verified: bool
-    """Whether every image was decoded once."""
     channels = 3
 
     @property
     def classes(self) -> int:
         return len(self.manifest.classes)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the list of files."""
+        return self.manifest.digest
 
     @property
     def train(self) -> Files:
@@ -62,57 +58,32 @@ class Folder:
         return self.manifest.val
 
     @property
-    def clean(self) -> Files:
-        """The training images for the clean training error, evenly from all classes."""
-        train = self.train
-        rows = pca_lighting.evenly(len(train), CLEAN)
-        columns = (train.paths, train.sizes, train.labels)
-        paths, sizes, labels = (tuple(column[i] for i in rows) for column in columns)
-        return Files(paths, sizes, labels)  # type: ignore[arg-type]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the list of files and the colour that is subtracted and added."""
-        return hashlib.sha256(f"{self.manifest.digest} {self.colour.digest}".encode()).hexdigest()
+    def train_eval(self) -> Files:
+        """The training images for the training error in eval mode, evenly from all classes."""
+        return self.train.evenly(TRAIN_EVAL_IMAGES)
 
     @property
     def notes(self) -> dict[str, object]:
         """What a run writes down of its data, beside the digests."""
         skipped = "\n".join(self.manifest.skipped)
-        return {
-            **self.manifest.counts,
-            "manifest": self.manifest.digest,
-            "skip_list": hashlib.sha256(files.encoded(skipped)).hexdigest() if skipped else None,
-            "colour": self.colour.digest,
-            "colour_sample": self.colour.sample,
-            "verified": self.verified,
-            "prepared": prepare.origin(self.manifest.root),
-        }
+        digest = hashlib.sha256(files.encoded(skipped)).hexdigest() if skipped else None
+        return {**self.manifest.counts, "manifest": self.manifest.digest, "skip_list": digest}
 
 
-def load(data: Data) -> Folder:
-    """The set in `data.root`. Raises DataError: missing, unsorted, incomplete, or unreadable."""
-    assert data.crop_size is not None and data.eval_resize is not None
-    manifest = _manifest(data)
-    small = len(manifest.train) + len(manifest.val) <= VERIFIED_AT_START
-    verified = prepare.verified(manifest)
-    if small and not verified:
-        prepare.verify(manifest)
-    elif not verified:
-        log.warning("%s: its images were never all decoded; a damaged one would end the training "
-                    "that meets it: degradation data verify %s",
-                    manifest.root, manifest.root)  # fmt: skip
-    found = pca_lighting.of(manifest, data.crop_size, data.eval_resize)
-    return Folder(data, manifest, found, small or verified)
+def load(data: Data) -> ImageFolder:
+    """The set in `data.root`. Raises DataError: missing, unsorted or incomplete."""
+    skip = Path(data.skip).expanduser() if data.skip else None
+    return ImageFolder(data, manifest.read(Path(data.root).expanduser(), skip))
 
 
 def missing(data: Data) -> str:
     """Why the set can't be read, as far as names and sizes tell; else ""."""
     try:
-        _manifest(data)
+        load(data)
     except DataError as error:
         return str(error)
     return ""
+<<<<<<< HEAD
 
 
 def _manifest(data: Data) -> Manifest:
@@ -160,3 +131,5 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     raise SystemExit(main(sys.argv[1:]))
+=======
+>>>>>>> 933471d (Data: get_batch(step), torch's DataLoader for photographs, pooch for the download, published colour constants (callers follow))

@@ -1,7 +1,6 @@
-"""A folder of images, `train/CLASS/*` and `val/CLASS/*`: the list of its files, and its faults.
+"""The list of the images in a folder, `train/CLASS/*` and `val/CLASS/*`, checked by names and sizes.
 
-Nothing is opened: names and sizes tell whether it is there, sorted, complete and the same as last
-time, in seconds for a million files. What lies in the files, `decode` finds out.
+No file is opened: a million of them take seconds. What lies in the files, decode.py finds out.
 """
 
 import hashlib
@@ -18,7 +17,8 @@ from degradation.system.console import escape_control_chars, short_repr
 
 SUFFIXES = (".jpeg", ".jpg")
 SPLITS = ("train", "val")
-SHOWN = 3  # faulty files that a message names; the rest is counted
+SHOWN = 3
+"""Names that a message lists; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +26,36 @@ class Files:
     """The images of one split, sorted by class folder, then by name."""
 
     paths: tuple[str, ...]
-    """Below the root, with `/`."""
+    """Relative to the root, with `/`."""
     sizes: tuple[int, ...]
     """In bytes."""
     labels: tuple[int, ...]
-    """The class folder's place among all, sorted by name."""
+    """The position of the class folder among all, sorted by name."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
-
-NONE = Files((), (), ())
+    def evenly(self, most: int) -> "Files":
+        """All of them, or `most` at equal distances in the list."""
+        count = len(self)
+        chosen = [i * count // min(count, most) for i in range(min(count, most))]
+        return Files(
+            tuple(self.paths[i] for i in chosen),
+            tuple(self.sizes[i] for i in chosen),
+            tuple(self.labels[i] for i in chosen),
+        )
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in the folder: enough to know it again."""
+    """The images of both splits, as the folder holds them."""
 
     root: Path
     classes: tuple[str, ...]
     train: Files
     val: Files
     skipped: tuple[str, ...] = ()
-    """Paths left out on demand, sorted."""
+    """Paths left out because data.skip lists them, sorted."""
 
     @cached_property
     def digest(self) -> str:
@@ -70,29 +77,44 @@ class Manifest:
 
 
 def read(root: Path, skip: Path | None = None) -> Manifest:
-    """The manifest of the folder `root`, less what the file `skip` lists. Raises DataError."""
-    if said := missing(root):
-        raise DataError(said)
-    left_out = _skip_list(skip) if skip else frozenset[str]()
-    classes = {split: _classes(root / split) for split in SPLITS}
-    _check_same(root, classes)
-    found = {split: _files(root, split, classes[split], left_out) for split in SPLITS}
-    seen = {path for _, skipped in found.values() for path in skipped}
-    if unknown := sorted(left_out - seen):
-        raise DataError(f"{skip}: {_some(unknown)}: not in {root}; list paths below it, as "
-                        f"{SPLITS[0]}/CLASS/NAME, or remove the line")  # fmt: skip
-    _check_files(root, [files for files, _ in found.values()])
-    return Manifest(root, classes["train"], found["train"][0], found["val"][0],
-                    tuple(sorted(seen)))  # fmt: skip
+    """The manifest of the folder `root`, without what the file `skip` lists. Raises DataError."""
+    if message := missing(root):
+        raise DataError(message)
+    classes = _classes(root)
+    skip_list = _skip_list(skip) if skip else set[str]()
+    found = {split: list(_images(root, split, classes)) for split in SPLITS}
+    everything = {path for images in found.values() for path, _, _ in images}
+    if unknown := sorted(skip_list - everything):
+        raise DataError(
+            f"{skip}: {_some(unknown)}: not in {root}; list paths relative to it, as "
+            "train/CLASS/NAME, or remove the line"
+        )
+    kept = {split: [i for i in images if i[0] not in skip_list] for split, images in found.items()}
+    faults = [
+        (path, fault)
+        for split in SPLITS
+        for path, size, _ in kept[split]
+        if (fault := _fault(path, size))
+    ]
+    if faults:
+        raise faulty(root, faults)
+    train, val = (Files(*zip(*kept[split], strict=True)) for split in SPLITS)
+    return Manifest(root, classes, train, val, tuple(sorted(skip_list)))
 
 
 def missing(root: Path) -> str:
-    """Why `root` can't be read, where that is plain to see; else ""."""
-    if not (lacking := [split for split in SPLITS if not (root / split).is_dir()]):
+    """Why `root` can't be read, where no folder of a split is there; else ""."""
+    absent = [split for split in SPLITS if not (root / split).is_dir()]
+    if not absent:
         return ""
     where = root.resolve()
+<<<<<<< HEAD
     return escape_control_chars(
         f"ImageNet is not there: no folder {' and no folder '.join(lacking)} in {where}.\n"
+=======
+    return escape_control_chars(
+        f"ImageNet is not there: no folder {' and no folder '.join(absent)} in {where}.\n"
+>>>>>>> 933471d (Data: get_batch(step), torch's DataLoader for photographs, pooch for the download, published colour constants (callers follow))
         f"  expected:   {where}/train/CLASS/*.JPEG and {where}/val/CLASS/*.JPEG\n"
         "  get it:     ILSVRC2012_img_train.tar and _val.tar from https://image-net.org (account),"
         "\n              unpacked into a folder a class, validation images too\n"
@@ -100,17 +122,29 @@ def missing(root: Path) -> str:
     )
 
 
-def _skip_list(file: Path) -> frozenset[str]:
+def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
+    """The error that names the first files by path and fault, and counts all of them by fault."""
+    kinds = ", ".join(f"{n} × {kind}" for kind, n in Counter(f for _, f in faults).most_common(3))
+    named = "".join(f"\n  {path}: {fault}" for path, fault in faults[:SHOWN])
+    return DataError(
+        escape_control_chars(
+            f"{root}: {len(faults)} files can't be trained on ({kinds}){named}"
+            "\nrestore them; or list their paths in a file, one a line, and give data.skip=FILE"
+        )
+    )
+
+
+def _skip_list(file: Path) -> set[str]:
     try:
         lines = storage.read(file).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise DataError(f"data.skip={file}: {why}; give a file of paths, one a line") from error
-    return frozenset(line.strip() for line in lines if line.strip() and line[:1] != "#")
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What lies in a folder, sorted by name; hidden files are nobody's images."""
+    """What lies in a folder, sorted by name, without hidden files."""
     try:
         with os.scandir(folder) as found:
             return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
@@ -118,67 +152,43 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
         raise DataError(f"{folder}: {error.strerror}; let this user read it") from error
 
 
-def _classes(split: Path) -> tuple[str, ...]:
-    """The class folders of a split; a image beside them is in no class."""
-    entries = _entries(split)
-    if loose := [entry.name for entry in entries if not entry.is_dir()]:
-        raise DataError(f"{split}: {len(loose):,} files lie in it directly ({_some(loose)}); sort "
-                        f"them into a folder a class: {split.name}/CLASS/NAME")  # fmt: skip
-    return tuple(entry.name for entry in entries)
-
-
-def _check_same(root: Path, classes: dict[str, tuple[str, ...]]) -> None:
-    train, val = (set(classes[split]) for split in SPLITS)
-    if not train:
-        raise DataError(f"{root / 'train'}: no class folder in it; fill it: train/CLASS/NAME.JPEG")
-    for here, there, lacking in (("train", "val", train - val), ("val", "train", val - train)):
-        if lacking:
+def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the class folders, which both splits must share."""
+    names = {}
+    for split in SPLITS:
+        entries = _entries(root / split)
+        if loose := [entry.name for entry in entries if not entry.is_dir()]:
             raise DataError(
-                f"{root}: {len(lacking)} classes of {here}/ are not in {there}/ "
-                f"({_some(sorted(lacking))}); both must have the same folders, or labels would "
-                "mean different things"
+                f"{root / split}: {len(loose):,} files lie in it directly ({_some(loose)}); sort "
+                f"them into a folder a class: {split}/CLASS/NAME"
             )
+        names[split] = [entry.name for entry in entries]
+    if not names["train"]:
+        raise DataError(f"{root / 'train'}: has no class folder; fill it: train/CLASS/NAME.JPEG")
+    if different := sorted({*names["train"]} ^ {*names["val"]}):
+        raise DataError(
+            f"{root}: {len(different)} classes are in one of train/ and val/ alone "
+            f"({_some(different)}); both must have the same folders, or labels would mean "
+            "different things"
+        )
+    return tuple(names["train"])
 
 
-def _files(
-    root: Path, split: str, classes: tuple[str, ...], left_out: frozenset[str]
-) -> tuple[Files, list[str]]:
-    """A split's images, and what was left out of it."""
-    paths, sizes, labels, skipped = list[str](), list[int](), list[int](), list[str]()
+def _images(root: Path, split: str, classes: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
+    """Path, size and label of each image of a split; the size is -1 of what is no file."""
     for label, name in enumerate(classes):
-        before = len(paths)
-        for path, size in _images(root, f"{split}/{name}"):
-            if path in left_out:
-                skipped.append(path)
-                continue
-            paths.append(path)
-            sizes.append(size)
-            labels.append(label)
-        if len(paths) == before:
-            raise DataError(f"{root / split / name}: an empty class; put its images there, or "
-                            f"remove the folder from {' and '.join(SPLITS)} alike")  # fmt: skip
-    return Files(tuple(paths), tuple(sizes), tuple(labels)), skipped
-
-
-def _images(root: Path, below: str) -> Iterator[tuple[str, int]]:
-    for entry in _entries(root / below):
-        try:
-            size = entry.stat().st_size if entry.is_file() else -1
-        except OSError as error:
-            raise DataError(f"{entry.path}: {error.strerror}; let this user read it") from error
-        yield f"{below}/{entry.name}", size
-
-
-def _check_files(root: Path, splits: list[Files]) -> None:
-    """What names and sizes tell. Raises DataError with the first few, and the count by kind."""
-    faults = [
-        (path, fault)
-        for files in splits
-        for path, size in zip(files.paths, files.sizes, strict=True)
-        if (fault := _fault(path, size))
-    ]
-    if faults:
-        raise faulty(root, faults)
+        entries = _entries(root / split / name)
+        if not entries:
+            raise DataError(
+                f"{root / split / name}: an empty class; put its images there, or remove the "
+                f"folder from {' and '.join(SPLITS)} alike"
+            )
+        for entry in entries:
+            try:
+                size = entry.stat().st_size if entry.is_file() else -1
+            except OSError as error:
+                raise DataError(f"{entry.path}: {error.strerror}; let this user read it") from error
+            yield f"{split}/{name}/{entry.name}", size, label
 
 
 def _fault(path: str, size: int) -> str:
@@ -186,6 +196,7 @@ def _fault(path: str, size: int) -> str:
         return "no regular file"
     if size == 0:
         return "zero bytes"
+<<<<<<< HEAD
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122  a million of them
     return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
 
@@ -200,6 +211,12 @@ def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
     ))  # fmt: skip
 
 
+=======
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 (there may be a million of them)
+    return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
+
+
+>>>>>>> 933471d (Data: get_batch(step), torch's DataLoader for photographs, pooch for the download, published colour constants (callers follow))
 def _some(names: list[str]) -> str:
     more = len(names) - SHOWN
     return escape_control_chars(", ".join(map(short_repr, names[:SHOWN])) + (f", and {more:,} more" if more > 0 else ""))
