@@ -13,9 +13,8 @@ COMMANDS = {
     "doctor": "degradation.commands.doctor",
     "sync": "degradation.tracking.sync",
     "dashboard": "degradation.tracking.dashboard",
-    "evaluate": "degradation.evaluation.imagenet",
-    "responses": "degradation.evaluation.layer_responses",
-    "data": "degradation.data.image_folder.imagenet",
+    "evaluate": "degradation.commands.evaluate",
+    "data": "degradation.commands.data",
     "bench": "degradation.bench.__main__",
 }
 

@@ -172,12 +172,12 @@ def responses(study: Study) -> pd.DataFrame:
 
 
 def _measured(path: Path) -> pd.DataFrame:
-    """What `probe` wrote. Raises run_dir.RunDirError where it is something else."""
+    """What `degradation evaluate responses` wrote. Raises run_dir.RunDirError where it is something else."""
     try:
         return pd.read_csv(path, dtype={"layer": int, "response_std": float},
                            usecols=["layer", "response_std"])  # fmt: skip
     except (ValueError, OSError) as error:  # those of pandas, too
-        raise run_dir.RunDirError(f"{path}: {error}; degradation responses writes it anew"
+        raise run_dir.RunDirError(f"{path}: {error}; degradation evaluate responses writes it anew"
                             ) from error  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def lacks(study: Study, folder: str, probed: bool) -> list[Lack]:
         found.append(
             Lack(
                 what,
-                " ".join(["degradation responses", *_unless_runs(folder)]),
+                " ".join(["degradation evaluate responses", *_unless_runs(folder)]),
             )
         )
     return found

@@ -1,6 +1,6 @@
 """Tables 2 to 4 of ImageNet runs: ten crops and scales, top-1 / top-5, beside the paper's.
 
-The numbers are those that `degradation evaluate` left in the runs' `evaluation.json`.
+The numbers are those that `degradation evaluate crops` left in the runs' `evaluation.json`.
 """
 
 from collections.abc import Callable, Mapping

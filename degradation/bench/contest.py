@@ -155,7 +155,7 @@ def check_same_work(config: RunConfig, images: ImageDataset, device: torch.devic
     theirs = practice.ResNet(config.depth, config.arm == "residual").to(device)
     mine, other = (list(net.parameters()) for net in (ours.state.network, theirs))
     assert [p.shape for p in mine] == [p.shape for p in other], "other networks"
-    x, labels = ours.stream.take(torch.zeros(1, dtype=torch.int64, device=device))
+    x, labels = ours.stream.get_batch(0)
     with torch.no_grad():
         for target, source in zip(other, mine, strict=True):
             target.copy_(source)

@@ -16,7 +16,7 @@ import torch
 from degradation.bench import clock, practice
 from degradation.config import schema, study
 from degradation.config.schema import RunConfig, Settings
-from degradation.data.device_loader import Stream
+from degradation.data.device_loader import DeviceLoader
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.signals import Stop
@@ -39,13 +39,13 @@ def augmentation(batch: int = 128, batches: int = 8, rounds: int = 5) -> dict[st
     """Microseconds a image, cropped and flipped: ours on tensors, and one by one with PIL."""
     found, cpu = synthetic(), torch.device("cpu")
     config = settings("model=plain", "depth=20", f"recipe.batch_size={batch}").config
-    stream = Stream(found, config.data, 0, batch, cpu)
+    loader = DeviceLoader(found, config.data, 0, batch, cpu)
     loading = practice.loader(found.train.images, found.train.labels, batch, 0)
 
     def ours() -> None:
-        stream.load(0, batches)
-        for i in range(batches):
-            stream.take(torch.tensor([i]))
+        loader.chunk = -1
+        for step in range(batches):
+            loader.get_batch(step)
 
     def theirs() -> None:
         for _ in range(batches):

@@ -19,7 +19,7 @@ from degradation.commands import estimate
 from degradation.commands.estimate import SHAPES
 from degradation.config import schema, validation
 from degradation.config.schema import RunConfig
-from degradation.data.device_loader import Exam
+from degradation.data.device_loader import DeviceEvalLoader
 from degradation.training.devices import device as machine
 from degradation.training.devices import interleave
 from degradation.training.synthetic_run import Ours, synthetic, tensors_of
@@ -87,7 +87,9 @@ def _iterations(ours: list[Ours], count: int, device: torch.device) -> float:
 
 def _exam(one: Ours, images: Any, device: torch.device) -> float:
     """Seconds of a image in eval mode."""
-    exam = Exam(images.test.rows(0, 200 if device.type == "cpu" else 1000), images, device)
+    count = 200 if device.type == "cpu" else 1000
+    few = dataclasses.replace(images, test=images.test.part(0, count))
+    exam = DeviceEvalLoader(few, "test", device)
     took = 0.0
     for _ in range(2):  # the first one may have to be recorded
         _wait(device)

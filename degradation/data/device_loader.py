@@ -169,7 +169,7 @@ def shared(key: tuple[object, ...], make: Callable[[], T]) -> T:
     found = _shared.get(key)
     if found is None:
         found = _shared[key] = make()
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def to_device(values: NDArray[Any], device: torch.device) -> Tensor:

@@ -64,14 +64,12 @@ def eval_loaders(
     rank: int = 0,
     world_size: int = 1,
 ) -> dict[str, EvalLoader]:
-    """By the prefix of their columns: test, perhaps validation, train for the error in eval mode."""
-    splits = ("test", "validation", "train")
-    loaders = {
+    """By the prefix of their columns: test, validation if there is one, and train."""
+    return {
         name: eval_loader(dataset, name, config, device, workers, None, rank, world_size)
-        for name in splits
+        for name in ("test", "validation", "train")
         if name != "validation" or config.data.val_size
     }
-    return loaders
 
 
 def eval_loader(

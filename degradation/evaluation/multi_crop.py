@@ -1,4 +1,4 @@
-"""Errors by ten crops, by whole images at several scales, and with truly averaged statistics.
+"""Errors by ten crops and by whole images at several scales, and batch normalization's averages.
 
     ten crops      shorter side 256; the four corners and the center at 224, and their mirror
                    images; softmax averaged (Krizhevsky et al. 2012; the paper's Tables 2 and 3)
@@ -7,138 +7,162 @@
                    averaged over mirror images and scales (Sec. 3.4; the paper doesn't say where
                    the softmax stands)
 
-Everything takes uint8 images of (height, width, planes) and their labels, one after the other,
-and `ready`, which makes of such a image what the network was trained on: float32, (planes,
-height, width), the mean subtracted.
+The workers of torch's DataLoader decode, resize and crop: an image becomes a list of uint8 tensors
+(views, height, width, 3).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
+from degradation.data.image_folder import decode
+from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models.resnet import Network
 from degradation.training.step import forward
 
-CropImage = np.ndarray
-Ready = Callable[[CropImage], Tensor]
-Score = Callable[[Network, CropImage, Ready], Tensor]
+Views = list[Tensor]
+Prepare = Callable[[Tensor], Tensor]
+"""uint8 (n, height, width, 3) → what a network is trained on: float32 (n, 3, height, width)."""
+Score = Callable[[Network, list[Views], Prepare], Tensor]
+"""Class probabilities (images, classes) from the views of some images."""
 
-HALVINGS = 32  # a image's side over that of the last maps
-
-
-def resized(image: CropImage, shorter: int) -> CropImage:
-    """`image` with its shorter side at `shorter`, bilinear, its form kept."""
-    height, width = image.shape[:2]
-    scale = shorter / min(height, width)
-    size = (max(shorter, round(width * scale)), max(shorter, round(height * scale)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+REDUCTION = 32
+"""Side of an image over that of a network's last maps."""
 
 
-def ten(image: CropImage, side: int) -> list[CropImage]:
-    """Four corners and the center, then the mirror images of these five."""
-    bottom, right = image.shape[0] - side, image.shape[1] - side
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
-    five = [image[y : y + side, x : x + side] for y, x in corners]
-    return five + [crop[:, ::-1] for crop in five]
+class TestViews(Dataset[Any]):
+    """Places in the list of test images → their views and labels (n,), or why one can't be read."""
 
+    def __init__(self, dataset: ImageFolder, views: Callable[[Image.Image], Views]) -> None:
+        self.root, self.files, self.views = dataset.manifest.root, dataset.test, views
 
-def by_ten_crops(side: int = 224, shorter: int = 256, precision: str = "fp32") -> Score:
-    """Class probabilities, the mean of those of ten crops."""
-
-    def score(network: Network, image: CropImage, ready: Ready) -> Tensor:
-        x = torch.stack([ready(crop) for crop in ten(resized(image, shorter), side)])
-        return forward(network, x, precision).softmax(1).mean(0)
-
-    return score
-
-
-def by_scales(scales: Sequence[int], side: int = 224) -> Score:
-    """Class probabilities, the mean over scales and mirror images of whole images."""
-    window = -(-side // HALVINGS)
-
-    def score(network: Network, image: CropImage, ready: Ready) -> Tensor:
+    def __getitems__(self, places: Sequence[int]) -> tuple[list[Views], Tensor] | str:
         found = []
-        for shorter in scales:
-            x = ready(resized(image, shorter))
-            maps = network.features(torch.stack([x, x.flip(2)]))
-            pooled = functional.avg_pool2d(maps, window, stride=1).mean((2, 3))
-            found.append(network.linear(pooled).softmax(1).mean(0))
-        return torch.stack(found).mean(0)
+        for place in places:
+            path = self.root / self.files.paths[place]
+            try:
+                with decode.opened(path) as image:
+                    found.append(self.views(decode.rgb(image)))
+            except decode.DecodeError as error:
+                return f"{path}: {error}"
+        return found, torch.tensor([self.files.labels[place] for place in places])
+
+
+def resized(image: Image.Image, shorter: int) -> Tensor:
+    """uint8 (height, width, 3): the image with its shorter side at `shorter`, bilinear."""
+    size = decode.resized_size(*image.size, shorter)
+    return torch.from_numpy(np.array(image.resize(size, Image.Resampling.BILINEAR)))
+
+
+def ten_crops(image: Image.Image, side: int = 224, shorter: int = 256) -> Views:
+    """One tensor (10, side, side, 3): four corners and the center, then their mirror images."""
+    whole = resized(image, shorter)
+    bottom, right = whole.shape[0] - side, whole.shape[1] - side
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    crops = torch.stack([whole[y : y + side, x : x + side] for y, x in corners])
+    return [torch.cat([crops, crops.flip(2)])]
+
+
+def scales(image: Image.Image, shorter_sides: Sequence[int]) -> Views:
+    """A tensor (2, height, width, 3) for each scale: the whole image and its mirror image."""
+    wholes = [resized(image, shorter) for shorter in shorter_sides]
+    return [torch.stack([whole, whole.flip(1)]) for whole in wholes]
+
+
+def by_ten_crops(precision: str = "fp32") -> Score:
+    """The mean over crops of their class probabilities."""
+
+    def score(network: Network, images: list[Views], prepare: Prepare) -> Tensor:
+        x = prepare(torch.cat([crops for (crops,) in images]))
+        probabilities = forward(network, x, precision).softmax(1)
+        return probabilities.view(len(images), -1, probabilities.shape[1]).mean(1)
 
     return score
+
+
+def by_scales(side: int = 224, precision: str = "fp32") -> Score:
+    """The mean over scales and mirror images of the class probabilities of whole images."""
+
+    def score(network: Network, images: list[Views], prepare: Prepare) -> Tensor:
+        dense = FullyConvolutional(network, window=-(-side // REDUCTION))
+        found = []
+        for views in images:
+            logits = [forward(dense, prepare(pair), precision) for pair in views]
+            found.append(torch.cat(logits).softmax(1).mean(0))
+        return torch.stack(found)
+
+    return score
+
+
+class FullyConvolutional(nn.Module):
+    """A network applied at each window of its last maps; logits (n, classes), their mean."""
+
+    def __init__(self, network: Network, window: int) -> None:
+        super().__init__()
+        self.network, self.window = network, window
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.network.features(x)
+        # The linear layer of the mean over windows is the mean of the linear layer's outputs.
+        pooled = functional.avg_pool2d(maps, self.window, stride=1).mean((2, 3))
+        logits: Tensor = self.network.linear(pooled)
+        return logits
 
 
 @torch.no_grad()
 def errors(
-    network: Network, images: Iterable[tuple[CropImage, int]], ready: Ready, score: Score
+    network: Network, batches: Iterable[tuple[list[Views], Tensor]], prepare: Prepare, score: Score
 ) -> dict[str, float]:
     """Top-1 and top-5 error in percent, and the number of images."""
-    first = fifth = count = 0
+    top1 = top5 = count = 0
     network.eval()
-    for image, label in images:
-        found = score(network, image, ready)
-        best = found.topk(min(5, len(found))).indices.tolist()
-        first += best[0] != label
-        fifth += label not in best
-        count += 1
+    for images, labels in batches:
+        probabilities = score(network, images, prepare).cpu()
+        best = probabilities.topk(min(5, probabilities.shape[1])).indices
+        hits = best == labels[:, None]
+        top1 += int((~hits[:, 0]).sum())
+        top5 += int((~hits.any(1)).sum())
+        count += len(labels)
     if not count:
         raise ValueError("no image to evaluate; give a folder whose val/ holds some")
-    return {"top1": 100 * first / count, "top5": 100 * fifth / count, "images": count}
+    return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "images": count}
 
 
 @contextmanager
 def true_averages(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
-    """Within it, normalisation uses the mean and variance of all that `batches` bring to it.
+    """Inside it, normalization uses averages over all of `batches` in place of the running ones.
 
-    Each batch is normalised by its own statistics, as in training; a layer's variance over all of
-    them is the mean of their variances plus the variance of their means. The authors did so after
-    training; over how many images is not stated. Batches may differ in size.
+    Each batch is normalized by its own statistics, as in training, and counts alike: the mean of
+    the batches' means and the mean of their variances, as `torch.optim.swa_utils.update_bn` takes
+    them (which needs layers that count their batches; those here don't). The variance between the
+    batches' means is left out: of n images a batch, it is at most an n-th of the whole. The authors
+    took such averages after training; over how many images is not stated.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    sums = [torch.zeros(2, m.num_features, dtype=torch.float64, device=m.weight.device)
-            for m in norms]  # fmt: skip
-    counts = [0] * len(norms)
-    kept = [{k: b.clone() for k, b in m.named_buffers()} for m in norms]
-    training = network.training
-
-    def listener(i: int) -> Callable[[nn.Module, tuple[Tensor]], None]:
-        def listen(module: nn.Module, inputs: tuple[Tensor]) -> None:
-            x = inputs[0].double()
-            sums[i] += torch.stack([x.sum((0, 2, 3)), x.square().sum((0, 2, 3))])
-            counts[i] += x.numel() // x.shape[1]
-
-        return listen
-
-    hooks = [m.register_forward_pre_hook(listener(i)) for i, m in enumerate(norms)]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    state = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    momenta, training = [norm.momentum for norm in norms], network.training
+    count = 0
     try:
         network.train()
         with torch.no_grad():
-            for x in batches:
+            for count, x in enumerate(batches, 1):
+                for norm in norms:
+                    norm.momentum = 1 / count
                 network(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
         network.train(training)
-        for norm, buffers in zip(norms, kept, strict=True):
-            _fill(norm, buffers)
-    if norms and not all(counts):
-        raise ValueError("no batch to average over")
-    for norm, (total, squares), count in zip(norms, sums, counts, strict=True):
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp(min=0)
-        _fill(norm, {"running_mean": mean, "running_var": variance})
-    try:
+        if not count:
+            raise ValueError("no batch to average over")
         yield
     finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            _fill(norm, buffers)
-
-
-def _fill(norm: nn.Module, buffers: dict[str, Tensor]) -> None:
-    for name, value in buffers.items():
-        norm.get_buffer(name).copy_(value)
+        network.train(training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for name, buffer in network.named_buffers():
+            buffer.copy_(state[name])

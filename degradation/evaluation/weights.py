@@ -1,24 +1,28 @@
-"""Someone's trained weights into a network of ours: safetensors files, never a pickle.
+"""Trained weights into a network: those of a finished run, or someone else's.
 
-Names may be ours (also those of a run's checkpoint), or those of torchvision and of the common
-CIFAR ResNets: `layer1.0.bn2.weight` is `blocks.stage1_0.norm2.weight` here, `fc` is `linear`, and
-`downsample` or a numbered `shortcut` holds a projection. What they can't tell is the arm: with
-option A both have the same names; nor which layer of a bottleneck strides: torchvision's need
-model.stride_in_1x1=false.
+Names may be those of this project, or those of torchvision and of the common CIFAR ResNets: their
+`layer1.0.bn2.weight` is `blocks.stage1_0.norm2.weight` here, `fc` is `linear`, and `downsample` or
+a numbered `shortcut` holds a projection. Names can't tell the arm (with option A both have the
+same), nor which layer of a bottleneck strides: torchvision's need model.stride_in_1x1=false.
+
+    weights.fit(network, weights.named(safetensors.torch.load_file(FILE)))
 """
 
 import re
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from degradation.config.validation import ConfigError
-from degradation.system import files
+from degradation.data.dataset import Source
+from degradation.data.loaders import memory_format
+from degradation.models import resnet
+from degradation.models.resnet import Network
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.training import checkpoint
 
-_OURS = [
-    (r"^(module|model)\.", ""),  # DataParallel's, a wrapper's
+RENAMED = [
+    (r"^(module|model)\.", ""),  # of DataParallel and other wrappers
     (r"^conv1\.", "conv."),
     (r"^bn1\.", "norm."),
     (r"^layer(\d+)\.(\d+)\.", r"blocks.stage\1_\2."),
@@ -27,60 +31,60 @@ _OURS = [
     (r"\.(downsample|shortcut)\.1\.", ".shortcut.norm."),
     (r"^fc\.", "linear."),
 ]
-_RUNS = "network."  # in our checkpoints
+IN_CHECKPOINTS = "network."
 LISTED = 5
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, under our names. Raises ConfigError, checkpoint.CheckpointError."""
-    try:
-        content = files.read(path)
-    except OSError as error:
-        raise ConfigError(f"--weights {path}: {error.strerror}") from error
-    if content[:2] == b"PK" or content[:1] == b"\x80":
-        raise ConfigError(
-            f"--weights {path}: a pickle can run any code, and is not read; where you trust it, "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), OTHER) converts it"
-        )
-    try:
-        tensors = checkpoint.tensors(content)
-    except checkpoint.CheckpointError as error:
-        raise checkpoint.CheckpointError(f"--weights {path}: {error}") from error
-    return named(tensors)
+def trained_network(run: RunDir, source: Source, device: torch.device) -> Network:
+    """The network of a run's newest checkpoint. Raises RunDirError where it has none."""
+    content = checkpoint.newest(run.checkpoints)
+    if content is None:
+        raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+    config = run.config()
+    network = resnet.build(
+        config.model, config.depth, source.channels, source.classes, config.seed, config.recipe.init
+    )
+    fit(network, named(checkpoint.decode(content)[0]))
+    layout = memory_format(config.numerics)
+    return network.to(device=device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's tensors under our names; of a checkpoint of ours, the network's alone."""
-    of_a_run = {name for name in tensors if name.startswith(_RUNS)}  # beside momenta and counts
-    return {ours(name.removeprefix(_RUNS)): tensor for name, tensor in tensors.items()
-            if name in of_a_run or not of_a_run}  # fmt: skip
+    """A network's tensors under the names of this project; of a checkpoint, the network's alone."""
+    of_network = {name for name in tensors if name.startswith(IN_CHECKPOINTS)} or tensors.keys()
+    return {_renamed(name.removeprefix(IN_CHECKPOINTS)): tensors[name] for name in of_network}
 
 
-def ours(name: str) -> str:
-    """What we call a tensor."""
-    for pattern, replacement in _OURS:
+def _renamed(name: str) -> str:
+    for pattern, replacement in RENAMED:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def fit(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Fill the network's state, whole. Raises ConfigError with the names that don't fit."""
+    """Fill the network's whole state. Raises ConfigError with the names that don't fit."""
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("_tracked")}
-    missing = [name for name in state if name not in tensors]
-    unknown = [n for n in tensors if n not in state and not n.endswith("_tracked")]
-    odd = [f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-           for name, tensor in state.items()
-           if name in tensors and tensors[name].shape != tensor.shape]  # fmt: skip
-    wrong = {"missing": missing, "unknown": unknown, "of another shape": odd}
-    lines = [f"  {what}: {_named(names)}" for what, names in wrong.items() if names]
+    given = {k: v for k, v in tensors.items() if not k.endswith("_tracked")}
+    wrong = {
+        "missing": [name for name in state if name not in given],
+        "unknown": [name for name in given if name not in state],
+        "of another shape": [
+            f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in state.items()
+            if name in given and given[name].shape != tensor.shape
+        ],
+    }
+    lines = [f"\n  {what}: {_first(names)}" for what, names in wrong.items() if names]
     if lines:
-        raise ConfigError("the weights are not of this network; check model, depth, model.shortcut, "
-                      "model.width and data\n" + "\n".join(lines))  # fmt: skip
+        raise ConfigError(
+            "the weights are not of this network; check model, depth, model.shortcut, model.width "
+            f"and data{''.join(lines)}"
+        )
     with torch.no_grad():
         for name, tensor in state.items():
-            tensor.copy_(tensors[name])
+            tensor.copy_(given[name])
 
 
-def _named(names: list[str]) -> str:
+def _first(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more

@@ -9,7 +9,7 @@ checkpoints/       the newest two
 failed.json        why the last process ended early, if it did
 resume_mismatches.jsonl      why a resume was not exact, if one wasn't
 done.json          the result, written last: it is the state done
-responses.csv      Figure 7's numbers, where `probe` measured them
+responses.csv      Figure 7's numbers, of `degradation evaluate responses`
 evaluation.json    errors by ten crops and scales, where `evaluate` measured them (ImageNet)
 layers.jsonl       signals and gradients by layer, where machine.log_layers_every asked for them
 mirror.json        where W&B has the run, and how far: what was read back there
@@ -138,7 +138,7 @@ class RunDir:
 
     def evaluated(self) -> dict[str, Any] | None:
         """What `evaluation.json` holds, or None. Raises RunDirError where it is no evaluation."""
-        remedy = "degradation evaluate makes it anew"
+        remedy = "degradation evaluate crops makes it anew"
         found = _object(self.evaluation, remedy)
         if found is not None and not {"classes", "running", "true"} <= found.keys():
             raise RunDirError(f"{self.evaluation}: no evaluation; {remedy}")

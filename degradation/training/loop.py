@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from degradation.config.schema import RunConfig
-from degradation.data.loaders import Batches, Exams
+from degradation.data.loaders import EvalLoader, TrainLoader
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stopped
 from degradation.training import checkpoint, layer_stats, optimizer
@@ -39,9 +39,9 @@ class Session:
     config: RunConfig
     run: RunDir
     state: State
-    stream: Batches
+    stream: TrainLoader
     engine: Engine
-    exams: dict[str, Exams]
+    exams: dict[str, EvalLoader]
     """By the prefix of their columns: test, perhaps validation, train for the clean error."""
     recorder: Recorder | Unrecorded
     fingerprint: dict[str, Any]
@@ -99,7 +99,7 @@ def write_row(session: Session, saver: "Saver") -> None:
     gradient = float(state.gradient_norm)
     row: dict[str, Any] = {
         "iteration": state.iteration,
-        "epoch": round(state.iteration * config.recipe.batch_size / session.stream.length, 4),
+        "epoch": round(state.iteration * config.recipe.batch_size / session.stream.num_images, 4),
         "lr": optimizer.learning_rate(
             config.recipe, state.iteration - 1, state.warmup_end, state.plateau.dropped
         ),
@@ -131,13 +131,13 @@ def look_at_layers(session: Session) -> None:
     every, state = session.layers_every, session.state
     due = every and state.rows % every == 0 and session.group.writes
     if due and not int(state.row.seen):
-        x, labels = session.stream.batch(0)
+        x, labels = session.stream.get_batch(0)
         layers = layer_stats.measure(state.network, x, labels, session.config.numerics.precision)
         layer_stats.note(session.run, state.iteration, layers)
 
 
 def evaluate(
-    session: Session, name: str, exam: Exams, saver: "Saver"
+    session: Session, name: str, exam: EvalLoader, saver: "Saver"
 ) -> tuple[float | None, float]:
     """Mean loss and error in percent, in eval mode; a stop leaves before the row is written."""
     loss, errors = session.engine.examine(name, exam, saver.stop_if_asked)

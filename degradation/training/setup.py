@@ -9,7 +9,7 @@ from degradation.config import identity, schema, world_size
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
 from degradation.data.image_folder import decode
-from degradation.data.image_folder.imagenet import Folder
+from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models import identity_init, resnet
 from degradation.models.kernels import library
 from degradation.models.resnet import Network
@@ -41,16 +41,18 @@ def prepare(run: RunDir, settings: schema.Machine, stop: Stop) -> Session:
     images = sources.load(config.data)
     all_of_us = distributed.join(device)
     fingerprint = machine.fingerprint(device, all_of_us.size, parts)
-    if isinstance(images, Folder):
+    if isinstance(images, ImageFolder):
         fingerprint |= decode.versions()
     if config.numerics.native:
         fingerprint |= library.versions()
-    stream = loaders.stream(
+    stream = loaders.train_loader(
         images, config, device, settings.workers, all_of_us.rank, all_of_us.size
     )
     state = fresh(config, images, device)
     if config.recipe.identity_init_from is not None:
-        exam = loaders.exam(images, "train", device, settings.workers, config.recipe.batch_size)
+        exam = loaders.eval_loader(
+            images, "train", config, device, settings.workers, config.recipe.batch_size
+        )
         grow_from_run(state.network, config, run, exam)
     digests = {
         "initial": resnet.parameters_digest(state.network),
@@ -66,11 +68,13 @@ def prepare(run: RunDir, settings: schema.Machine, stop: Stop) -> Session:
     recorder: Recorder | Unrecorded = Unrecorded()
     if all_of_us.writes:
         recorder = Recorder(run, state.rows, config.recipe.iterations, settings.progress)
-        notes = images.notes if isinstance(images, Folder) else {}
+        notes = images.notes if isinstance(images, ImageFolder) else {}
         note_start(run, state, fingerprint, digests, notes)
     return Session(
         config, run, state, stream, engine,
-        loaders.exams(images, device, settings.workers, all_of_us.rank, all_of_us.size),
+        loaders.eval_loaders(
+            images, config, device, settings.workers, all_of_us.rank, all_of_us.size
+        ),
         recorder, fingerprint, stop, settings.log_layers_every, all_of_us,
     )  # fmt: skip
 
@@ -83,7 +87,7 @@ def parent(config: schema.RunConfig) -> schema.RunConfig:
 
 
 def grow_from_run(
-    network: Network, config: schema.RunConfig, run: RunDir, exam: loaders.Exams
+    network: Network, config: schema.RunConfig, run: RunDir, exam: loaders.EvalLoader
 ) -> None:
     """Turn the fresh `network` of `run` into its parent's, deepened.
 

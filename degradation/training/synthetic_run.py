@@ -8,7 +8,7 @@ from torch import Tensor
 
 from degradation.config.schema import Numerics, RunConfig
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.device_loader import Stream
+from degradation.data.device_loader import DeviceLoader
 from degradation.training.devices import engine as engines
 from degradation.training.devices import interleave
 from degradation.training.devices.engine import Engine
@@ -29,7 +29,7 @@ def synthetic(count: int = 10_000, side: int = 32, channels: int = 3) -> ImageDa
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
     split = Split(images, rng.integers(0, 10, count, dtype=np.int64))
-    return ImageDataset(split, split.rows(0, 0), split.rows(0, 1000), 10, 255)
+    return ImageDataset(split, split.part(0, 0), split.part(0, 1000), 10, 255)
 
 
 class Ours:
@@ -37,7 +37,7 @@ class Ours:
 
     def __init__(self, config: RunConfig, images: ImageDataset, device: torch.device) -> None:
         self.state: State = fresh(config, images, device)
-        self.stream = Stream(images, config.data, config.seed, config.recipe.batch_size, device)
+        self.stream = DeviceLoader(images, config.data, config.seed, config.recipe.batch_size, device)
         record = engines.record_for(config.numerics.graph, device)
         self.engine = Engine(config, self.state, self.stream, record)
         self.run(1)

@@ -413,7 +413,7 @@ def test_the_commands_train_what_is_missing(
     assert wanted <= set(found)
     assert set(found.values()) == {str(half)}
     assert {small(depth=20).name, small(depth=8, seed=2).name} <= set(asked_for(plain))
-    assert probe.command == f"degradation responses {half}"
+    assert probe.command == f"degradation evaluate responses {half}"
     page = written(half)
     for lack in (plain, residual, probe):
         assert lack.command in page.text
@@ -434,7 +434,7 @@ def test_a_default_study_in_runs_has_a_short_command(tmp_path: Path, monkeypatch
     found = [lack for s in frames.studies("runs") for lack in commands.lacks(s, "runs", probed(s))]
     assert [lack.command for lack in found] == [
         "python -m degradation.run -m data=digits model=residual depth=20",
-        "degradation responses",
+        "degradation evaluate responses",
     ]
 
 

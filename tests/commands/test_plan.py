@@ -106,8 +106,8 @@ def test_of_photographs_a_sample_measures_the_clean_error(small) -> None:
               "data__resize_range": [256, 480]}  # fmt: skip
     config = small(model__design="imagenet", depth=34, recipe__iterations=20, recipe__milestones=[10],
                   recipe__eval_every=10, **folder)  # fmt: skip
-    assert estimate.SHAPES["imagenet"].clean == imagenet.CLEAN
-    assert estimate.examined(config, 0) == 2 * 50_000 + 2 * imagenet.CLEAN
+    assert estimate.SHAPES["imagenet"].clean == imagenet.TRAIN_EVAL_IMAGES
+    assert estimate.examined(config, 0) == 2 * 50_000 + 2 * imagenet.TRAIN_EVAL_IMAGES
 
 
 AXES = ["-m", "data=digits", "recipe.iterations=40", "recipe.milestones=[20]", "depth=8,14",

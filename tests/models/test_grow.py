@@ -9,7 +9,7 @@ import torch
 from degradation.config import validation
 from degradation.config.schema import RunConfig
 from degradation.data import sources
-from degradation.data.device_loader import Exam
+from degradation.data.device_loader import DeviceEvalLoader
 from degradation.models import identity_init, resnet
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir
@@ -29,16 +29,16 @@ def grown(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
     images = sources.load(config.data)
     shallow = net_of(setup.parent(config))
     with torch.no_grad():
-        for x, _ in Exam(images.train, images, CPU, size=64):
+        for x, _ in DeviceEvalLoader(images, "train", CPU, batch_size=64):
             shallow(x)  # moves the running averages
         for name, parameter in shallow.named_parameters():
             if "norm" in name:
                 parameter += 0.1 * torch.randn_like(parameter)
     deep = net_of(config)
     before = {name: tensor.clone() for name, tensor in shallow.state_dict().items()}
-    identity_init.grow(deep, config, before, Exam(images.train, images, CPU, size=128))
+    identity_init.grow(deep, config, before, DeviceEvalLoader(images, "train", CPU, batch_size=128))
     assert all(torch.equal(deep.state_dict()[name], tensor) for name, tensor in before.items())
-    x, _ = next(iter(Exam(images.test, images, CPU)))
+    x, _ = next(iter(DeviceEvalLoader(images, "test", CPU)))
     return shallow, deep, x
 
 
@@ -93,7 +93,7 @@ def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path:
         finish(worker.work(runs[deep], machine, Stop()))
     finish(worker.work(runs[shallow], machine, Stop()))
     session = setup.prepare(runs[deep], machine, Stop())
-    exam = Exam(sources.load(deep.data).test, sources.load(deep.data), CPU)
+    exam = DeviceEvalLoader(sources.load(deep.data), "test", CPU)
     _, errors = session.engine.examine("test", exam, lambda: None)
     last = runs[shallow].rows()[-1]
     assert round(100 * errors / len(exam), 4) == last["test_error"]

@@ -149,7 +149,7 @@ def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor
     """The sum of the losses, and the gradients after so many iterations."""
     images = digits.load(config.data)
     state = fresh(config, images, CPU)
-    engine = Engine(config, state, loaders.stream(images, config, CPU, 0), None)
+    engine = Engine(config, state, loaders.train_loader(images, config, CPU, 0), None)
     for _ in range(iterations):
         engine.advance(1)
     return float(state.row.loss), engine.newest

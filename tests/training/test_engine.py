@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from degradation.config import schema, validation
-from degradation.data import loaders
 from degradation.models import resnet
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
@@ -20,7 +19,7 @@ from degradation.training import (
     worker,
 )
 from degradation.training.devices import engine
-from degradation.training.devices.engine import Record, unroll
+from degradation.training.devices.engine import Record
 from degradation.training.devices.interleave import finish
 
 
@@ -86,13 +85,6 @@ def test_played_from_a_recording_a_run_has_the_same_bytes(
     assert max(tape.plays) > 3 or changes.get("recipe__warmup_error") == 0.001
 
 
-def test_a_recording_is_long_where_nothing_is_due(small, machine, tmp_path, monkeypatch) -> None:
-    tape = Tape()
-    config = small(recipe__iterations=42, recipe__milestones=[], recipe__eval_every=42)
-    trained(config, machine, tmp_path, tape.record, monkeypatch)
-    assert tape.plays[:2] == [5, 2]  # 5 times 8 iterations and 2 single ones
-
-
 @pytest.mark.parametrize("looks", [2, 5, 9])
 def test_stopped_between_recordings_it_goes_on_to_the_same_bytes(
     looks: int, small, machine, tmp_path: Path, monkeypatch
@@ -103,26 +95,6 @@ def test_stopped_between_recordings_it_goes_on_to_the_same_bytes(
     cut = trained(config, machine, tmp_path / "cut", Tape().record, monkeypatch,
                   stops=lambda: next(left, True))  # fmt: skip
     assert bits(cut) == bits(whole)
-
-
-def test_tables_that_end_are_filled_again(small, machine, tmp_path: Path, monkeypatch) -> None:
-    config = small(recipe__iterations=30, recipe__milestones=[12], recipe__eval_every=10)
-    whole = trained(config, machine, tmp_path / "whole", None, monkeypatch)
-    stream = loaders.Stream
-
-    class Short(stream):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            self.rows = 9
-
-    monkeypatch.setattr(loaders, "Stream", Short)
-    short = trained(config, machine, tmp_path / "short", Tape().record, monkeypatch)
-    assert bits(short) == bits(whole)
-
-
-@pytest.mark.parametrize(("depth", "iterations"), [(8, 8), (110, 8), (200, 5), (1202, 1)])
-def test_deep_networks_are_recorded_in_shorter_pieces(depth: int, iterations: int) -> None:
-    assert unroll(depth) == iterations
 
 
 def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:

@@ -15,7 +15,7 @@ import torch
 
 from degradation.config import validation, world_size
 from degradation.data import sources
-from degradation.data.device_loader import Exam, Stream
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
 from degradation.models import resnet
 from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import process_group
@@ -153,18 +153,21 @@ def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
 def test_shares_of_a_batch_make_the_batch(small) -> None:
     config = small(data__pad=1, data__flip=True)
     images = sources.load(config.data)
-    whole = Stream(images, config.data, 0, 6, CPU)
-    shares = [Stream(images, config.data, 0, 6, CPU, rank, 3) for rank in range(3)]
+    whole = DeviceLoader(images, config.data, 0, 6, CPU)
+    shares = [DeviceLoader(images, config.data, 0, 6, CPU, rank=rank, world_size=3) for rank in range(3)]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
-        parts = [stream.batch(iteration) for stream in shares]
-        for column, ours in zip(whole.batch(iteration), zip(*parts, strict=True), strict=True):
+        parts = [stream.get_batch(iteration) for stream in shares]
+        for column, ours in zip(whole.get_batch(iteration), zip(*parts, strict=True), strict=True):
             assert torch.equal(column, torch.cat(ours))
 
 
 def test_shares_of_an_exam_have_every_image_once(small) -> None:
     images = sources.load(small().data)
-    exams = [Exam(images.test, images, CPU, 7, rank, 3) for rank in range(3)]
+    exams = [
+        DeviceEvalLoader(images, "test", CPU, batch_size=7, rank=rank, world_size=3)
+        for rank in range(3)
+    ]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()
 
@@ -173,7 +176,7 @@ def test_a_batch_in_parts_is_the_batch(small) -> None:
     """Loss, logits, gradients, averages: the same but for roundings."""
     config = small(model__ghost_batch_size=4)
     images = sources.load(config.data)
-    x, labels = Stream(images, config.data, 0, 16, CPU).batch(0)
+    x, labels = DeviceLoader(images, config.data, 0, 16, CPU).get_batch(0)
     found = []
     for parts in (1, 2, 4):
         net = resnet.build(config.model, 8, 1, 10, 0, "fan_in")

@@ -79,7 +79,7 @@ def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> N
     session.engine.advance(4)
     for _ in range(3):
         session.engine.advance(1)
-    x, labels = stream.batch(4)
+    x, labels = stream.get_batch(4)
     loss = functional.cross_entropy(state.network(x), labels)
     parameters = list(state.network.parameters())
     squares = [float(g.double().pow(2).sum()) for g in torch.autograd.grad(loss, parameters)]

@@ -104,9 +104,7 @@ def center_crop(path: Path, crop: int, resize: int) -> Pixels:
     """The center of the image, its shorter side being `resize`. Raises DecodeError."""
     with opened(path) as image:
         size = resized_size(*image.size, resize)
-        return crop_resized(
-            rgb(image), size, (size[0] - crop) // 2, (size[1] - crop) // 2, crop
-        )
+        return crop_resized(rgb(image), size, (size[0] - crop) // 2, (size[1] - crop) // 2, crop)
 
 
 def fault(path: Path) -> str:

@@ -192,9 +192,10 @@ class FolderEvalLoader:
 
 
 def decoded(
-    dataset: Dataset[Any], batches: Iterable[Sequence[int]], workers: int, device: torch.device
+    dataset: Dataset[Any], batches: Iterable[Any], workers: int, device: torch.device
 ) -> Generator[Any, None, None]:
-    """What the data set gives for each batch of places, in order, by `workers` processes.
+    """What the data set gives for each batch of places (a sequence of ints), in order, by
+    `workers` processes.
 
     Raises DataError where an image can't be read, and RuntimeError where a worker has died.
     """

@@ -1,4 +1,4 @@
-"""The list of the images in a folder, `train/CLASS/*` and `val/CLASS/*`, checked by names and sizes.
+"""The images in a folder, `train/CLASS/*` and `val/CLASS/*`, listed and checked by names and sizes.
 
 No file is opened: a million of them take seconds. What lies in the files, decode.py finds out.
 """
@@ -108,13 +108,8 @@ def missing(root: Path) -> str:
     if not absent:
         return ""
     where = root.resolve()
-<<<<<<< HEAD
-    return escape_control_chars(
-        f"ImageNet is not there: no folder {' and no folder '.join(lacking)} in {where}.\n"
-=======
     return escape_control_chars(
         f"ImageNet is not there: no folder {' and no folder '.join(absent)} in {where}.\n"
->>>>>>> 933471d (Data: get_batch(step), torch's DataLoader for photographs, pooch for the download, published colour constants (callers follow))
         f"  expected:   {where}/train/CLASS/*.JPEG and {where}/val/CLASS/*.JPEG\n"
         "  get it:     ILSVRC2012_img_train.tar and _val.tar from https://image-net.org (account),"
         "\n              unpacked into a folder a class, validation images too\n"
@@ -196,27 +191,11 @@ def _fault(path: str, size: int) -> str:
         return "no regular file"
     if size == 0:
         return "zero bytes"
-<<<<<<< HEAD
-    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122  a million of them
-    return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
-
-
-def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
-    """The error that names files by path and fault, at most six lines of it."""
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in Counter(f for _, f in faults).most_common(3))
-    named = "".join(f"\n  {path}: {fault}" for path, fault in faults[:SHOWN])
-    return DataError(escape_control_chars(
-        f"{root}: {len(faults)} files can't be trained on ({kinds})" + named +
-        "\nrestore them; or list their paths in a file, one a line, and say data.skip=FILE"
-    ))  # fmt: skip
-
-
-=======
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 (there may be a million of them)
     return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
 
 
->>>>>>> 933471d (Data: get_batch(step), torch's DataLoader for photographs, pooch for the download, published colour constants (callers follow))
 def _some(names: list[str]) -> str:
     more = len(names) - SHOWN
-    return escape_control_chars(", ".join(map(short_repr, names[:SHOWN])) + (f", and {more:,} more" if more > 0 else ""))
+    text = ", ".join(map(short_repr, names[:SHOWN]))
+    return escape_control_chars(text + (f", and {more:,} more" if more > 0 else ""))

@@ -1,8 +1,8 @@
 """How iterations are carried out: launched kernel by kernel, or recorded once and replayed.
 
-The step reads its batch, its learning rate and its number from tables on the device, in the row
-that a cursor there names, and moves the cursor. So it is the same work every time, and a GPU can
-record it as one CUDA graph, several iterations long, whose replay costs the host next to nothing; a
+The step reads its batch from fixed tensors, its learning rate and its number from tables on the
+device, in the row that a cursor there names, and moves the cursor. So it is the same work every
+time, and a GPU can record it as one CUDA graph, whose replay costs the host next to nothing; a
 deep, narrow network's kernels are so small that launching each one costs more than running it. The
 kernels are the same, and so should be the bits (tests/test_gpu.py; no GPU has run it yet). How the
 recording is made is handed in (`Record`): the logic around it also runs, and is tested, without a
@@ -21,8 +21,8 @@ from torch.nn.utils import get_total_norm
 
 from degradation.config.schema import RunConfig
 from degradation.config.validation import ConfigError
-from degradation.data.device_loader import send
-from degradation.data.loaders import Batches, Exams
+from degradation.data.device_loader import to_device
+from degradation.data.loaders import EvalLoader, TrainLoader
 from degradation.models.kernels import cpu as native
 from degradation.training import optimizer
 from degradation.training.devices.distributed import ALONE, Ranks
@@ -41,6 +41,7 @@ Record = Callable[[Work, list[Tensor]], Work]
 """Takes work and the tensors it changes, and gives what does that work again."""
 
 TRIALS = 3  # runs before a recording, in which libraries allocate and choose
+TABLE = 4096  # iterations whose rates are on the device
 LEAD = 2  # launches that the host may be ahead of the device
 
 
@@ -51,7 +52,7 @@ class Engine:
         self,
         config: RunConfig,
         state: State,
-        stream: Batches,
+        stream: TrainLoader,
         record: Record | None,
         parts: int = 1,
         group: Ranks = ALONE,
@@ -59,11 +60,12 @@ class Engine:
         """Without `record`, everything is launched each time. `parts`: see step.training_step."""
         self.config, self.state, self.stream, self.parts = config, state, stream, parts
         self.record, self.group = record, group
-        self.unroll = unroll(config.depth) if record else 1
-        device = stream.device
+        self.device = device = state.gradient_norm.device
+        self.batch: tuple[Tensor, Tensor] | None = None
+        """What the step reads: always the same tensors where it is recorded."""
         self.cursor = torch.zeros(1, dtype=torch.int64, device=device)
-        self.numbers = torch.zeros(stream.rows, dtype=torch.int64, device=device)
-        self.rates = torch.zeros(stream.rows, dtype=torch.float32, device=device)
+        self.numbers = torch.zeros(TABLE, dtype=torch.int64, device=device)
+        self.rates = torch.zeros(TABLE, dtype=torch.float32, device=device)
         self.loaded = range(0)
         self.loaded_for: tuple[int | None, ...] = ()
         """The end of the warm-up, and the drops by a plateau, that the loaded rates assume."""
@@ -72,7 +74,6 @@ class Engine:
         """What each kind of launch leaves its last gradients in."""
         self.newest: list[Tensor] = []
         """Those of the last launch."""
-        self.sums: dict[str, Tensor] = {}
         self.launched: deque[torch.cuda.Event] = deque()
         if config.numerics.compiled:
             compile_blocks(state)
@@ -85,14 +86,18 @@ class Engine:
         No row, no end and no look at the warm-up may be due before the last of them.
         """
         self._load()
-        left = min(limit, self.loaded.stop - self.state.iteration)
-        count = self.unroll if left >= self.unroll else 1
-        kind = ("train", count, self.state.warmup_end is None)
-        self._do(kind, lambda: self._iterate(kind, count))
+        batch = self.stream.get_batch(self.state.iteration)
+        if self.record is None or self.batch is None:
+            self.batch = batch
+        else:
+            for tensor, value in zip(self.batch, batch, strict=True):
+                tensor.copy_(value)
+        kind = ("train", self.state.warmup_end is None)
+        self._do(kind, lambda: self._iterate(kind))
         self.newest = self.gradients[kind]
-        self.state.iteration += count
+        self.state.iteration += 1
         self._keep_pace()
-        return count
+        return 1
 
     def note_gradient(self) -> None:
         """Keep the norm of the last minibatch's gradient, where this process has trained on one."""
@@ -105,7 +110,7 @@ class Engine:
             return True
         return bool(self.launched[0].query())  # type: ignore[no-untyped-call]
 
-    def examine(self, name: str, exam: Exams, look: Work) -> tuple[float, int]:
+    def examine(self, name: str, exam: EvalLoader, look: Work) -> tuple[float, int]:
         """Sum of the losses and number of errors on an exam, always the same one under a `name`.
 
         Between two batches it calls `look`, which may raise.
@@ -113,14 +118,7 @@ class Engine:
         network, precision = self.state.network, self.config.numerics.precision
         if self.group.size > 1:  # they stop together or not at all: between iterations
             look = nothing
-        if self.record is None or not exam.resident:
-            sums = examine(network, _looking(exam, look), precision)
-        else:
-            look()
-            sums = self.sums.setdefault(
-                name, torch.zeros(2, dtype=torch.float64, device=self.stream.device)
-            )
-            self._do(("exam", name), lambda: sums.copy_(examine(network, exam, precision)))
+        sums = examine(network, _looking(exam, look), precision)
         loss, errors = self.group.total(sums).tolist()
         return loss, int(errors)
 
@@ -131,33 +129,32 @@ class Engine:
         if state.iteration in self.loaded and known == self.loaded_for:
             return
         first = state.iteration
-        self.loaded = range(first, min(first + self.stream.rows, recipe.iterations))
+        self.loaded = range(first, min(first + TABLE, recipe.iterations))
         self.loaded_for = known
         count = len(self.loaded)
-        self.stream.load(first, count)
         dropped = state.plateau.dropped
         rates = [optimizer.learning_rate(recipe, i, state.warmup_end, dropped) for i in self.loaded]
-        send(np.array(rates, dtype=np.float32), self.rates[:count])
-        send(np.array(self.loaded, dtype=np.int64), self.numbers[:count])
+        self.rates[:count] = to_device(np.array(rates, dtype=np.float32), self.device)
+        self.numbers[:count] = to_device(np.array(self.loaded, dtype=np.int64), self.device)
         self.cursor.zero_()
 
-    def _iterate(self, kind: tuple[object, ...], iterations: int) -> None:
-        """So many iterations, on the device alone."""
+    def _iterate(self, kind: tuple[object, ...]) -> None:
+        """One iteration, on the device alone."""
         state, ranks = self.state, self.group
-        for _ in range(iterations):
-            x, labels = self.stream.take(self.cursor)
-            number = self.numbers.index_select(0, self.cursor)[0]
-            rate = self.rates.index_select(0, self.cursor)[0]
-            optimizer.set_learning_rate(state.optimizer, rate)
-            loss, logits = training_step(
-                state.network, state.optimizer, x, labels, self.config.numerics.precision, ranks,
-                self.parts,
-            )  # fmt: skip
-            count = Count.of(loss, logits, labels, ranks)
-            state.row.add(number, count)
-            if state.warmup_end is None:
-                state.window.add(number, count)
-            self.cursor += 1
+        assert self.batch is not None
+        x, labels = self.batch
+        number = self.numbers.index_select(0, self.cursor)[0]
+        rate = self.rates.index_select(0, self.cursor)[0]
+        optimizer.set_learning_rate(state.optimizer, rate)
+        loss, logits = training_step(
+            state.network, state.optimizer, x, labels, self.config.numerics.precision, ranks,
+            self.parts,
+        )  # fmt: skip
+        count = Count.of(loss, logits, labels, ranks)
+        state.row.add(number, count)
+        if state.warmup_end is None:
+            state.window.add(number, count)
+        self.cursor += 1
         self.gradients[kind] = gradients(state.network)
 
     def _do(self, key: tuple[object, ...], work: Work) -> None:
@@ -173,7 +170,7 @@ class Engine:
 
     def _keep_pace(self) -> None:
         """Wait until the device is at most LEAD launches behind: a stop must not come late."""
-        if self.stream.device.type != "cuda":
+        if self.device.type != "cuda":
             return
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
@@ -192,11 +189,6 @@ def _looking(
     for batch in batches:
         look()
         yield batch
-
-
-def unroll(depth: int) -> int:
-    """Iterations of one recording: short ones need company, long ones would fill the memory."""
-    return max(1, min(8, 1000 // depth))
 
 
 def record_for(graph: str, device: torch.device) -> Record | None:

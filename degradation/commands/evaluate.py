@@ -1,0 +1,84 @@
+"""Measure finished runs: their layer responses, or their ImageNet errors by ten crops and scales.
+
+    degradation evaluate responses [runs/ | runs/NAME …]      Figure 7: responses.csv in each run
+    degradation evaluate crops [runs/ | runs/NAME …]          Tables 2 to 4: evaluation.json
+
+Given a folder of runs, it measures all finished ones. `python analysis/plot_curves.py` draws and
+tabulates the results. Exit status: 0, 2 where a run can't be read, 3 no data, 5 the disk refused.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from degradation.config import schema
+from degradation.evaluation import imagenet, layer_responses
+from degradation.runs.run_dir import RunDir, RunDirError, runs_in
+from degradation.system import console, files
+from degradation.training.devices import device as devices
+
+
+def main(arguments: list[str]) -> int:
+    """The command; its exit status. Raises what `exit_status` turns into a message."""
+    options = _parser().parse_args(arguments)
+    console.show_messages()
+    measure = _measure_responses if options.measurement == "responses" else _measure_crops
+    for run in tqdm(_named(options.runs), desc=options.measurement, unit="run", disable=None):
+        measure(run, options)
+    print("figures and tables: python analysis/plot_curves.py")
+    return 0
+
+
+def _measure_responses(run: RunDir, options: argparse.Namespace) -> None:
+    found = layer_responses.of_run(run, _device(run, options))
+    files.write_atomically(run.responses, layer_responses.csv(found).encode())
+    tqdm.write(str(run.responses))
+
+
+def _measure_crops(run: RunDir, options: argparse.Namespace) -> None:
+    tests = tuple(options.only or imagenet.TESTS)
+    result = imagenet.evaluate(run, _device(run, options), tests, options.batches)
+    files.write_json(run.evaluation, result)
+    tqdm.write(f"{run.name}: {imagenet.summary(result)}")
+
+
+def _device(run: RunDir, options: argparse.Namespace) -> torch.device:
+    """The device to use, with torch set to the run's own numerics."""
+    machine = schema.Machine(
+        device=options.device, threads=1, runs="runs", progress="none", resume="exact",
+        wandb="disabled", wandb_project="degradation", wandb_entity=None,
+    )  # fmt: skip
+    return devices.apply(machine, run.config().numerics)
+
+
+def _named(folders: list[Path]) -> list[RunDir]:
+    """The runs that a command line names. Raises RunDirError where one has none."""
+    runs: list[RunDir] = []
+    for folder in folders:
+        if (folder / "config.json").exists():
+            found = [RunDir(folder)]
+        else:
+            found = [run for run in runs_in(folder) if run.state() == "done"]
+        if not found:
+            raise RunDirError(f"{folder}: must be a run, or a folder with a finished one")
+        runs += found
+    return runs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="degradation evaluate",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("measurement", choices=("responses", "crops"))
+    add("runs", nargs="*", type=Path, default=[Path("runs")], help="runs, or folders of runs")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--only", action="append", choices=imagenet.TESTS, help="crops: one test alone")
+    batches = "crops: training batches for true averages (%(default)s); 0: running ones alone"
+    add("--batches", type=int, default=100, metavar="N", help=batches)
+    return parser
