@@ -11,7 +11,7 @@ import torch
 from degradation.config import schema, validation
 from degradation.launch import process
 from degradation.models.kernels import library
-from degradation.system.signals import ASKS, Stop
+from degradation.system.signals import STOP_SIGNALS, Stop
 
 torch.set_num_threads(1)
 
@@ -48,14 +48,14 @@ def _signals_as_they_were() -> Iterator[None]:
     yield
     left = _signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    for number, handler in zip(ASKS, heard, strict=True):
+    for number, handler in zip(STOP_SIGNALS, heard, strict=True):
         signal.signal(number, handler)
     assert left == (held, heard)
 
 
 def _signals() -> tuple[set[int], list[Any]]:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    return held, [signal.getsignal(number) for number in ASKS]
+    return held, [signal.getsignal(number) for number in STOP_SIGNALS]
 
 
 @pytest.fixture

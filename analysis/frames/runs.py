@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.frames import variants
 from analysis.frames.variants import Protocol
-from degradation.runs import run_dir
+from degradation.runs import frames, run_dir
 from degradation.system.paths import PAPER
 
 # The paper's means before the first drop are those of 27k to 32k of 32k iterations.
@@ -90,7 +90,7 @@ def studies(folder: str | Path) -> list[Study]:
 
 def read(folder: str | Path) -> Folder:
     """The studies below `folder`, and its runs. Raises run_dir.RunDirError."""
-    runs, rows = run_dir.load(folder)
+    runs, rows = frames.load(folder)
     known = variants.protocols(runs, rows)
     table = variants.described(runs, rows, known)
     if rows.empty:

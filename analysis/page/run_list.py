@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.frames.runs import Study
 from analysis.page import charts
 from analysis.plots.markup import shown
-from degradation.runs import run_dir
+from degradation.runs import frames, run_dir
 from degradation.runs.run_dir import RunDir
 
 TAIL = 20  # lines of a log
@@ -44,7 +44,7 @@ def last_rows(folder: str, studies: Sequence[Study]) -> list[dict[Hashable, Any]
 
 def _read(run: RunDir) -> dict[Hashable, Any]:
     found: dict[Hashable, Any] = {}
-    found.update(run_dir.describe(run))
+    found.update(frames.describe(run))
     for row in run.rows()[-1:]:
         found.update(row)
     return found

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from degradation.config.validation import ConfigError
 from degradation.data.dataset import DataError
 from degradation.launch.process import Interrupted
-from degradation.runs.run_dir import DISK, RunDirError
+from degradation.runs.run_dir import RunDirError
 from degradation.system import console
+from degradation.system.files import StorageError
 
-# The first line that fits counts: a file that the disk did not give back is a RunDirError, too.
 STATUSES: list[tuple[tuple[type[BaseException], ...], int]] = [
-    (DISK, 5),
+    ((StorageError,), 5),
     ((DataError,), 3),
     ((ConfigError, RunDirError), 2),
 ]

@@ -17,7 +17,6 @@ status: 0, 1 where a run failed, 2 refused, 5 no such folder.
 import argparse
 import json
 import shutil
-import statistics
 import sys
 import time
 from collections import Counter, defaultdict
@@ -26,19 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from degradation.config import overrides, study, validation
-from degradation.runs import reference
+from degradation.runs import summary
 from degradation.runs.progress import (
     KEYS,
     RunProgress,
+    filter_runs,
+    final_errors,
     of_configs,
     of_folder,
-    only,
 )
 from degradation.runs.run_dir import (
-    DISK,
     STATES,
     RunDirError,
-    last_lines,
+    whole_lines,
 )
 from degradation.system import console, files
 
@@ -83,7 +82,7 @@ def failures(entries: Sequence[RunProgress], limit: int | None) -> str:
     for e in failed[:limit]:
         runs = str(e.run.folder.parent)
         lines += ["", f"{e.run.name} failed: {e.reason}"]
-        lines += [f"    {line}" for line in last_lines(e.run.log, LOG_LINES)]
+        lines += [f"    {line}" for line in whole_lines(e.run.log)[-LOG_LINES:]]
         lines.append(f"  {overrides.command(e.config, runs)}")
     if limit is not None and len(failed) > limit:
         lines += ["", f"… and {len(failed) - limit} more: --only state=failed"]
@@ -93,35 +92,6 @@ def failures(entries: Sequence[RunProgress], limit: int | None) -> str:
 def _errors(row: dict[str, Any]) -> str:
     shown = ("–" if row[q] is None else f"{row[q]:6.2f}" for q in ("train_error", "test_error"))
     return "train {} %  test {} %".format(*shown)
-
-
-def table(entries: Sequence[RunProgress]) -> str:
-    """Final errors by arm and depth, mean ± standard deviation, beside the paper's."""
-    cells: dict[tuple[str, str, int, str], list[dict[str, Any]]] = defaultdict(list)
-    for e in entries:
-        if e.state == "done" and e.row and e.run.name == e.config.name:  # a copy is no second seed
-            p = e.config
-            cells[p.data.name, p.arm, p.depth, p.model.shortcut].append(e.row)
-    if not cells:
-        return ""
-    lines = [
-        f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"
-    ]
-    for (data, arm, depth, shortcut), rows in sorted(cells.items()):
-        name = f"{data} {arm} {depth}" + (f" {shortcut}" if "projection" in shortcut else "")
-        values = ""
-        for quantity in ("train_error", "test_error"):
-            theirs = reference.errors().get((data, arm, depth, quantity))
-            shown = "–" if theirs is None else f"{theirs:.2f}"
-            values += f"  {spread([row[quantity] for row in rows]):>16} {shown:>6}"
-        lines.append(f"{name:24} {len(rows):>2}{values}")
-    return "\n".join(lines)
-
-
-def spread(values: Sequence[float]) -> str:
-    """`6.61 ± 0.16`: mean and sample standard deviation; the bare value where there is one."""
-    mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def as_json(entries: Sequence[RunProgress]) -> str:
@@ -160,10 +130,10 @@ def main(arguments: list[str]) -> int:
         look = Look(study.Line.read(rest))
         if asked.watch:
             return watch(look, asked)
-        return show(only(look(), asked.only), asked, look.runs)
+        return show(filter_runs(look(), asked.only), asked, look.runs)
     except (validation.ConfigError, RunDirError, files.StorageError) as error:
         print(console.escape_control_chars(str(error)), file=sys.stderr)
-        return 5 if isinstance(error, DISK) else 2
+        return 5 if isinstance(error, files.StorageError) else 2
 
 
 class Look:
@@ -189,7 +159,7 @@ def show(entries: list[RunProgress], asked: argparse.Namespace, runs: str) -> in
         parts = [
             brief(entries) if asked.brief else listing(entries),
             failures(entries, None if alone else SHOWN),
-            table(entries),
+            summary.as_text(final_errors(entries)),
         ]
         print(console.escape_control_chars("\n\n".join(part.strip("\n") for part in parts if part)))
     return 1 if any(e.state == "failed" for e in entries) else 0
@@ -199,7 +169,7 @@ def watch(look: Look, asked: argparse.Namespace) -> int:
     """Show them every now and then, until all have their results or one interrupts."""
     try:
         while True:
-            entries = only(look(), asked.only)
+            entries = filter_runs(look(), asked.only)
             room = shutil.get_terminal_size().lines - 4
             if sys.stdout.isatty():
                 print(CLEAR, end="")

@@ -20,15 +20,15 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from degradation.commands import plan, status
+from degradation.commands import plan
 from degradation.config import study, validation, world_size  # fmt: skip
 from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.launch import gpus, launchers, process
-from degradation.runs import progress
-from degradation.runs.run_dir import DISK, RunDir, RunDirError
+from degradation.runs import progress, summary
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import console, files, process_group
 from degradation.system.paths import CONF
 
@@ -54,7 +54,7 @@ def cli() -> None:
     except DataError as error:
         print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
         sys.exit(3)
-    except DISK as error:
+    except files.StorageError as error:
         print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
         sys.exit(5)
     except (validation.ConfigError, RunDirError) as error:
@@ -73,13 +73,11 @@ def study_of(line: study.Line) -> int:
         main()
         return 0
     asked = study.asked(line)
-    rank, size = process_group.expected()
+    rank, size = process_group.rank_and_world_size()
     if size > 1:
         check_together(line, asked, size)
     if rank:  # the first of them prepares, reports and writes
         return 0 if not pending(asked.settings) else process.assist(asked.settings[0])
-    for runs in {s.machine.runs for s in asked.settings}:
-        files.check_folder(Path(runs).expanduser())
     try:
         if left := pending(asked.settings):
             prepare(left)
@@ -116,11 +114,7 @@ def prepare(left: Sequence[Settings]) -> None:
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
     for runs in {s.machine.runs for s in left}:
-        folder = Path(runs).expanduser()
-        files.claim_folder(folder)
-        for name in (".hydra", "wandb"):  # others write there, who would follow a link
-            files.refuse_link(folder / name)
-        files.refuse_link(folder / ".hydra" / "multirun.yaml")
+        files.make_folder(Path(runs).expanduser())
 
 
 def train(line: study.Line, asked: study.Asked, left: list[Settings]) -> None:
@@ -145,7 +139,7 @@ def report(asked: list[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
     runs = asked[0].machine.runs
     found = progress.of_configs([s.config for s in asked], runs)
-    if errors := status.table(found):
+    if errors := summary.as_text(progress.final_errors(found)):
         console.print_line(f"\n{errors}\n")
     for entry in found:
         if entry.reason or not entry.finished:

@@ -82,7 +82,7 @@ def train_one(config: DictConfig) -> None:
     W&B's mirror is given its moment here where nobody waits for it elsewhere.
     """
     settings = study.read(config)
-    process_group.meet_by_slurm()
+    process_group.take_from_slurm()
     in_a_pool = multiprocessing.current_process().name != "MainProcess"
     count = gpus.shared_out(settings.machine) if in_a_pool else 0
     if count:
@@ -90,7 +90,7 @@ def train_one(config: DictConfig) -> None:
             machine = dataclasses.replace(settings.machine, device=f"cuda:{number}")
             process.train_point(dataclasses.replace(settings, machine=machine))
         return
-    if process_group.expected()[0] > 0:
+    if process_group.rank_and_world_size()[0] > 0:
         with requeued():
             process.assist(settings)
         return

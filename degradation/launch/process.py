@@ -25,10 +25,10 @@ from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
 from degradation.system.signals import (
     SAME_REQUEST,
-    asks,
+    block_signals,
     end_with_parent,
-    hold_back,
-    name,
+    signal_name,
+    stop_signals,
 )
 from degradation.tracking.follow import Feed
 
@@ -61,16 +61,16 @@ class Stopping:
         """Hear the signals in a thread of its own; they interrupt nothing here."""
         # It lets signals through once it has started (Python 3.11), so it must have by now.
         resource_tracker.ensure_running()
-        hold_back()
+        block_signals()
         if threading.current_thread() is threading.main_thread():
-            for number in asks():  # numpy's threads were there before, and hold nothing back
+            for number in stop_signals():  # numpy's threads were there before, and hold nothing back
                 signal.signal(number, lambda number, frame: self.hear(number))
         if self.listener is None:
             self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
             self.listener.start()
 
     def _listen(self) -> None:
-        wanted = asks()
+        wanted = stop_signals()
         while True:
             self.hear(signal.sigwait(wanted))
             if self.process is None:
@@ -261,7 +261,7 @@ def _note_end(run: RunDir, status: int, alone: bool) -> None:
         return
     if status < 0 and stopping.signal is None:
         memory = "; often the system is out of memory" if status == -signal.SIGKILL else ""
-        _fail(run, name(-status), f"its process was ended by {name(-status)}{memory}")
+        _fail(run, signal_name(-status), f"its process was ended by {signal_name(-status)}{memory}")
     elif run.failure() is None and 0 <= status < 128 and status != STORAGE:
         _fail(run, "exited early", f"its process left with status {status} and no result")
     if failure := run.failure():

@@ -1,23 +1,16 @@
-"""A run and how far it is, read from the disk; thousands of them in seconds.
-
-Of a finished run two small files are read, of another one the end of its curves.
-"""
+"""A run and how far it is, read from the disk; of a finished run two small files are read."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degradation.config import validation
 from degradation.config.schema import RunConfig
-from degradation.runs.run_dir import (
-    OUTCOMES,
-    STATES,
-    RunDir,
-    row_fault,
-    runs_in,
-)
-from degradation.system import console, files
+from degradation.config.validation import ConfigError
+from degradation.runs import summary
+from degradation.runs.columns import row_fault
+from degradation.runs.run_dir import OUTCOMES, STATES, RunDir, RunDirError, runs_in
+from degradation.system.console import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -34,15 +27,16 @@ class RunProgress:
 
     @classmethod
     def of(cls, run: RunDir, config: RunConfig) -> "RunProgress":
-        """Read from the disk: of what has its result, two small files. Raises RunDirError."""
+        """Read from the disk. Raises RunDirError and files.StorageError."""
         if (result := run.result()) is not None:
             outcome, last = result["outcome"], result.get("last")
-            why = f"at iteration {result.get('iteration')}" if outcome == "diverged" else ""
-            sound = isinstance(last, dict) and not row_fault(last)
-            return cls(run, config, outcome, last if sound else run.last_row(), why)
+            reason = f"at iteration {result.get('iteration')}" if outcome == "diverged" else ""
+            if not isinstance(last, dict) or row_fault(last):
+                last = _last_row(run)
+            return cls(run, config, outcome, last, reason)
         state = run.state()
-        why = _first_line((run.failure() or {}).get("message")) if state == "failed" else ""
-        return cls(run, config, state, None if state == "missing" else run.last_row(), why)
+        reason = _first_line((run.failure() or {}).get("message")) if state == "failed" else ""
+        return cls(run, config, state, _last_row(run), reason)
 
     @property
     def finished(self) -> bool:
@@ -57,55 +51,79 @@ class RunProgress:
     @property
     def network(self) -> str:
         """`cifar10 residual 56`, with the shortcut where it is a projection."""
-        config, shortcut = self.config, self.config.model.shortcut
-        named = f" {shortcut}" if "projection" in shortcut else ""
-        return f"{config.data.name} {config.arm} {config.depth}{named}"
+        c = self.config
+        return summary.network(c.data.name, c.arm, c.depth, c.model.shortcut)
 
     @property
     def progress(self) -> str:
         return f"{self.iteration}/{self.config.recipe.iterations}"
 
 
+def _last_row(run: RunDir) -> dict[str, Any] | None:
+    rows = run.rows()
+    return rows[-1] if rows else None
+
+
 def _first_line(message: Any) -> str:
-    return next(iter(str(message or "").splitlines()), "no reason is left")[:200]
+    return next(iter(str(message or "").splitlines()), "no reason was left")[:200]
 
 
 def of_configs(configs: Iterable[RunConfig], runs: str) -> list[RunProgress]:
-    """The entries of a study's points, in its order."""
+    """The progress of the runs of a study, in its order."""
     return [RunProgress.of(RunDir.of(config, runs), config) for config in configs]
 
 
 def of_folder(runs: str) -> list[RunProgress]:
-    """The entries of every run in a folder. Raises RunDirError; files.StorageError where it is none."""
-    files.check_folder(Path(runs).expanduser())
-    return [RunProgress.of(run, run.config()) for run in runs_in(runs)]
+    """The progress of every run in a folder. Raises RunDirError and files.StorageError."""
+    folder = Path(runs).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise RunDirError(f"{folder}: must be a folder of runs; give machine.runs=FOLDER")
+    return [RunProgress.of(run, run.config()) for run in runs_in(folder)]
+
+
+def final_errors(runs: Iterable[RunProgress]) -> list[summary.NetworkErrors]:
+    """The table of final errors (see summary.py) of the runs that reached their last iteration."""
+    return summary.summarize(
+        {
+            "data": p.config.data.name,
+            "arm": p.config.arm,
+            "depth": p.config.depth,
+            "shortcut": p.config.model.shortcut,
+            "protocol": p.config.protocol,
+            **p.row,
+        }
+        for p in runs
+        # A copy of a folder under another name is no second seed.
+        if p.state == "done" and p.row and p.run.name == p.config.name
+    )
 
 
 KEYS: dict[str, Callable[[RunProgress], object]] = {
-    "state": lambda e: e.state,
-    "data": lambda e: e.config.data.name,
-    "arm": lambda e: e.config.arm,
-    "depth": lambda e: e.config.depth,
-    "seed": lambda e: e.config.seed,
-    "shortcut": lambda e: e.config.model.shortcut,
+    "state": lambda p: p.state,
+    "data": lambda p: p.config.data.name,
+    "arm": lambda p: p.config.arm,
+    "depth": lambda p: p.config.depth,
+    "seed": lambda p: p.config.seed,
+    "shortcut": lambda p: p.config.model.shortcut,
 }
-"""What `--only` may name."""
+"""What a filter may name."""
 
 
-def only(entries: Sequence[RunProgress], wanted: Sequence[str]) -> list[RunProgress]:
-    """The entries that have one of the VALUES of every KEY=VALUES. Raises ConfigError."""
-    conditions = [_condition(one) for one in wanted]
-    return [e for e in entries if all(str(KEYS[key](e)) in values for key, values in conditions)]
+def filter_runs(runs: Sequence[RunProgress], filters: Sequence[str]) -> list[RunProgress]:
+    """The runs that have one of the VALUES of every `KEY=VALUES`. Raises ConfigError."""
+    conditions = [_condition(text) for text in filters]
+    return [p for p in runs if all(str(KEYS[key](p)) in values for key, values in conditions)]
 
 
 def _condition(text: str) -> tuple[str, set[str]]:
     key, equals, values = text.partition("=")
     if key not in KEYS or not equals:
-        hint = console.did_you_mean(key, KEYS)
-        raise validation.ConfigError(f"--only {text}: must be KEY=VALUE,… with a KEY of "
-                             f"{', '.join(KEYS)}{hint}")  # fmt: skip
-    found = set(values.split(","))
-    if key == "state" and (unknown := found - {*STATES}):
-        hint = console.did_you_mean(min(unknown), STATES)
-        raise validation.ConfigError(f"--only {text}: must be of {', '.join(STATES)}{hint}")
-    return key, found
+        raise ConfigError(
+            f"--only {text}: must be KEY=VALUE,… with a KEY of {', '.join(KEYS)}"
+            f"{did_you_mean(key, KEYS)}"
+        )
+    wanted = set(values.split(","))
+    if key == "state" and (unknown := wanted - {*STATES}):
+        hint = did_you_mean(min(unknown), STATES)
+        raise ConfigError(f"--only {text}: must be of {', '.join(STATES)}{hint}")
+    return key, wanted

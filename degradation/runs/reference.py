@@ -8,8 +8,11 @@ from degradation.system.paths import PAPER
 
 @cache
 def errors() -> dict[tuple[str, str, int, str], float]:
-    """Percent by (data, arm, depth, quantity); quantities: test_error, train_error, and both with
-    `_before_drop`, their means over 27k to 32k iterations."""
+    """Percent by (data, arm, depth, quantity).
+
+    The quantities: test_error, train_error, and both with `_before_drop`, their means over 27k to
+    32k iterations.
+    """
     with (PAPER / "errors.csv").open(newline="") as file:
         return {
             (row["data"], row["arm"], int(row["depth"]), row["quantity"]): float(row["value"])

@@ -1,6 +1,6 @@
-"""Messages on the screen: bare lines on stderr, which don't tear a progress bar.
+"""Messages for people: plain lines on stderr that leave a progress bar intact.
 
-Nobody need look: a closed pipe or terminal, or a full disk behind it, costs the messages alone.
+A closed pipe or terminal, or a full disk behind it, costs the messages alone.
 """
 
 import difflib
@@ -14,16 +14,16 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-HIDDEN = {"hidden": True}  # `extra` of a message that is for the run's log alone
+HIDDEN = {"hidden": True}  # `extra` of a message that belongs in the run's log alone
 
 
 def escape_control_chars(text: str) -> str:
-    """`text` with nothing invisible in it but line ends: it may come from anyone's file, and a
-    terminal obeys what it is told in control characters."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+    """`text` with every unprintable character but line ends escaped: text from a file must not
+    send escape sequences to the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
 
 
@@ -39,13 +39,13 @@ def short_repr(value: Any) -> str:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """` (did you mean 'x'?)` for the known word nearest to `word`, else nothing."""
+    """` (did you mean 'x'?)` for the known word nearest to `word`, otherwise nothing."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 class IgnoreBrokenPipe:
-    """A stream that goes on when nobody reads it any more."""
+    """A stream whose writer goes on when nobody reads it any more."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -63,21 +63,25 @@ class IgnoreBrokenPipe:
 
 
 def print_line(text: str) -> None:
-    """Print `text`, where someone reads it."""
+    """Print `text` on stdout, if someone reads it."""
     try:
         print(text.encode(errors="backslashreplace").decode(), flush=True)
-    except OSError:  # what could not be written must not be tried again at the end
+    except OSError:
+        # Python would try to write what is buffered once more at exit, and fail loudly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ConsoleHandler(logging.Handler):
+    """Writes log messages to stderr, above a progress bar."""
+
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "hidden", False):
-            tqdm.write(escape_control_chars(self.format(record)), file=IgnoreBrokenPipe(sys.stderr))
+            text = escape_control_chars(self.format(record))
+            tqdm.write(text, file=IgnoreBrokenPipe(sys.stderr))
 
 
 def show_messages() -> None:
-    """Show what this package says, and nothing that libraries say below a warning."""
+    """Show this package's messages, and nothing that libraries log below a warning."""
     log = logging.getLogger("degradation")
     log.handlers = [ConsoleHandler()]
     log.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Where the folders beside the code lie: at the top of a checkout, or in an installed package."""
+"""Where the folders beside the code are: in a checkout, or inside an installed package."""
 
 from pathlib import Path
 

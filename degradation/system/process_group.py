@@ -1,15 +1,20 @@
-"""The processes that train one run together: what torchrun and SLURM say of them; no torch."""
+"""Which processes train one run together, as torchrun and SLURM say in the environment; no torch."""
 
 import os
 
 
-def expected() -> tuple[int, int]:
-    """This process's number and how many there are, as torchrun and SLURM's launcher say it."""
+def rank_and_world_size() -> tuple[int, int]:
+    """This process's rank and how many processes there are; (0, 1) for one alone."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
-def meet_by_slurm() -> None:
-    """Say it as torchrun would, in a job of several tasks that submitit has started."""
+def local_rank() -> int:
+    """The rank among the processes of this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def take_from_slurm() -> None:
+    """Set the variables that torchrun would, in a job of several tasks that submitit started."""
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     if os.environ.get("SUBMITIT_EXECUTOR") != "slurm" or tasks == 1:
         return
@@ -17,19 +22,14 @@ def meet_by_slurm() -> None:
         "RANK": os.environ["SLURM_PROCID"],
         "LOCAL_RANK": os.environ["SLURM_LOCALID"],
         "WORLD_SIZE": str(tasks),
-        # Its batch script, and so srun, runs on the job's first node, as task 0 does.
+        # The batch script, and so srun, runs on the job's first node, as task 0 does.
         "MASTER_ADDR": os.environ["SLURM_LAUNCH_NODE_IPADDR"],
         "MASTER_PORT": str(20_000 + int(os.environ["SLURM_JOB_ID"]) % 40_000),
     }
 
 
-def local_rank() -> int:
-    """The number among those of this machine."""
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
 def local_world_size() -> int:
-    """How many of the run's processes share this machine's cores, as torchrun says it.
+    """How many of the run's processes share this machine's cores, as torchrun says.
 
     SLURM gives each task cores of its own.
     """

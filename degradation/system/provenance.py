@@ -1,4 +1,4 @@
-"""What a result rests on beside its run: the code's commit, versions, the machine, the time."""
+"""What a result rests on beside its settings: commit, versions, machine, time."""
 
 import importlib.metadata
 import platform
@@ -21,15 +21,23 @@ def commit() -> str:
         return f"version {importlib.metadata.version('degradation')}"
 
 
+def _git(*words: str) -> str:
+    if not (TOP / ".git").exists():
+        raise OSError("not a checkout")
+    command = ["git", "-C", str(TOP), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
 def versions() -> dict[str, str]:
-    """Python's and the packages' versions, of those that are installed."""
-    found = {"python": platform.python_version()}
+    """The versions of Python and of the installed ones of PACKAGES."""
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def host() -> str:
@@ -46,15 +54,6 @@ def processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def _git(*words: str) -> str:
-    if not (TOP / ".git").exists():
-        raise OSError("not a checkout")
-    done = subprocess.run(
-        ["git", "-C", str(TOP), *words], capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()
-
-
 def now() -> str:
-    """The time, as files have it: UTC, to the second."""
+    """The time in UTC, to the second, as files have it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

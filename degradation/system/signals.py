@@ -1,11 +1,10 @@
-"""Being asked to stop.
+"""Requests to stop: SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a lost terminal).
 
-A process holds the signals back, and so do those that it starts, each until it listens: whoever is
-still importing torch hears of a Ctrl-C a moment later, instead of dying with a traceback.
-
-Before training, the first signal ends what is going on: there is nothing to save. In training it
-sets a flag, which is polled at every batch; a second one, more than a moment later, ends at once.
-That is safe at any time, since storage never leaves half a file under a name.
+A process blocks these signals until it has installed a handler, and so do the processes that it
+starts: one that is still importing torch hears of a Ctrl-C a moment later, instead of dying with a
+traceback. Before training, the first signal ends the process: there is nothing to save. In training
+it sets a flag, which is polled at every batch; a second signal, more than a second later, ends the
+process at once. That is safe at any time, since no file is ever half written under its name.
 """
 
 import ctypes
@@ -18,27 +17,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ASKS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SAME_REQUEST = 1.0  # seconds: a terminal and a parent process both pass one Ctrl-C on
 
 
-SAME_REQUEST = 1.0  # a terminal and a parent both pass Ctrl-C on: within a second, it is one
-
-
-def asks() -> list[int]:
-    """ASKS, less SIGHUP where nohup has it ignored: then training is to outlive the terminal."""
+def stop_signals() -> list[int]:
+    """STOP_SIGNALS, without SIGHUP under nohup: training is to outlive the terminal then."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return [number for number in ASKS if not (ignored and number == signal.SIGHUP)]
+    return [number for number in STOP_SIGNALS if not (ignored and number == signal.SIGHUP)]
 
 
-def hold_back() -> None:
-    """Let the signals wait, here and in the threads and processes that are started from here on."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, asks())
+def block_signals() -> None:
+    """Keep the signals pending, also in the threads and processes that are started from here on."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """For a moment: processes started within hear none until they say otherwise."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, asks())
+def signals_blocked() -> Iterator[None]:
+    """Processes that are started inside keep the signals pending until they install a handler."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
         yield
     finally:
@@ -56,16 +53,16 @@ class Stop:
         self.signal: int | None = None
         self.at = -math.inf
         self.polled = False
-        """Whether someone looks; else the signal itself raises Stopped."""
+        """Whether someone polls; otherwise the signal itself raises Stopped."""
 
     def listen(self) -> "Stop":
-        """Hear every signal from now on, and those that were held back. Raises Stopped for them."""
-        for number in asks():
-            signal.signal(number, self._hear)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, asks())
+        """Handle every signal from now on, pending ones too. Raises Stopped for those."""
+        for number in stop_signals():
+            signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals())
         return self
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() - self.at < SAME_REQUEST:
             return
         if self.signal is not None:
@@ -80,19 +77,19 @@ class Stop:
 
     @property
     def status(self) -> int:
-        """The exit status that tells a shell which signal it was: SIGTERM, where another process of
-        the run heard it."""
+        """The exit status that tells a shell which signal it was; that of SIGTERM where another
+        process of the run received it."""
         return 128 + (self.signal or signal.SIGTERM)
 
 
 def end_with_parent() -> None:
-    """Get SIGTERM when the process that started this one dies, even by SIGKILL. Linux alone."""
+    """Get SIGTERM when the process that started this one dies, even by SIGKILL. Linux only."""
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def name(number: int) -> str:
+def signal_name(number: int) -> str:
     """SIGKILL for 9."""
     try:
         return signal.Signals(number).name

@@ -112,7 +112,7 @@ class Feed:
         """Whether our process, or one of a parallel launcher's, is at work."""
         if self.process is not None:
             return self.process.poll() is None
-        return any(files.is_locked(run.mirror_lock) for run in runs)
+        return any(files.is_locked(run.wandb_lock) for run in runs)
 
     def _tell(self, run: RunDir, what: dict[str, Any]) -> None:
         self.told.setdefault(str(run.folder), []).append(what)

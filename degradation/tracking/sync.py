@@ -23,7 +23,7 @@ from degradation.config.schema import Settings
 from degradation.runs.run_dir import (
     RunDir,
     RunDirError,
-    parsed,
+    parsed_lines,
     runs_in,
 )
 from degradation.system import console, files
@@ -60,7 +60,7 @@ def note(run: RunDir, settings: Settings) -> None:
     where = {"mode": machine.wandb, "project": project, "entity": entity, "study": settings.config.study}
     now = {"id": id or run.name, **NOWHERE} | before | where
     if now != before:
-        files.write_json(run.mirror_json, now)
+        files.write_json(run.wandb_json, now)
 
 
 _NOTE = {"id": str, "mode": str, "project": str, "study": str, "server": dict, "folder": dict}
@@ -69,7 +69,7 @@ _NOTE = {"id": str, "mode": str, "project": str, "study": str, "server": dict, "
 def noted(run: RunDir) -> dict[str, Any]:
     """What `mirror.json` holds, or nothing. Raises RunDirError where that is no note."""
     try:
-        found = files.read_json(run.mirror_json)
+        found = files.read_json(run.wandb_json)
     except ValueError as error:
         raise RunDirError(f"{error}; remove it to send all rows again") from error
     if found is None:
@@ -77,7 +77,7 @@ def noted(run: RunDir) -> dict[str, Any]:
     fits = isinstance(found, dict) and all(type(found.get(k)) is t for k, t in _NOTE.items())
     places = [found["server"], found["folder"]] if fits else []
     if not fits or found["mode"] not in wandb_api.MODES or not all(map(_is_place, places)):
-        raise RunDirError(f"{run.mirror_json}: must have {', '.join(_NOTE)}; remove it to send all "
+        raise RunDirError(f"{run.wandb_json}: must have {', '.join(_NOTE)}; remove it to send all "
                       "rows again")  # fmt: skip
     return dict(found)
 
@@ -149,7 +149,7 @@ class Mirror:
             told = result is not None and arrived == len(rows)
             self.note |= {where: {"rows": arrived, "result": told},
                           "entity": opened.address.entity}  # fmt: skip
-            files.write_json(self.run.mirror_json, self.note)
+            files.write_json(self.run.wandb_json, self.note)
         finally:
             self.held.close()
         if arrived < len(rows):
@@ -165,8 +165,8 @@ class Mirror:
         self.held.close()
 
     def _open(self, to_server: bool) -> None:
-        config, starts = self.run.config(), list(parsed(self.run.launches_jsonl))
-        self.held.enter_context(files.lock(self.run.mirror_lock))
+        config, starts = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
+        self.held.enter_context(files.lock(self.run.wandb_lock))
         try:
             self.opened = wandb_api.open_run(
                 self.address, self.run.folder.parent, to_server=to_server, name=config.label,

@@ -178,7 +178,7 @@ def save(folder: Path, iteration: int, content: Bytes) -> Path:
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"iteration-{iteration:08d}-{digest}.safetensors"
     files.write_atomically(path, content)
-    if not files.holds(path, content):
+    if files.sha256_of(path) != digest:
         raise CheckpointError(f"{path}: the disk gave back other bytes than were written")
     others = [old for old in saved(folder) if old != path]
     same = [old for old in others if old.name.startswith(f"iteration-{iteration:08d}-")]

@@ -36,7 +36,7 @@ def prepare(run: RunDir, settings: schema.Machine, stop: Stop) -> Session:
     """
     config = run.config()
     parts = settings.accumulate
-    world_size.check(config, process_group.expected()[1], parts)
+    world_size.check(config, process_group.rank_and_world_size()[1], parts)
     device = machine.apply(settings, config.numerics)
     images = sources.load(config.data)
     all_of_us = distributed.join(device)

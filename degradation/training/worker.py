@@ -25,7 +25,7 @@ import torch
 
 from degradation.config import schema, validation
 from degradation.data.dataset import DataError
-from degradation.runs.run_dir import DISK, RunDir, RunDirError
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import (
     console,
     files,
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     runs = [RunDir(Path(folder)) for folder in folders]
     try:
         stop.listen()
-        if process_group.expected()[1] > 1:
+        if process_group.rank_and_world_size()[1] > 1:
             together(runs[0], settings, stop)
         statuses = interleave.take_turns(
             (config(r, settings, stop), _share(r, settings)) for r in runs
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 def together(run: RunDir, settings: schema.Machine, stop: Stop) -> NoReturn:
     """Train with others, and leave without waiting for what a dead one might still have to say."""
     distributed.leave_with_parent()
-    work = config if process_group.expected()[0] == 0 else help_with
+    work = config if process_group.rank_and_world_size()[0] == 0 else help_with
     status = interleave.finish(work(run, settings, stop))
     sys.stdout.flush()
     os._exit(status)
@@ -110,14 +110,12 @@ def config(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
     """Train one run; its exit status."""
     LOGGED.set(run)
     try:
-        for folder in (run.folder, run.checkpoints):
-            files.refuse_link(folder)
         with files.lock(run.lock):
             return (yield from _alone(run, settings, stop))
     except files.LockedError as busy:
         print(busy, file=console.IgnoreBrokenPipe(sys.stderr))
         return BUSY
-    except DISK as error:
+    except files.StorageError as error:
         print(f"{run.name}: {error}", file=console.IgnoreBrokenPipe(sys.stderr))
         return STORAGE
     except ValueError as error:
@@ -135,12 +133,12 @@ def _alone(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
         faulthandler.enable(descriptor)
         files.make_folder(run.checkpoints)  # refused now, not after a row
         files.remove(run.failed_json)
-        files.clean(run.folder)
-        files.clean(run.checkpoints)
+        files.remove_temporary(run.folder)
+        files.remove_temporary(run.checkpoints)
         try:
             yield from work(run, settings, stop)
             return 0
-        except DISK as error:
+        except files.StorageError as error:
             _fail(run, error, str(error))
             raise
         except DataError as error:

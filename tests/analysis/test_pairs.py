@@ -10,7 +10,7 @@ import pytest
 
 from analysis.frames import pairs, runs
 from degradation.config import schema
-from degradation.runs import run_dir
+from degradation.runs import frames
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
@@ -205,7 +205,7 @@ def test_projections_have_other_weights_and_are_paired(
     """Option B has more parameters. Studies hold option A alone; the rows of others pair, too."""
     network("plain", 8, 0, 5, 10)
     network("projection", 8, 0, 4, 9, digests={"initial": "other", "stream": "0"})
-    rows = run_dir.curves(tmp_path)
+    rows = frames.curves(tmp_path)
     matched = pairs.by_arm(pairs.finals(rows))
     assert used(matched) == {("plain-8", "residual-8 (projection)", 0): (-1, -1)}
 
@@ -227,7 +227,7 @@ def test_protocols_are_never_mixed(tmp_path: Path, network: Callable[..., RunDir
     network("plain", 8, 0, 5, 10)
     network("plain", 14, 0, 6, 12, recipe__lr=0.1)
     assert len(runs.studies(tmp_path)) == 2
-    together = pairs.finals(run_dir.curves(tmp_path))
+    together = pairs.finals(frames.curves(tmp_path))
     assert used(pairs.by_depth(together)) == {}
 
 

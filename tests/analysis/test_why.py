@@ -17,7 +17,7 @@ from analysis.why import identity_init, interventions, shortcut_scale, slow_star
 from analysis.why import studies as why
 from analysis.why.finding import Finding
 from degradation.config import overrides
-from degradation.runs import run_dir
+from degradation.runs import frames as run_frames
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
@@ -161,7 +161,7 @@ def test_what_conf_composes_is_the_first_study(run, tmp_path: Path) -> None:
 
 
 def test_cures_are_known_by_their_files(everything: Path) -> None:
-    runs, rows = run_dir.load(everything)
+    runs, rows = run_frames.load(everything)
     known = variants.protocols(runs, rows)
     base = frames.studies(everything)[0].rows["protocol"].iloc[0]
     assert {p.intervention: p.named for p in known.values() if p.intervention_of == base} == {

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from degradation.commands import status
-from degradation.config import overrides, study, validation
+from degradation.config import overrides, study
 from degradation.runs import progress, reference
-from degradation.runs.run_dir import RunDir, last_lines
+from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
 
@@ -21,17 +21,6 @@ def done(config, runs: Path, **row: float) -> RunDir:
     files.append_line(run.curves, json.dumps({"iteration": config.recipe.iterations, **row}))
     files.write_json(run.done_json, {"outcome": "done"})
     return run
-
-
-def test_the_table_has_mean_spread_n_and_the_papers_number(small, tmp_path: Path) -> None:
-    configs = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(2)]
-    for config, error in zip(configs, (9.0, 10.0), strict=True):
-        done(config, tmp_path, train_error=1.0, test_error=error)
-    table = status.table(progress.of_configs(configs, str(tmp_path)))
-    (line,) = [text for text in table.splitlines() if text.startswith("cifar10 plain 20")]
-    assert line.split() == [
-        "cifar10", "plain", "20", "2", "1.00", "±", "0.00", "1.44", "9.50", "±", "0.71", "9.69",
-    ]  # fmt: skip
 
 
 def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) -> None:
@@ -48,11 +37,6 @@ def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) ->
     assert listing[1].endswith("no memory")
     assert listing[2].endswith("at iteration 7")
     assert listing[4] == "1 done, 1 failed, 1 diverged, 1 missing"
-
-
-def test_one_value_has_no_spread() -> None:
-    assert status.spread([6.5]) == "6.50"
-    assert status.spread([6.45, 6.77]) == "6.61 ± 0.23"
 
 
 @pytest.mark.parametrize(
@@ -75,34 +59,6 @@ def four(small, tmp_path: Path) -> list[progress.RunProgress]:
     files.write_json(failed.failed_json, {"message": "no memory\nmore"})
     failed.log.write_text("".join(f"line {n}\n" for n in range(9)))
     return progress.of_configs(configs, str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "seeds"),
-    [
-        ([], [0, 1, 2, 3]),
-        (["state=failed"], [1]),
-        (["state=partial,missing"], [2, 3]),
-        (["arm=residual", "seed=1,3"], [1, 3]),
-        (["depth=8", "data=digits", "shortcut=none"], [0]),
-        (["depth=80"], []),
-    ],
-)
-def test_filters(four, wanted: list[str], seeds: list[int]) -> None:
-    assert [e.config.seed for e in progress.only(four, wanted)] == seeds
-
-
-@pytest.mark.parametrize(
-    ("wanted", "says"),
-    [
-        ("stat=failed", "did you mean 'state'"),
-        ("failed", "must be KEY=VALUE"),
-        ("state=faled", "did you mean 'failed'"),
-    ],
-)
-def test_a_filter_that_is_none_is_refused(four, wanted: str, says: str) -> None:
-    with pytest.raises(validation.ConfigError, match=says):
-        progress.only(four, [wanted])
 
 
 def test_failed_points_come_with_their_log_and_the_command_that_trains_them(four) -> None:
@@ -139,7 +95,7 @@ def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkey
 
     def finish(seconds: float) -> None:
         looks.append(seconds)
-        (entry,) = progress.only(progress.of_folder(str(tmp_path)), ["state=partial"])
+        (entry,) = progress.filter_runs(progress.of_folder(str(tmp_path)), ["state=partial"])
         files.write_json(entry.run.done_json, {"outcome": "done"})
 
     # Not time.sleep itself, which threads of other tests call.
@@ -149,35 +105,6 @@ def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkey
     assert looks == [7]
     out = capsys.readouterr().out
     assert out.index("1 partial") < out.index("1 done")
-
-
-def test_of_a_finished_point_no_row_is_read(small, tmp_path: Path) -> None:
-    run = done(small(), tmp_path, train_error=1.0, test_error=2.0)
-    last = {"iteration": 12, "train_error": 3.0, "test_error": 4.0}
-    files.write_json(run.done_json, {"outcome": "done", "last": last})
-    run.curves.unlink()
-    assert progress.RunProgress.of(run, small()).row == last
-
-
-@pytest.mark.parametrize("padding", [0, 5000, 500_000])
-def test_the_last_row_is_what_rows_end_with(small, tmp_path: Path, padding: int) -> None:
-    """Whatever is before it, however long it is, and with a torn line behind it."""
-    run = RunDir.of(small(), tmp_path)
-    run.create(small())
-    assert run.last_row() is None
-    run.curves.write_text('{"iteration": 1, "train_error": 1, "test_error": 1}')
-    assert run.last_row() is None
-    rows = [{"iteration": n, "train_error": None, "test_error": n / 3} for n in range(3)]
-    text = "".join(json.dumps(row) + " " * padding + "\n" for row in rows)
-    run.curves.write_text(text + '{"iteration": 3, "tor')
-    assert run.last_row() == run.rows()[-1] == rows[-1]
-
-
-def test_the_last_lines_of_a_long_log(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    assert last_lines(log, 3) == []
-    log.write_text("".join(f"{n:050}\n" for n in range(10_000)))
-    assert last_lines(log, 3) == [f"{n:050}" for n in (9997, 9998, 9999)]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_an_agent_trains_the_points_and_they_land_in_its_runs(tmp_path: Path) ->
         assert bucket.project == "project"
         assert bucket.config["arm"] == "residual"
         assert bucket.config["depth"] == 8
-        (noted,) = (json.loads(p.read_text()) for p in w.runs.glob("*/mirror.json"))
+        (noted,) = (json.loads(p.read_text()) for p in w.runs.glob("*/wandb.json"))
         assert noted["id"] == "swept"
         assert noted["server"] == {"rows": 2, "result": True}
         assert w.command().stdout.startswith("0 runs sent, 0 left behind, 1 complete")

@@ -70,7 +70,7 @@ def every_operation_of_a_save(folder: Path, ending: pair.Ending) -> Figure:
             new = len(checkpoint.saved(place)) == 3 or not said
             kept = all(p.exists() for p in older) or new
             fine = kept and checkpoint.newest(place) in (content, older[-1].read_bytes())
-            if name == "ENOSPC" and said and counter.names[k - 1] in ("posix_fallocate", "write"):
+            if name == "ENOSPC" and said and counter.names[k - 1] == "write":
                 fine &= f"need {files.megabytes(len(content))}, {place} has " in said
             left = [p for p in place.iterdir() if p.name.startswith(".")]
             if not fine or (left and counter.names[k - 1] != "unlink"):
@@ -255,11 +255,10 @@ def read_only_disk(folder: Path, ending: pair.Ending) -> tuple[bool, str]:
 TRACES = {
     "EIO for the first fsync": ("inject=fsync:error=EIO:when=1", "Input/output error"),
     "EIO for the second": ("inject=fsync:error=EIO:when=2", "Input/output error"),
-    "ENOSPC for the first fallocate": (
-        "inject=fallocate:error=ENOSPC:when=1", "No space left on device"),
+    "ENOSPC for the first fsync": ("inject=fsync:error=ENOSPC:when=1", "No space left on device"),
     "EACCES for the first rename": (
         "inject=rename,renameat,renameat2:error=EACCES:when=1", "Permission denied"),
-    "EROFS for every fallocate": ("inject=fallocate:error=EROFS", "Read-only file system"),
+    "EROFS for every fsync": ("inject=fsync:error=EROFS", "Read-only file system"),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 NAMES = (
-    "open", "posix_fallocate", "write", "pwrite", "fsync", "close", "replace", "unlink",
+    "open", "write", "pwrite", "fsync", "close", "replace", "unlink",
     "truncate", "ftruncate", "mkdir",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Nobody need look: what can't be said ends nothing."""
+"""Messages that nobody can read end nothing."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from degradation.system import console
 
-SAY = """
+PRINT = """
 import logging
 from degradation.system import console
 console.show_messages()
@@ -22,14 +22,14 @@ raise SystemExit(3)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_a_full_disk_behind_the_output_ends_nothing() -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = subprocess.run([sys.executable, "-c", SAY], stdout=full, stderr=full)
+        done = subprocess.run([sys.executable, "-c", PRINT], stdout=full, stderr=full)
     assert done.returncode == 3
 
 
 def test_a_closed_pipe_ends_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-c", SAY], stdout=writer, stderr=writer)
+    done = subprocess.run([sys.executable, "-c", PRINT], stdout=writer, stderr=writer)
     os.close(writer)
     assert done.returncode == 3
 

@@ -1,4 +1,4 @@
-"""Being asked to stop: at once before training, at the next look in it, at once if asked again."""
+"""Requests to stop: at once before training, at the next poll in it, at once when repeated."""
 
 import os
 import signal
@@ -9,36 +9,36 @@ from collections.abc import Iterator
 import pytest
 
 from degradation.system import signals
-from degradation.system.signals import ASKS, Stop, Stopped
+from degradation.system.signals import STOP_SIGNALS, Stop, Stopped
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in ASKS}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", ASKS)
-def test_before_anyone_looks_a_signal_ends_what_goes_on(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_before_the_first_poll_a_signal_ends_the_process(number: signal.Signals) -> None:
     stop = Stop().listen()
     with pytest.raises(Stopped):
         os.kill(os.getpid(), number)
     assert stop.status == 128 + number
 
 
-def told(code: str) -> str:
-    """What a Python of its own prints: here, numpy's threads would take a signal held back."""
-    imports = "import os, signal\nfrom degradation import signals\nfrom degradation.system.signals import *\n"
+def printed(code: str) -> str:
+    """What a Python of its own prints: in this one, numpy's threads would take a blocked signal."""
+    imports = "import os, signal\nfrom degradation.system import signals\nfrom degradation.system.signals import *\n"
     words = [sys.executable, "-c", f"{imports}\n{code}"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("number", ASKS)
-def test_a_signal_that_was_held_back_is_heard_by_who_listens(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_blocked_signal_is_handled_once_a_handler_is_there(number: signal.Signals) -> None:
     code = f"""
-signals.hold_back()
+signals.block_signals()
 os.kill(os.getpid(), {number})
 stop = Stop()
 try:
@@ -46,23 +46,23 @@ try:
 except Stopped:
     print(stop.status, signal.pthread_sigmask(signal.SIG_BLOCK, []))
 """
-    assert told(code) == f"{128 + number} set()\n"
+    assert printed(code) == f"{128 + number} set()\n"
 
 
-def test_who_is_started_holds_them_back_too() -> None:
+def test_a_child_process_starts_with_them_blocked() -> None:
     code = """
 import subprocess, sys
-signals.hold_back()
+signals.block_signals()
 code = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
 subprocess.run([sys.executable, "-c", code])
 """
-    assert told(code) == f"{sorted(ASKS)}\n"
+    assert printed(code) == f"{sorted(STOP_SIGNALS)}\n"
 
 
-def test_under_nohup_a_lost_terminal_asks_for_nothing() -> None:
+def test_under_nohup_a_lost_terminal_stops_nothing() -> None:
     code = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-signals.hold_back()
+signals.block_signals()
 stop = Stop().listen()
 os.kill(os.getpid(), signal.SIGHUP)
 print(stop.signal)
@@ -70,10 +70,10 @@ stop.polled = True
 os.kill(os.getpid(), signal.SIGTERM)
 print(stop.status)
 """
-    assert told(code) == "None\n143\n"
+    assert printed(code) == "None\n143\n"
 
 
-def test_once_someone_looks_it_is_a_flag() -> None:
+def test_once_polled_it_is_a_flag() -> None:
     stop = Stop().listen()
     assert not stop()
     os.kill(os.getpid(), signal.SIGTERM)
@@ -81,7 +81,7 @@ def test_once_someone_looks_it_is_a_flag() -> None:
     assert stop.status == 143
 
 
-def test_asked_again_it_ends_at_once_but_an_echo_is_not_again(monkeypatch) -> None:
+def test_a_second_request_ends_at_once_but_an_echo_is_none(monkeypatch) -> None:
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     stop = Stop().listen()
@@ -95,5 +95,5 @@ def test_asked_again_it_ends_at_once_but_an_echo_is_not_again(monkeypatch) -> No
 
 
 def test_names() -> None:
-    assert signals.name(9) == "SIGKILL"
-    assert signals.name(99) == "signal 99"
+    assert signals.signal_name(9) == "SIGKILL"
+    assert signals.signal_name(99) == "signal 99"

@@ -155,7 +155,7 @@ def killed_before_the_note(w: World) -> list[RunDir]:
         w.row(run, 4)
         w.wait_for(lambda: w.arrived(run) == 4)
         w.kill_follower()
-        assert files.read_json(run.mirror_json)["server"]["rows"] == 0
+        assert files.read_json(run.wandb_json)["server"]["rows"] == 0
         w.row(run, 2)
         assert w.command().returncode == 0
         assert w.command().stdout.startswith("0 runs sent, 0 left behind, 1 complete")
@@ -172,7 +172,7 @@ def worker_killed_and_resumed(w: World) -> list[RunDir]:
         with run.curves.open("a") as file:
             file.write('{"iteration": 2')
         w.end(run, result=False)
-        w.wait_for(lambda: files.read_json(run.mirror_json)["server"]["rows"] == 4)
+        w.wait_for(lambda: files.read_json(run.wandb_json)["server"]["rows"] == 4)
         files.truncate(run.curves, run.curves.read_text().rindex("\n") + 1)
         files.append_line(run.timing_jsonl, json.dumps({"iteration": 16, "seconds": 9.0}))
         w.begin()
@@ -231,7 +231,7 @@ def no_key(w: World) -> list[RunDir]:
     w.row(run, 3)
     w.feed.look()
     w.end(run)
-    w.wait_for(lambda: files.read_json(run.mirror_json)["folder"]["rows"] == 6)
+    w.wait_for(lambda: files.read_json(run.wandb_json)["folder"]["rows"] == 6)
     sync(w)
     return [run]
 
@@ -243,12 +243,12 @@ def no_key_synced_in_between(w: World) -> list[RunDir]:
     run = w.begin()
     w.row(run, 3)
     w.end(run, result=False)
-    w.wait_for(lambda: files.read_json(run.mirror_json)["folder"]["rows"] == 3)
+    w.wait_for(lambda: files.read_json(run.wandb_json)["folder"]["rows"] == 3)
     sync(w)
     w.begin()
     w.row(run, 3)
     w.end(run)
-    w.wait_for(lambda: files.read_json(run.mirror_json)["folder"]["rows"] == 6)
+    w.wait_for(lambda: files.read_json(run.wandb_json)["folder"]["rows"] == 6)
     sync(w)
     return [run]
 
@@ -260,7 +260,7 @@ def no_key_then_the_command(w: World) -> list[RunDir]:
     run = w.begin()
     w.row(run, 5)
     w.end(run)
-    w.wait_for(lambda: files.read_json(run.mirror_json)["folder"]["rows"] == 5)
+    w.wait_for(lambda: files.read_json(run.wandb_json)["folder"]["rows"] == 5)
     with w.stub:
         assert w.command().returncode == 0
     assert not list(w.runs.glob("wandb/offline-run-*"))  # else they would be sent once more
@@ -282,7 +282,7 @@ def wrong_key(w: World) -> list[RunDir]:
         run = w.begin()
         w.row(run, 4)
         w.end(run)
-        w.wait_for(lambda: files.read_json(run.mirror_json)["folder"]["rows"] == 4)
+        w.wait_for(lambda: files.read_json(run.wandb_json)["folder"]["rows"] == 4)
         assert w.said.count("W&B refuses") == 1
         assert w.command().returncode == 1
         w.stub.mood = "well"
@@ -327,7 +327,7 @@ def diverges_at_once(w: World) -> list[RunDir]:
         run = w.begin()
         files.write_json(run.done_json, {"outcome": "diverged", "iteration": 2, "exact": True})
         w.timed(lambda: w.feed.end(run))
-        w.wait_for(lambda: files.read_json(run.mirror_json)["server"]["result"])
+        w.wait_for(lambda: files.read_json(run.wandb_json)["server"]["result"])
         assert w.stub.run(run.name).summary["outcome"] == "diverged"
     return [run]
 
@@ -350,7 +350,7 @@ def full_disk_offline(w: World) -> list[RunDir]:
     done = _on_a_full_disk(w, key=False)
     assert done.returncode == 1
     assert "stays behind" in done.stderr, done
-    assert files.read_json(run.mirror_json)["folder"]["rows"] < 400
+    assert files.read_json(run.wandb_json)["folder"]["rows"] < 400
     with w.stub:
         assert w.command().returncode == 0
     return [run]

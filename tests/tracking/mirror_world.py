@@ -117,7 +117,7 @@ class World:
             time.sleep(0.02)
 
     def complete(self, run: RunDir) -> bool:
-        told = files.read_json(run.mirror_json)["server"]
+        told = files.read_json(run.wandb_json)["server"]
         return bool(told["rows"] == len(run.rows()) and told["result"])
 
     def kill_core(self) -> None:

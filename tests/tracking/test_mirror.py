@@ -98,7 +98,7 @@ def test_the_key_is_in_no_file_line_error_or_body(w: World) -> None:
         other = w.begin(seed=1)
         w.row(other, 2)
         w.end(other)
-        w.wait_for(lambda: files.read_json(other.mirror_json)["folder"]["rows"] == 2)
+        w.wait_for(lambda: files.read_json(other.wandb_json)["folder"]["rows"] == 2)
         told = [w.command() for _ in range(2)]
         processes = Path("/proc").glob("*/cmdline")
         words = b"".join(_read(path) for path in processes)
@@ -145,7 +145,7 @@ def test_rows_that_differ_are_said_and_left(w: World) -> None:
         run = w.begin()
         w.row(run, 3)
         w.end(run, result=False)
-        w.wait_for(lambda: files.read_json(run.mirror_json)["server"]["rows"] == 3)
+        w.wait_for(lambda: files.read_json(run.wandb_json)["server"]["rows"] == 3)
         text = run.curves.read_text().replace('"train_error": 2.0', '"train_error": 3.0')
         run.curves.write_text(text)
         w.row(run)
@@ -172,7 +172,7 @@ def test_nothing_is_started_where_nothing_is_wanted(settings, run) -> None:
     feed.end(run)
     assert feed.process is None
     assert feed.leave([run]) == []
-    assert not run.mirror_json.exists()
+    assert not run.wandb_json.exists()
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_sweeps_agent_names_the_run(settings, run, monkeypatch) -> None:
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     sync.note(run, settings)
     assert Mirror(run).address.id == run.name
-    files.remove(run.mirror_json)
+    files.remove(run.wandb_json)
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     monkeypatch.setenv("WANDB_PROJECT", "swept")
     sync.note(run, settings)
@@ -248,8 +248,8 @@ def test_a_sweeps_agent_names_the_run(settings, run, monkeypatch) -> None:
 
 def test_another_project_is_sent_everything(settings, run) -> None:
     sync.note(run, settings)
-    noted = files.read_json(run.mirror_json) | {"server": {"rows": 9, "result": True}}
-    files.write_json(run.mirror_json, noted | {"entity": "team"})
+    noted = files.read_json(run.wandb_json) | {"server": {"rows": 9, "result": True}}
+    files.write_json(run.wandb_json, noted | {"entity": "team"})
     sync.note(run, settings)
     assert Mirror(run).note["server"]["rows"] == 9
     machine = dataclasses.replace(settings.machine, wandb_project="other")
@@ -346,7 +346,7 @@ def test_the_command_that_is_killed_leaves_the_lock(w: World) -> None:
 import os
 from pathlib import Path
 from degradation import storage
-with storage.lock(Path({str(run.mirror_lock)!r})):
+with storage.lock(Path({str(run.wandb_lock)!r})):
     os.kill(os.getpid(), {signal.SIGKILL})
 """
     w.call([sys.executable, "-c", code])

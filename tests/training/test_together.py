@@ -214,7 +214,7 @@ def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
     }
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    process_group.meet_by_slurm()
-    assert process_group.expected() == (3, 4)
+    process_group.take_from_slurm()
+    assert process_group.rank_and_world_size() == (3, 4)
     assert process_group.local_rank() == 1
     assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "21234")

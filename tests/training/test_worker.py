@@ -154,7 +154,7 @@ def test_a_signal_while_it_starts_is_no_traceback(small, machine) -> None:
     words = [sys.executable, "-m", "degradation.training.worker", str(run.folder),
              json.dumps(schema.plain(machine))]  # fmt: skip
     process = subprocess.Popen(
-        words, stderr=subprocess.PIPE, text=True, preexec_fn=signals.hold_back
+        words, stderr=subprocess.PIPE, text=True, preexec_fn=signals.block_signals
     )
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

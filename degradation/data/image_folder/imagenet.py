@@ -66,7 +66,7 @@ class ImageFolder:
     def notes(self) -> dict[str, object]:
         """What a run writes down of its data, beside the digests."""
         skipped = "\n".join(self.manifest.skipped)
-        digest = hashlib.sha256(files.encoded(skipped)).hexdigest() if skipped else None
+        digest = hashlib.sha256(files.encode_line(skipped)).hexdigest() if skipped else None
         return {**self.manifest.counts, "manifest": self.manifest.digest, "skip_list": digest}
 
 

@@ -27,7 +27,7 @@ from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
 from degradation.data.image_folder.manifest import Files
 from degradation.data.order import batch_table, draws
 from degradation.system import process_group
-from degradation.system.signals import end_with_parent, held_back
+from degradation.system.signals import end_with_parent, signals_blocked
 
 MAX_VALUE = 255
 MAX_WORKERS = 16
@@ -214,7 +214,7 @@ def decoded(
         generator=torch.Generator(),
         **options,
     )
-    with held_back():
+    with signals_blocked():
         coming = iter(loader)
     try:
         while (batch := _next(coming)) is not None:

@@ -63,7 +63,7 @@ class Manifest:
         sha = hashlib.sha256()
         for files in (self.train, self.val):
             for path, size in zip(files.paths, files.sizes, strict=True):
-                sha.update(storage.encoded(f"{path}\t{size}"))
+                sha.update(storage.encode_line(f"{path}\t{size}"))
         return sha.hexdigest()
 
     @property

@@ -22,7 +22,7 @@ def device(name: str) -> torch.device:
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         own = f"cuda:{process_group.local_rank() % found}" if found > 1 else "cuda"
-        name = (own if process_group.expected()[1] > 1 else "cuda") if found else "cpu"
+        name = (own if process_group.rank_and_world_size()[1] > 1 else "cuda") if found else "cpu"
     wanted = torch.device(name)
     if wanted.type == "cuda" and (wanted.index or 0) >= found:
         there = ", ".join(["cpu", *(f"cuda:{i}" for i in range(found))])

@@ -20,7 +20,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-from degradation.system.process_group import expected
+from degradation.system.process_group import rank_and_world_size
 
 PATIENCE = timedelta(minutes=10)  # for a process that says nothing, and is not known to have died
 ORPHAN_LOOK = 5.0
@@ -106,7 +106,7 @@ def join(device: torch.device) -> Ranks:
 
     Raises Lost where they don't come.
     """
-    rank, size = expected()
+    rank, size = rank_and_world_size()
     if size == 1:
         return ALONE
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

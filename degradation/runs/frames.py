@@ -1,0 +1,73 @@
+"""Runs and their curves as pandas frames, each line with what identifies the run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from degradation.runs.run_dir import RESTORE, RunDir, RunDirError, parsed_lines, runs_in
+from degradation.system.console import short_repr
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def curves(folder: str | Path) -> "pd.DataFrame":
+    """All rows of all runs below `folder`, one line each, with what identifies the run.
+
+    The columns are those of `describe` (run, data, arm, depth, seed, …) and those of
+    `columns.CURVES` that occur. Errors are in percent. Raises RunDirError and files.StorageError.
+    """
+    return load(folder)[1]
+
+
+def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """A line a run (the columns of `describe`), and a line a row (see `curves`)."""
+    import pandas as pd  # half a second that training and status never need
+
+    runs, lines = [], []
+    for run in runs_in(folder):
+        described = describe(run)
+        runs.append(described)
+        lines += [described | row for row in run.rows()]
+    return pd.DataFrame(runs), pd.DataFrame(lines)
+
+
+def describe(run: RunDir) -> dict[str, Any]:
+    """What identifies a run, and its state.
+
+    `pair` is equal for runs that differ at most in the shortcut, `protocol` for those that share
+    everything but shortcut, depth and seed; `drop` is the first milestone; `initial` and `stream`
+    are the digests of the initial tensors and of the order of the images; `device` is what the last
+    process ran on; `exact` says that every resume reproduced its rows.
+    """
+    config = run.config()
+    launches = list(parsed_lines(run.launches_jsonl))
+    last = launches[-1] if launches else {}
+    digests, fingerprint = last.get("digests") or {}, last.get("fingerprint") or {}
+    if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
+        where = f"{run.launches_jsonl}, line {len(launches)}"
+        raise RunDirError(f"{where}: digests and fingerprint must be groups of keys; {RESTORE}")
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        "study": config.study,
+        "variant": config.variant,
+        "data": config.data.name,
+        "arm": config.arm,
+        "depth": config.depth,
+        "seed": config.seed,
+        "shortcut": config.model.shortcut,
+        "pair": config.pair,
+        "protocol": config.protocol,
+        "iterations": config.recipe.iterations,
+        "drop": config.recipe.milestones[0] if config.recipe.milestones else None,
+        "state": run.state(),
+        "exact": not run.resume_mismatches.exists(),
+        "initial": _text(digests.get("initial")),
+        "stream": _text(digests.get("stream")),
+        "device": _text(fingerprint.get("gpu") or fingerprint.get("device")),
+        "commit": _text(last.get("commit")),
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else short_repr(str(value))

@@ -1,0 +1,82 @@
+"""How far runs are, and which of them a filter names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from degradation.config.validation import ConfigError
+from degradation.runs import progress, summary
+from degradation.runs.progress import RunProgress
+from degradation.runs.run_dir import RunDir
+from degradation.system import files
+
+LAST = {"iteration": 12, "train_error": 3.0, "test_error": 4.0}
+
+
+def made(config, runs: Path, *rows: dict[str, float]) -> RunDir:
+    run = RunDir.of(config, runs)
+    run.create(config)
+    for row in rows:
+        files.append_line(run.curves, json.dumps(row))
+    return run
+
+
+def test_of_a_finished_run_no_row_is_read(small, tmp_path: Path) -> None:
+    run = made(small(), tmp_path)
+    files.write_json(run.done_json, {"outcome": "done", "last": LAST})
+    assert RunProgress.of(run, small()).row == LAST
+
+
+def test_states_rows_and_reasons(small, tmp_path: Path) -> None:
+    configs = [small(seed=seed) for seed in range(4)]
+    partial, failed, diverged = (made(config, tmp_path, LAST) for config in configs[:3])
+    failed.fail("MemoryError", "no memory\nmore")
+    files.write_json(diverged.done_json, {"outcome": "diverged", "iteration": 7})
+    found = progress.of_configs(configs, str(tmp_path))
+    assert [p.state for p in found] == ["partial", "failed", "diverged", "missing"]
+    assert [p.reason for p in found] == ["", "no memory", "at iteration 7", ""]
+    assert [p.progress for p in found] == ["12/12", "12/12", "12/12", "0/12"]
+    assert len(progress.of_folder(str(tmp_path))) == 3
+
+
+def test_final_errors_are_those_of_runs_that_reached_their_end(small, tmp_path: Path) -> None:
+    configs = [small(data__name="cifar10", depth=20, seed=seed) for seed in range(3)]
+    for config, error in zip(configs, (9.0, 10.0, 90.0), strict=True):
+        run = made(config, tmp_path, LAST | {"test_error": error})
+        outcome = "diverged" if error == 90 else "done"
+        files.write_json(run.done_json, {"outcome": outcome})
+    (line,) = progress.final_errors(progress.of_folder(str(tmp_path)))
+    assert summary.as_text([line]).splitlines()[1].split() == [
+        *"cifar10 plain 20 2 3.00 ± 0.00 1.44 9.50 ± 0.71 9.69".split()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "seeds"),
+    [
+        ([], [0, 1, 2]),
+        (["state=partial,missing"], [1, 2]),
+        (["arm=plain", "seed=0,2"], [0, 2]),
+        (["depth=80"], []),
+    ],
+)
+def test_filters(small, tmp_path: Path, filters: list[str], seeds: list[int]) -> None:
+    configs = [small(seed=seed) for seed in range(3)]
+    files.write_json(made(configs[0], tmp_path).done_json, {"outcome": "done", "last": LAST})
+    made(configs[1], tmp_path)
+    found = progress.filter_runs(progress.of_configs(configs, str(tmp_path)), filters)
+    assert [p.config.seed for p in found] == seeds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stat=failed", "did you mean 'state'"),
+        ("failed", "must be KEY=VALUE"),
+        ("state=faled", "did you mean 'failed'"),
+    ],
+)
+def test_a_filter_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        progress.filter_runs([], [text])
