@@ -60,7 +60,7 @@ def test_a_line_that_is_no_row_is_named(run: RunDir, line: str, fault: str) -> N
 
 def test_a_broken_config_is_named(run: RunDir) -> None:
     run.config_json.write_text('{"depth": 21}')
-    with pytest.raises(RunDirError, match=r"config\.json: .*; restore it, or move the folder"):
+    with pytest.raises(RunDirError, match=r"config\.json: (?s:.*); restore it, or move"):
         run.config()
 
 
