@@ -1,131 +1,127 @@
-"""Measure this machine: throughput of every engine beside common practice, under probed roofs.
+"""Measure training on this machine, beside a plain PyTorch loop and beside what it could do.
 
-    degradation bench                     on a CPU, about five minutes
-    degradation bench --all               every engine and packing; for a GPU
-    degradation bench hour --budget 9m --out DIR      checks, benchmark, real points
-    degradation bench collect DIR         what `hour` left, as pages and reference curves
+    degradation bench                                    on two CPU cores, within five minutes
+    degradation bench --engines fast "fast*4"            some engines; *4: four runs at once
+    degradation bench --out DIR                          keep the table and its numbers there
 
-Prints Markdown; --out FOLDER keeps it there with the roofline image and the numbers as JSON.
+Prints a table in Markdown, network after network, and keeps each as soon as it is measured.
+BENCHMARKS.md explains the columns.
 """
 
 import argparse
 import dataclasses
-import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from degradation.bench import (
-    collect,
-    contest,
-    costs,
-    hour,
-    probes,
-    table,
-)
-from degradation.bench.contest import Plan
-from degradation.config import validation
+from degradation.bench import comparison, roof, table
+from degradation.bench.comparison import Plan, Result
+from degradation.config import study
+from degradation.config.schema import Settings
+from degradation.config.validation import ConfigError
 from degradation.models.kernels import library
 from degradation.system import console, files, provenance
-from degradation.training import synthetic_run
-from degradation.training.devices import device as machine
-from degradation.training.synthetic_run import ENGINES
+from degradation.training.devices import device as devices
+from degradation.training.synthetic_run import ENGINES, noise
+
+SHALLOW = 40  # layers: below, a round on a CPU has two iterations, which take some seconds
+IMAGES = 10_000
 
 
 def main(arguments: list[str]) -> int:
+    """Print the table, and keep it, as far as it is there. Raises ConfigError."""
     console.show_messages()
-    if arguments[:1] == ["hour"]:
-        return hour.main(arguments[1:])
-    if arguments[:1] == ["collect"]:
-        return collect.main(arguments[1:])
-    try:
-        return measure(parser().parse_args(arguments))
-    except validation.ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+    options = parser().parse_args(arguments)
+    device = devices.device(options.device)
+    engines = parse_engines(options.engines or usual_engines(device), device)
+    lines, results = list[str](), list[Result]()
+    for text, measured in measure(options, device, engines):
+        tqdm.write(text)
+        lines.append(text)
+        results += measured
+        if options.out:
+            keep(options.out, lines, results)
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    head, _, tail = (__doc__ or "").partition("\n")
     found = argparse.ArgumentParser(
-        prog="degradation bench", description=head, epilog=tail,
+        prog="degradation bench",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    found.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    found.add_argument("--all", action="store_true", help="every engine and packing")
-    found.add_argument("--arms", default="plain,residual")
-    found.add_argument("--depths", default="20,56")
-    found.add_argument("--engines", help=f"some of {', '.join(ENGINES)}")
-    found.add_argument("--packs", default="", help="ENGINE:K,…: K points at once")
-    found.add_argument("--workers", help="processes of common practice's loader: 0 (CPU), 4,12")
-    found.add_argument(
-        "--iterations", type=int, help="of a measurement: 100 (GPU); on a CPU 2, and 1 of deep nets"
     )
-    found.add_argument("--rounds", type=int, default=5)
-    found.add_argument("--no-costs", action="store_true", help="throughput alone")
-    found.add_argument("--out", type=Path, help="folder to keep the results in")
+    add = found.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--depths", type=int, nargs="+", default=[20, 56], metavar="DEPTH", help="20 and 56")
+    add("--engines", nargs="+", metavar="ENGINE", help=f"of {'; '.join(ENGINES)}")
+    add(
+        "--iterations", type=int, metavar="N", help="of a round: 100; on a CPU 2, or 1 of deep nets"
+    )
+    add("--rounds", type=int, default=5, metavar="N", help="5")
+    add("--out", type=Path, metavar="DIR", help="keep bench.md and bench.json there")
     return found
 
 
-def plan(asked: argparse.Namespace, device: torch.device) -> Plan:
-    """What to compare. Raises ConfigError for an engine that there isn't."""
-    gpu = device.type == "cuda"
-    there = [name for name in ENGINES if not (gpu and name == "native")]
-    names = asked.engines or ",".join(there if asked.all else usual(device))
-    packs = asked.packs or ("graph:4,fast:2,fast:4,fast:8" if asked.all and gpu else "")
-    pairs = [pack.rpartition(":") for pack in packs.split(",") if pack]
-    for name in [*names.split(","), *(name for name, _, _ in pairs)]:
-        if name not in there:
-            hint = console.did_you_mean(name, there)
-            raise validation.ConfigError(f"--engines {name}: must be of {', '.join(there)}{hint}")
-    workers = asked.workers or ("4,12" if gpu else "0")
-    return Plan(
-        device, tuple(names.split(",")), tuple((name, int(count)) for name, _, count in pairs),
-        tuple(map(int, workers.split(","))), asked.iterations or (100 if gpu else 0), asked.rounds,
-    )  # fmt: skip
-
-
-def usual(device: torch.device) -> list[str]:
+def usual_engines(device: torch.device) -> list[str]:
     """The engines that are compared where nobody says which."""
     if device.type == "cuda":
-        return ["graph", "fast"]
+        return ["graph", "graph, contiguous", "fast", "graph*4", "fast*4"]
     try:
         library.load()
-    except validation.ConfigError as error:
+    except ConfigError as error:
         print(f"without the engine native: {error}", file=sys.stderr)
         return ["eager"]
     return ["eager", "native"]
 
 
-def measure(asked: argparse.Namespace) -> int:
-    """Contests of all networks asked for, then the harness's own costs; printed, and kept."""
-    device = machine.device(asked.device)
-    torch.set_num_threads(1)
-    chosen, found, images = plan(asked, device), probes.probe(device), synthetic_run.synthetic()
-    networks = [(a, int(d)) for d in asked.depths.split(",") for a in asked.arms.split(",")]
-    results = []
-    for arm, depth in tqdm(networks, desc="bench", unit="network", disable=None):
-        config = costs.settings(f"model={arm}", f"depth={depth}").config
-        length = chosen.iterations or (2 if depth < 40 else 1)  # seconds each, on a CPU
-        results += contest.contest(config, dataclasses.replace(chosen, iterations=length), found,
-                                   images)  # fmt: skip
+def parse_engines(words: Sequence[str], device: torch.device) -> tuple[tuple[str, int], ...]:
+    """`fast*4` is ("fast", 4). Raises ConfigError for an engine that there is not."""
+    there = [name for name in ENGINES if name != "native" or device.type == "cpu"]
+    found = []
+    for word in words:
+        name, _, count = word.partition("*")
+        if name not in there or not (count or "1").isdecimal():
+            hint = console.did_you_mean(name, there)
+            raise ConfigError(f"--engines {word}: must be of {'; '.join(there)}, or ENGINE*N{hint}")
+        found.append((name, int(count or 1)))
+    return tuple(found)
+
+
+def measure(
+    options: argparse.Namespace, device: torch.device, engines: tuple[tuple[str, int], ...]
+) -> Iterator[tuple[str, list[Result]]]:
+    """The parts of the page, one after the other, each with the results in it."""
     gpu = device.type == "cuda"
+    networks = [_settings(arm, d, device) for d in options.depths for arm in ("plain", "residual")]
+    devices.apply(networks[0].machine, networks[0].config.numerics)
+    precisions = {"fp32", *(ENGINES[name].precision for name, _ in engines)}
+    roofs = {precision: roof.measure(device, precision) for precision in sorted(precisions)}
     name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
-    text = [table.machine(name, found), "", table.throughput(results), ""]
-    cores = 1 if gpu else os.cpu_count() or 1
-    text += [f"- Study of 2 arms × 5 depths × 5 seeds × 64k iterations, {line}"
-             for line in table.study_cost(results, cores)]  # fmt: skip
-    if not asked.no_costs:
-        text += ["", *table.costs()]
-    print("\n".join(text))
-    if asked.out:
-        files.make_folder(asked.out)
-        files.write_atomically(asked.out / "bench.md", ("\n".join(text) + "\n").encode())
-        files.write_json(asked.out / "bench.json", [dataclasses.asdict(r) for r in results])
-        table.roofline(results, found, asked.out / "roofline.png")
-    return 0
+    yield f"{table.heading(name, roofs.values())}\n\n{table.HEAD}", []
+    images = noise(IMAGES)
+    for settings in tqdm(networks, desc="bench", unit="network", disable=None):
+        usual = 100 if gpu else 2 if settings.config.depth < SHALLOW else 1
+        plan = Plan(engines, (4, 12) if gpu else (0,), options.iterations or usual, options.rounds)
+        results = comparison.compare(settings, plan, roofs, images)
+        yield table.rows(results), results
+    if not gpu:
+        yield f"\n{table.NOT_ON_A_CPU}", []
+
+
+def _settings(arm: str, depth: int, device: torch.device) -> Settings:
+    words = [f"model={arm}", f"depth={depth}", f"machine.device={device}"]
+    [found] = study.settings(study.Line.read(words))
+    return found
+
+
+def keep(folder: Path, lines: Sequence[str], results: Sequence[Result]) -> None:
+    """Write what there is so far."""
+    files.make_folder(folder)
+    files.write_atomically(folder / "bench.md", ("\n".join(lines) + "\n").encode())
+    files.write_json(folder / "bench.json", [dataclasses.asdict(result) for result in results])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def exit_status(error: BaseException) -> int:
         return 128 + error.number
     for kinds, status in STATUSES:
         if isinstance(error, kinds):
-            print(console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr))
+            print(
+                console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr)
+            )
             return status
     raise error
 

@@ -36,6 +36,15 @@ class Work:
         """Bytes of a training iteration, a image."""
         return self.outputs * PASSES[arm][compiled] * bytes_each
 
+    def memory(self, batch_size: int, bytes_each: int) -> float:
+        """Bytes that a training iteration needs at least.
+
+        The backward pass needs two tensors of every convolution: its output, for the
+        normalisation, and what ReLU makes of it, for the next convolution. Beside them lie the
+        parameters with gradients and momenta, in float32.
+        """
+        return 2 * self.outputs * batch_size * bytes_each + 3 * 4 * self.parameters
+
 
 def work(
     depth: int,

@@ -1,124 +1,196 @@
-"""The benchmark: its arithmetic, its fairness, and the borrowed hour from end to end."""
+"""The benchmark: its arithmetic, its fairness, and that it keeps what it has measured."""
 
 import dataclasses
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from degradation.bench import __main__ as bench
-from degradation.bench import (
-    clock,
-    collect,
-    contest,
-    costs,
-    hour,
-    practice,
-    roof,
-    table,
-)
-from degradation.config import validation
-from degradation.models import cost, resnet
-from degradation.models.resnet import count_parameters
-from degradation.runs.run_dir import RunDir, runs_in
-from degradation.system.paths import TOP
+from degradation.bench import baseline, comparison, roof, table, timing
+from degradation.bench.roof import Roof
+from degradation.config import study, validation
+from degradation.config.schema import Settings
+from degradation.models import cost
 from degradation.training import synthetic_run
+from degradation.training.synthetic_run import ENGINES
 
 CPU = torch.device("cpu")
-EPOCH = "2026-01-02T03:04:05Z"
+ROOFS = {"fp32": Roof("fp32", 1e11, 1e10), "bf16": Roof("bf16", 2e11, 1e10)}
+
+
+def settings(arm: str, depth: int = 8) -> Settings:
+    words = [f"model={arm}", f"depth={depth}", "recipe.batch_size=4", "machine.device=cpu"]
+    return study.settings(study.Line.read(words))[0]
 
 
 @pytest.mark.parametrize(
     ("depth", "forward", "outputs"),
     [(20, 81.1e6, 0.188e6), (56, 251.0e6, 0.532e6), (110, 505.8e6, 1.049e6)],
 )
-def test_work_of_a_image(depth: int, forward: float, outputs: float) -> None:
+def test_work_of_an_image(depth: int, forward: float, outputs: float) -> None:
     found = cost.work(depth)
     assert found.operations == pytest.approx(forward, rel=1e-3)
     assert found.outputs == pytest.approx(outputs, rel=3e-3)
     assert found.training == 3 * found.operations
 
 
-@pytest.mark.parametrize("depth", [20, 56, 1202])
-def test_parameters_are_counted_as_torch_does(depth: int) -> None:
-    config = costs.settings("model=plain", f"depth={depth}").config
-    with torch.device("meta"):
-        net = resnet.Network(config.model, depth, 3, 10)
-    assert cost.work(depth).parameters == count_parameters(net)
-
-
 def test_the_lower_roof_counts() -> None:
     one = cost.work(20)
-    fast = roof.Machine(convolution=1e30, product=1e30, copy=1e9)
-    assert fast.rate(one, "plain", False, 4) == pytest.approx(1e9 / (19 * 4 * one.outputs))
-    assert fast.rate(one, "residual", True, 2) == pytest.approx(1e9 / (15.25 * 2 * one.outputs))
-    slow = roof.Machine(convolution=1e9, product=1e9, copy=1e30)
-    assert slow.rate(one, "plain", False, 4) == pytest.approx(1e9 / one.training)
+    copy = Roof("fp32", convolution=1e30, copy=1e9)
+    assert copy.images_per_second(one, "plain", False) == pytest.approx(1e9 / (76 * one.outputs))
+    half = Roof("bf16", convolution=1e30, copy=1e9)
+    traffic = 15.25 * 2 * one.outputs
+    assert half.images_per_second(one, "residual", True) == pytest.approx(1e9 / traffic)
+    arithmetic = Roof("fp32", convolution=1e9, copy=1e30)
+    assert arithmetic.images_per_second(one, "plain", False) == pytest.approx(1e9 / one.training)
 
 
-def test_1202_layers_at_batch_128_fit_into_16_gb() -> None:
-    """In float32; the tensors that forward keeps, counted. In bfloat16 they are half of that."""
-    needed = synthetic_run.tensors_of(costs.settings("model=residual", "depth=1202").config)
-    assert 11e9 < needed < 16e9
+def test_each_precision_has_its_own_roof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bf16 engine beside the peaks of fp32 would be faster than its roof."""
+    seen = []
+
+    def best(work: Callable[[], torch.Tensor], device: torch.device) -> float:
+        seen.append(work().dtype)
+        return 1.0
+
+    monkeypatch.setattr(roof, "best", best)
+    monkeypatch.setattr(roof, "CHANNELS", 4)
+    assert roof.measure(CPU, "bf16").precision == "bf16"
+    assert seen[0] == torch.bfloat16
 
 
-@pytest.mark.parametrize("engine", ["eager", "native"])
+def test_rounds_alternate_and_the_first_is_not_counted() -> None:
+    order: list[str] = []
+    works = {name: lambda name=name: order.append(name) for name in "ab"}
+    found = timing.alternate(works, 2, CPU)
+    assert order == list("ababab")
+    assert [len(each) for each in found.values()] == [2, 2]
+    assert timing.ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0]) == (2.0, 1.0, 3.0)
+
+
+@pytest.mark.parametrize("engine", ["eager", "native", "graph, contiguous"])
 @pytest.mark.parametrize("arm", ["plain", "residual"])
 def test_contestants_do_the_same_work(
     arm: str, engine: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     if engine == "native":
         request.getfixturevalue("compiler")
-    config = costs.settings(f"model={arm}", "depth=8", "recipe.batch_size=4").config
-    config = dataclasses.replace(config, numerics=synthetic_run.ENGINES[engine])
-    images = synthetic_run.synthetic(20)
-    contest.check_same_work(config, images, CPU)
-    other = practice.ResNet(8, residual=arm == "plain")
-    monkeypatch.setattr(practice, "ResNet", lambda depth, residual: other)
-    with pytest.raises(AssertionError, match="other losses"):
-        contest.check_same_work(config, images, CPU)
+    asked = settings(arm)
+    config = dataclasses.replace(asked.config, numerics=ENGINES[engine])
+    images = synthetic_run.noise(20)
+    comparison.check_same_work(config, asked.machine, images)
+    other = baseline.ResNet(8, residual=arm == "plain")
+    monkeypatch.setattr(baseline, "ResNet", lambda depth, residual: other)
+    with pytest.raises(AssertionError, match="another loss: ours"):
+        comparison.check_same_work(config, asked.machine, images)
 
 
-def test_rounds_alternate_and_the_first_is_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    order: list[str] = []
-    found = clock.rounds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, CPU)
-    assert order == list("ababab")
-    assert [len(each) for each in found.values()] == [2, 2]
-    assert clock.ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0]) == (2.0, 1.0, 3.0)
+def test_rounding_is_checked_where_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 110 layers each side is further from float64 than the limit, and both are right."""
+    built, network = [], baseline.ResNet
+
+    def build(depth: int, residual: bool) -> torch.nn.Module:
+        built.append(depth)
+        return network(depth, residual)
+
+    monkeypatch.setattr(baseline, "ResNet", build)
+    asked = settings("residual", depth=110)
+    comparison.check_same_work(asked.config, asked.machine, synthetic_run.noise(20))
+    assert built == [20]
 
 
-def test_a_contest_on_the_cpu_and_its_pages(tmp_path: Path) -> None:
-    config = costs.settings("model=residual", "depth=8", "recipe.batch_size=4").config
-    plan = contest.Plan(CPU, ("eager",), (("eager", 2),), (0,), iterations=2, rounds=2)
-    machine = roof.Machine(1e11, 1e11, 1e10)
-    results = contest.contest(config, plan, machine, synthetic_run.synthetic(40))
-    names = ["practice", "practice, batches ready", "eager", "eager ×2"]
+def test_both_sides_are_held_to_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline that rounds coarsely is named, and not taken for the measure of the other side."""
+    forward = baseline.ResNet.forward
+
+    def coarse(self: baseline.ResNet, x: torch.Tensor) -> torch.Tensor:
+        logits = forward(self, x)
+        return logits if x.dtype == torch.float64 else logits.bfloat16().float()
+
+    monkeypatch.setattr(baseline.ResNet, "forward", coarse)
+    asked = settings("residual")
+    with pytest.raises(AssertionError, match="the baseline's is"):
+        comparison.check_same_work(asked.config, asked.machine, synthetic_run.noise(20))
+
+
+def test_each_contestant_trains_under_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's flags are the process's: whoever trains sets them, in every round anew."""
+    seen = set()
+
+    def flags(name: str) -> None:
+        deterministic = torch.backends.cudnn.deterministic
+        seen.add((name, torch.backends.cudnn.allow_tf32, deterministic))
+
+    steps, train = synthetic_run.SyntheticRun.steps, baseline.Loop.train
+    monkeypatch.setattr(
+        synthetic_run.SyntheticRun, "steps", lambda *words: flags("eager") or steps(*words)
+    )
+    monkeypatch.setattr(baseline.Loop, "train", lambda *words: flags("baseline") or train(*words))
+    plan = comparison.Plan((("eager", 1),), (0,), iterations=1, rounds=2)
+    comparison.compare(settings("plain"), plan, ROOFS, synthetic_run.noise(20))
+    assert seen == {("eager", False, True), ("baseline", True, False)}
+
+
+def test_the_device_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture on cuda:1 with device 0 current would record nothing."""
+    asked = settings("plain")
+    machine = dataclasses.replace(asked.machine, device="cuda:1")
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    one = comparison.Contestant(ENGINES["graph"], lambda: lambda: None)
+    one.use_settings(machine)
+    assert current == [torch.device("cuda:1")]
+
+
+def test_a_comparison_on_the_cpu() -> None:
+    plan = comparison.Plan((("eager", 1), ("eager", 2)), (0,), iterations=2, rounds=2)
+    results = comparison.compare(settings("residual"), plan, ROOFS, synthetic_run.noise(40))
+    names = ["baseline", "baseline, batches ready", "eager", "eager ×2"]
     assert [r.contestant for r in results] == names
     assert results[0].ratio == (1, 1, 1)
     assert all(r.images_per_second > 0 and 0 < r.roof < 1 for r in results)
-    assert table.throughput(results).count("residual-8") == 4
-    table.roofline(results, machine, tmp_path / "roofline.png")
-    assert (tmp_path / "roofline.png").read_bytes()[:4] == b"\x89PNG"
+    assert table.rows(results).count("residual-8") == 4
 
 
-def test_the_studys_cost_lies_on_a_line() -> None:
-    def result(arm: str, depth: int, seconds: float) -> contest.Result:
-        return contest.Result(arm, depth, "x", 1 / seconds, (1, 1, 1), 0.5, 1, 1)
+def test_results_are_kept_network_by_network(monkeypatch, tmp_path: Path, capsys) -> None:
+    """What was measured before the benchmark was cut is on the disk."""
 
-    results = [result(arm, d, d / 1e6) for arm in ("plain", "residual") for d in (20, 56)]
-    hours = 64_000 * 128 * sum((20, 32, 44, 56, 110)) / 1e6 * 2 * 5 / 3600
-    assert table.study_cost(results, 2) == [
-        f"x: {hours:.1f} h on one device, {hours / 2:.1f} h on 2"
-    ]
+    def compare(asked: Settings, *_: object) -> list[comparison.Result]:
+        arm = "residual" if asked.config.model.shortcut == "identity" else "plain"
+        if (arm, asked.config.depth) == ("plain", 56):
+            raise KeyboardInterrupt
+        return [comparison.Result(arm, asked.config.depth, "eager", 9.0, (1, 1, 1), 0.5, 1.0, 1e6)]
+
+    monkeypatch.setattr(comparison, "compare", compare)
+    monkeypatch.setattr(roof, "measure", lambda _, precision: ROOFS[precision])
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["--device", "cpu", "--engines", "eager", "--out", str(tmp_path)])
+    kept = json.loads((tmp_path / "bench.json").read_text())
+    assert [(r["arm"], r["depth"]) for r in kept] == [("plain", 20), ("residual", 20)]
+    assert "| residual-20 | eager |" in (tmp_path / "bench.md").read_text()
+    assert "| residual-20 | eager |" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", [["--engines", "eagre"], ["--packs", "grap:4"]])
-def test_engines_that_there_are_not(wrong: list[str]) -> None:
-    with pytest.raises(validation.ConfigError, match="must be of eager, native, compiled, graph"):
-        bench.plan(bench.parser().parse_args(wrong), CPU)
+def test_on_a_cpu_it_says_what_it_does_not_know(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(comparison, "compare", lambda *_: [])
+    monkeypatch.setattr(roof, "measure", lambda _, precision: ROOFS[precision])
+    assert bench.main(["--device", "cpu", "--engines", "eager", "--depths", "8"]) == 0
+    assert "A CPU does not tell how fast a GPU is" in capsys.readouterr().out
+
+
+def test_engines_by_name() -> None:
+    assert bench.parse_engines(["fast*4", "graph, contiguous"], torch.device("cuda")) == (
+        ("fast", 4),
+        ("graph, contiguous", 1),
+    )
+    for word in ("eagre", "fast*many"):
+        with pytest.raises(validation.ConfigError, match="must be of eager; native; compiled"):
+            bench.parse_engines([word], CPU)
 
 
 def test_without_a_compiler_the_kernels_are_left_out(
@@ -127,99 +199,8 @@ def test_without_a_compiler_the_kernels_are_left_out(
     def none() -> None:
         raise validation.ConfigError("needs a C compiler")
 
-    asked = bench.parser().parse_args([])
     monkeypatch.setattr(bench.library, "load", lambda: None)
-    assert bench.plan(asked, CPU).engines == ("eager", "native")
+    assert bench.usual_engines(CPU) == ["eager", "native"]
     monkeypatch.setattr(bench.library, "load", none)
-    assert bench.plan(asked, CPU).engines == ("eager",)
+    assert bench.usual_engines(CPU) == ["eager"]
     assert "needs a C compiler" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("text", "wanted"), [("90", 90), ("9m", 540), ("1.5h", 5400), ("3s", 3)])
-def test_budgets(text: str, wanted: float) -> None:
-    assert hour.seconds(text) == wanted
-
-
-def test_a_budget_that_is_none() -> None:
-    with pytest.raises(validation.ConfigError, match="--budget soon: must be a number"):
-        hour.seconds("soon")
-
-
-def test_points_come_in_the_order_of_their_worth(tmp_path: Path) -> None:
-    asked = hour.parser().parse_args(["--out", str(tmp_path)])
-    labels = [s.config.label.removeprefix("cifar10-") for s in hour.study_points(asked)]
-    assert labels[:4] == ["plain-20-s0", "plain-56-s0", "residual-20-s0", "residual-56-s0"]
-    assert labels[8:10] == ["plain-110-s0", "residual-110-s0"]
-    assert len(labels) == len(set(labels)) == 2 * (5 * 5 + 1)
-
-
-def spend(tmp_path: Path, skip: list[str], *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "degradation.bench", "hour", "--out", str(tmp_path / "out"),
-         "--runs", str(tmp_path / "runs"), "--skip", *skip, "--device", "cpu",
-         "--bench=--no-costs --depths 8 --rounds 1 --iterations 1",
-         "--waves", "depth=8 seed=0", "--set", "data=digits", "recipe=digits", "model.width=4",
-         "recipe.batch_size=8", "recipe.milestones=[]", "machine.wandb=disabled", *more],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-
-
-def test_an_hour_leaves_results_that_become_pages(tmp_path: Path) -> None:
-    """Cut in the middle it goes on when called again; collected twice, nothing is there twice."""
-    cut = spend(tmp_path, ["checks", "bench"], "recipe.iterations=100000",
-                "recipe.eval_every=50", "--budget", "10s")  # fmt: skip
-    assert cut.returncode == 0, cut.stderr
-    assert "0 of 2 points are finished" in cut.stdout
-    [state] = {run.state() for run in runs_in(tmp_path / "runs")}
-    assert state == "partial"
-    whole = spend(tmp_path, ["checks"], "recipe.iterations=20", "recipe.eval_every=10",
-                  "--budget", "400s")  # fmt: skip
-    assert "2 of 2 points are finished" in whole.stdout, whole.stderr
-    assert "bench: status 0" in whole.stdout
-    kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert not [path for path in kept if "checkpoint" in str(path)]
-    assert {"bench.md", "bench.json", "roofline.png", "bench.txt"} <= {p.name for p in kept}
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    (checkout / "REPRODUCTION.md").write_text("# R\n\n" + collect.ROWS + "\nmore\n")
-    (checkout / "BENCHMARKS.md").write_text("# B\n\n" + collect.DATED)
-    pages = []
-    for _ in range(2):
-        assert collect.main([str(tmp_path / "out"), "--into", str(checkout)]) == 0
-        pages.append([(checkout / p).read_text() for p in ("REPRODUCTION.md", "BENCHMARKS.md")])
-    assert pages[0] == pages[1]
-    assert "digits plain-8" in pages[0][0] and "images/s" in pages[0][1]
-    results = runs_in(checkout / "analysis/results")
-    assert [run.state() for run in results] == ["done", "done"]
-
-
-def test_pages_have_the_lines_behind_which_results_go() -> None:
-    assert collect.ROWS in (TOP / "REPRODUCTION.md").read_text()
-    assert collect.DATED in (TOP / "BENCHMARKS.md").read_text()
-
-
-def test_a_page_without_its_line_is_named(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("nothing")
-    with pytest.raises(ValueError, match=r"page\.md: has no line"):
-        collect.insert(page, collect.DATED, ["x"])
-
-
-def test_rows_count_what_diverged(small, tmp_path: Path) -> None:
-    runs = []
-    for seed, outcome in enumerate(("done", "done", "diverged")):
-        run = RunDir.of(small(seed=seed), tmp_path)
-        run.create(run_point := small(seed=seed))
-        assert run_point.seed == seed
-        run.launches_jsonl.write_text(json.dumps({"at": EPOCH, "commit": "abc", "fingerprint": {
-            "device": "cuda", "gpu": "H100", "torch": "2.11"}}) + "\n")  # fmt: skip
-        last = {"train_error": 10.0 + seed, "test_error": 20.0}
-        run.done_json.write_text(json.dumps({"outcome": outcome, "last": last}))
-        runs.append(run)
-    [line] = collect.rows(runs)
-    assert line.startswith("| 2026-01-02 | abc | H100, torch 2.11 |")
-    assert "| 3 | 10.50 ± 0.71 | 20.00 ± 0.00 | –, –; 1 of ours diverged |" in line
-
-
-def test_growth_is_straight() -> None:
-    assert costs.Growth((1, 2, 3), (2, 4, 6), (1, 1.5, 2)).straightness == pytest.approx((1, 1))

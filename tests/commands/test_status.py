@@ -1,10 +1,8 @@
-"""The listing and the table of errors."""
+"""Status shows every run, what failed and why, and how to train it again."""
 
 import json
 import shlex
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -61,14 +59,14 @@ def four(small, tmp_path: Path) -> list[progress.RunProgress]:
     return progress.of_configs(configs, str(tmp_path))
 
 
-def test_failed_points_come_with_their_log_and_the_command_that_trains_them(four) -> None:
-    shown = status.failures(four, None).splitlines()
-    assert shown[1].endswith("failed: no memory")
-    assert shown[2:5] == ["    line 6", "    line 7", "    line 8"]
-    assert shown[5].strip() == overrides.command(four[1].config, str(four[1].run.folder.parent))
-    assert len(shown) == 6
-    many = status.failures([four[1]] * 12, 10)
-    assert many.count("no memory") == 10 and many.endswith("2 more: --only state=failed")
+def test_failed_runs_come_with_their_log_and_the_command_that_trains_them(four) -> None:
+    shown = status.failures(four).splitlines()
+    assert shown[0].endswith("failed: no memory")
+    assert shown[1:4] == ["    line 6", "    line 7", "    line 8"]
+    assert shown[4].strip() == overrides.command(four[1].config, str(four[1].run.folder.parent))
+    assert len(shown) == 5
+    many = status.failures([four[1]] * 12)
+    assert many.count("no memory") == 10 and many.endswith("and 2 more failed")
 
 
 def test_brief_has_a_line_a_network(four) -> None:
@@ -78,33 +76,25 @@ def test_brief_has_a_line_a_network(four) -> None:
     assert lines[2].split() == ["digits", "residual", "8", "–", "1", "1", "1"]
 
 
-def test_status_for_programs(four) -> None:
-    told = json.loads(status.as_json(four))
-    assert [one["state"] for one in told] == ["done", "failed", "partial", "missing"]
-    assert told[1]["reason"] == "no memory"
-    assert told[2] == {
-        "run": four[2].run.name, "state": "partial", "data": "digits", "arm": "residual",
-        "depth": 8, "seed": 2, "shortcut": "identity", "iteration": 4, "iterations": 12,
-        "train_error": 9, "test_error": 8, "reason": "",
-    }  # fmt: skip
-    assert told[3]["test_error"] is None
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["DIR"], ["done", "failed", "partial"]),
+        (["machine.runs=DIR", "--only", "state=failed,partial", "--only", "seed=2"], ["partial"]),
+        (["--only", "seed=7", "DIR"], ["no"]),
+    ],
+)
+def test_the_command(four, tmp_path: Path, capsys, words: list[str], shown: list[str]) -> None:
+    failed = any(state == "failed" for state in shown)
+    words = [word.replace("DIR", str(tmp_path)) for word in words]
+    assert status.main(words) == int(failed)
+    lines = capsys.readouterr().out.splitlines()[: len(shown)]
+    assert [line.split()[0] for line in lines] == shown
 
 
-def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkeypatch) -> None:
-    looks = []
-
-    def finish(seconds: float) -> None:
-        looks.append(seconds)
-        (entry,) = progress.filter_runs(progress.of_folder(str(tmp_path)), ["state=partial"])
-        files.write_json(entry.run.done_json, {"outcome": "done"})
-
-    # Not time.sleep itself, which threads of other tests call.
-    monkeypatch.setattr(status, "time", SimpleNamespace(sleep=finish, strftime=time.strftime))
-    words = ["--watch", "--every", "7", "--only", "seed=2", f"machine.runs={tmp_path}"]
-    assert status.main(words) == 0
-    assert looks == [7]
-    out = capsys.readouterr().out
-    assert out.index("1 partial") < out.index("1 done")
+def test_a_study_shows_what_is_missing(tmp_path: Path, capsys) -> None:
+    assert status.main(["+sweeps=quickstart", f"machine.runs={tmp_path}", "--brief"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "4 missing"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +107,7 @@ def test_watching_ends_with_the_last_result(four, tmp_path: Path, capsys, monkey
         ["data=digits", "recipe=cifar10", "machine.runs=/some/where"],
     ],
 )
-def test_the_command_that_trains_a_point_is_that_point(words: list[str]) -> None:
+def test_the_command_that_trains_a_run_is_that_run(words: list[str]) -> None:
     [asked] = study.settings(study.Line.read(words))
     told = shlex.split(overrides.command(asked.config, asked.machine.runs))
     assert told[:3] == ["python", "-m", "degradation.run"]

@@ -10,7 +10,6 @@ from pathlib import Path
 import hydra
 import pytest
 
-from degradation.commands.doctor import LAUNCHERS
 from degradation.config import (
     compose,
     names,
@@ -123,7 +122,8 @@ def test_every_configuration_composes_and_opens_with_its_command(path: Path) -> 
     head = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert choice in head
     extra = names.EXTRAS.get({"slurm": "submitit_slurm"}.get(path.stem, path.stem))
-    if extra and importlib.util.find_spec(f"hydra_plugins.{LAUNCHERS[extra]}") is None:
+    plugin = "submitit" if extra == "slurm" else extra
+    if extra and importlib.util.find_spec(f"hydra_plugins.hydra_{plugin}_launcher") is None:
         with pytest.raises(validation.ConfigError, match=rf"pip install 'degradation\[{extra}\]'"):
             settings(Line.read([choice]))
         return

@@ -26,7 +26,7 @@ from statistics import mean, stdev
 
 import torch
 
-from degradation.bench.costs import settings
+from degradation.config import study
 from degradation.runs.run_dir import RunDir
 from degradation.tracking import follow
 from degradation.tracking.follow import Feed

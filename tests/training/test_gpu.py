@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation.bench import costs
-from degradation.config import schema
+from degradation.config import schema, study
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import (
@@ -119,14 +118,15 @@ def test_deep_networks_share_their_blocks_compilations(small, gpu, tmp_path: Pat
 
 @pytest.mark.parametrize(("engine", "limit"), [("graph", 16e9), ("fast", 8e9)])
 def test_1202_layers_fit(engine: str, limit: float) -> None:
-    config = costs.settings("model=residual", "depth=1202").config
+    [asked] = study.settings(study.Line.read(["model=residual", "depth=1202"]))
+    config = asked.config
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     device = torch.device("cuda")
     numerics = synthetic_run.ENGINES[engine]
-    ours = synthetic_run.Ours(
-        dataclasses.replace(config, numerics=numerics), synthetic_run.synthetic(1000), device
+    ours = synthetic_run.SyntheticRun(
+        dataclasses.replace(config, numerics=numerics), synthetic_run.noise(1000), device
     )
-    ours.run(2)
+    ours.train(2)
     torch.cuda.synchronize()
     assert torch.cuda.max_memory_reserved() < limit

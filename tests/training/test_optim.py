@@ -147,10 +147,13 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
 
 STEP = """
 import sys, torch
-from degradation.bench import contest, costs
+from degradation.config import study
+from degradation.training import synthetic_run
 
-run = costs.settings("data=digits", "depth=8", "recipe.batch_size=4").point
-synthetic_run.Ours(run, synthetic_run.synthetic(16, 8, 1), torch.device("cpu"))
+words = ["data=digits", "depth=8", "recipe.batch_size=4"]
+[settings] = study.settings(study.Line.read(words))
+images = synthetic_run.noise(16, 8, 1)
+synthetic_run.SyntheticRun(settings.config, images, torch.device("cpu"))
 print(*sorted({"sympy", "torch._dynamo"} & sys.modules.keys()))
 """
 

@@ -1,8 +1,8 @@
-"""Common practice: the loop that most public repositories of these networks have, for comparison.
+"""The baseline: the training loop that most public repositories of these networks have.
 
-PIL images cropped and flipped one by one in a DataLoader, planes before pixels in memory, two
-numbers fetched from the device at every iteration, SGD as torch chooses it. Written from what those
-repositories do; the network has option A and our parameters in our order.
+It crops and flips PIL images one by one in a DataLoader, keeps channels before pixels in memory,
+fetches two numbers from the device at every iteration, and leaves every setting of torch and of its
+SGD at its default. Its network has option A, and our parameters in our order.
 """
 
 import random
@@ -21,8 +21,8 @@ from degradation.config.architecture import blocks_per_stage
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
-    """One image at a time, through PIL."""
+class PILImages(Dataset[tuple[Tensor, int]]):
+    """Normalised images, padded, cropped and flipped one at a time."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.images, self.labels = images, labels
@@ -46,13 +46,18 @@ class ImageDataset(Dataset[tuple[Tensor, int]]):
 def loader(
     images: NDArray[np.uint8], labels: NDArray[np.int64], batch: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch of a shuffling DataLoader."""
-    loading = DataLoader(
-        ImageDataset(images, labels), batch_size=batch, shuffle=True, num_workers=workers,
-        pin_memory=torch.cuda.is_available(), drop_last=True, persistent_workers=workers > 0,
-    )  # fmt: skip
+    """Batches without end from a shuffling DataLoader."""
+    batches = DataLoader(
+        PILImages(images, labels),
+        batch_size=batch,
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        drop_last=True,
+        persistent_workers=workers > 0,
+    )
     while True:
-        yield from loading
+        yield from batches
 
 
 class Block(nn.Module):
@@ -98,7 +103,7 @@ class ResNet(nn.Module):
 
 
 class Loop:
-    """The training loop; `run(n)` does n iterations."""
+    """The training loop."""
 
     def __init__(
         self, network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
@@ -110,8 +115,9 @@ class Loop:
             network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4
         )
         self.losses: list[float] = []
+        self.accuracies: list[float] = []
 
-    def run(self, iterations: int) -> None:
+    def train(self, iterations: int) -> None:
         for _ in range(iterations):
             x, labels = next(self.batches)
             x = x.to(self.device, non_blocking=True)
@@ -123,4 +129,14 @@ class Loop:
             self.optimizer.step()
             self.losses.append(loss.item())
             _, best = logits.topk(1, 1, largest=True, sorted=True)
-            (best.t() == labels).float().sum().mul_(100.0 / len(labels)).item()
+            correct = (best.t() == labels).float().sum()
+            self.accuracies.append(correct.mul_(100.0 / len(labels)).item())
+
+
+def use_torch_defaults() -> None:
+    """Set torch as it is after its import, whatever another contestant has set before."""
+    torch.set_deterministic_debug_mode("default")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = False
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False

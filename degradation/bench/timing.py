@@ -1,4 +1,4 @@
-"""Seconds that work takes, and contests: alternating rounds in one process.
+"""Seconds that work takes, measured in alternating rounds within one process.
 
 On a CPU it is the process's own time, which other processes disturb least; on a GPU it is wall
 time from an idle device to an idle device.
@@ -15,14 +15,14 @@ Work = Callable[[], object]
 
 def seconds(work: Work, device: torch.device) -> float:
     if device.type != "cuda":
-        began = time.process_time()
+        start = time.process_time()
         work()
-        return time.process_time() - began
+        return time.process_time() - start
     torch.cuda.synchronize(device)
-    began = time.perf_counter()
+    start = time.perf_counter()
     work()
     torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def best(work: Work, device: torch.device, times: int = 10) -> float:
@@ -31,15 +31,15 @@ def best(work: Work, device: torch.device, times: int = 10) -> float:
     return min(seconds(work, device) for _ in range(times))
 
 
-def rounds(
-    contestants: Mapping[str, Work], count: int, device: torch.device
+def alternate(
+    works: Mapping[str, Work], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round: A B C, A B C, …, after a round for nothing."""
-    found: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(count + 1):
-        for name, work in contestants.items():
+    """Seconds of each work in each round: A B C, A B C, …, after a round that is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
             took = seconds(work, device)
-            if turn:
+            if number:
                 found[name].append(took)
     return found
 

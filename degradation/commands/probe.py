@@ -1,0 +1,85 @@
+"""Ask a process of its own what this device can do, so that commands need not import torch."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from degradation.commands import estimate
+from degradation.config import schema
+from degradation.config.schema import RunConfig, Settings
+from degradation.launch import process
+
+TIMEOUT = 8.0  # seconds: a plan answers within ten
+# A core does so many operations in a tenth of a second, and a probe needs several iterations.
+CPU_ITERATION_FLOPS = 5e9
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a device reached in training; nothing but `unknown` where it was not measured."""
+
+    name: str = ""
+    flops_per_second: float | None = None
+    memory: float | None = None
+    """Bytes, of a GPU."""
+    runs_at_once: dict[str, int] = field(default_factory=dict)
+    """How many runs share the device, by their depth."""
+    unknown: str = ""
+    """Why nothing was measured."""
+
+
+class ProbeError(RuntimeError):
+    """The device could not be tried; the message says why."""
+
+
+def speed(left: Sequence[Settings]) -> Speed:
+    """Train the cheapest network of `left` for about two seconds on images of noise.
+
+    Raises ProbeError where the device refuses; a machine that is too slow is only `unknown`.
+    """
+    cheapest = min(left, key=lambda s: estimate.iteration_flops(s.config))
+    config = _quick_to_start(cheapest.config)
+    flops = estimate.work(config).training
+    request = {
+        "config": schema.plain(config),
+        "machine": schema.plain(cheapest.machine),
+        "image": estimate.SHAPES[config.data.name].image,
+        "cpu_batch_size": min(config.recipe.batch_size, max(2, int(CPU_ITERATION_FLOPS / flops))),
+        "depths": sorted({s.config.depth for s in left}),
+    }
+    try:
+        answer = ask("rate", request, cheapest.machine.threads, TIMEOUT)
+    except subprocess.TimeoutExpired:
+        return Speed(unknown=f"this machine did not answer within {TIMEOUT:.0f} seconds")
+    rate = flops * answer["batch_size"] / answer["seconds"]
+    return Speed(answer["name"], rate, answer["memory"], answer["runs_at_once"])
+
+
+def _quick_to_start(config: RunConfig) -> RunConfig:
+    """The same network for batches of any size, without compilation, which takes minutes."""
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, ghost_batch_size=None),
+        numerics=dataclasses.replace(config.numerics, compiled=False),
+    )
+
+
+def ask(what: str, request: dict[str, Any], threads: int, timeout: float) -> dict[str, Any]:
+    """What `training.synthetic_run` answers. Raises ProbeError and subprocess.TimeoutExpired."""
+    command = [sys.executable, "-m", "degradation.training.synthetic_run", what]
+    done = subprocess.run(
+        [*command, json.dumps(request)],
+        capture_output=True,
+        text=True,
+        env=process.environment(threads),
+        timeout=timeout,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise ProbeError(lines[-1] if lines else f"its process left with {done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
