@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from degradation.bench import comparison, roof, table
 from degradation.bench.comparison import Plan, Result
+from degradation.bench.roof import Roof
 from degradation.config import study
 from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
@@ -97,8 +98,10 @@ def measure(
     gpu = device.type == "cuda"
     networks = [_settings(arm, d, device) for d in options.depths for arm in ("plain", "residual")]
     devices.apply(networks[0].machine, networks[0].config.numerics)
-    precisions = {"fp32", *(ENGINES[name].precision for name, _ in engines)}
-    roofs = {precision: roof.measure(device, precision) for precision in sorted(precisions)}
+    precisions: set[str] = {"fp32", *(ENGINES[name].precision for name, _ in engines)}
+    roofs: dict[str, Roof] = {
+        precision: roof.measure(device, precision) for precision in sorted(precisions)
+    }
     name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
     yield f"{table.heading(name, roofs.values())}\n\n{table.HEAD}", []
     images = noise(IMAGES)

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection", "projection_all"])
 def test_parameters_are_counted_as_torch_does(small, shortcut: str) -> None:
-    config = small(depth=20, model__shortcut=shortcut)
+    config = small(depth=20, model__shortcut=shortcut, model__width=8)
     with torch.device("meta"):
         net = resnet.Network(config.model, 20, 1, 10)
     assert estimate.work(config).parameters == resnet.count_parameters(net)

@@ -79,11 +79,12 @@ def _train(mode: str, runs: Path, rows: int) -> tuple[str, Pairs, float]:
     torch.set_num_threads(1)
     loop.SAVE_SHARE = 10**9  # a save would count as a delay of the iteration it comes before
     follow.command = REAL
-    asked = settings(
+    words = [
         "data=digits", "depth=20", f"recipe.iterations={rows * EVERY}", "recipe.milestones=[]",
         f"recipe.eval_every={EVERY}", "machine.device=cpu", "machine.progress=none",
         f"machine.runs={runs}", f"machine.wandb={mode}",
-    )  # fmt: skip
+    ]  # fmt: skip
+    [asked] = study.settings(study.Line.read(words))
     run = RunDir.of(asked.config, runs)
     run.create(asked.config)
     turns = loop.train(setup.prepare(run, asked.machine, lambda: False))
