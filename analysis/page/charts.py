@@ -1,138 +1,249 @@
-"""What a chart of the page is made of: data in, and what `report/charts.js` draws out.
+"""The page's interactive charts, drawn by Plotly: curves, errors against depth, layer responses.
 
-A line holds the numbers, once; panels show columns of lines. So the readout of a point can name all
-that its run had there, and the test error of a run lies in the page once, however many figures
-show it.
+They show the rows of `plot_curves.py`'s figures in the same colours. A pointer reads the seed and
+the value of every point, the legend switches networks off and on, and a drag zooms. All text is
+made of arms, depths, seeds and states; none of it is read from a run folder.
 """
 
-import dataclasses
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import pandas as pd
+import plotly.graph_objects as go
 
-SINGLE = 300  # runs
+from analysis.frames import runs as frames
+from analysis.frames.runs import Study
+from analysis.plots import curves
+from analysis.plots.curves import BAND_SEEDS, LABELS, Panel
+from analysis.plots.depth import ASIDE
+from analysis.plots.style import MODERN
+from analysis.stats import inference
 
-Values = list[float | None]
-Colours = tuple[str, str]  # on the light page, on the dark one
-
-
-@dataclass(frozen=True)
-class Line:
-    """A run's numbers, a mean's, or a dot each for several runs."""
-
-    name: str
-    x: Values
-    y: Mapping[str, Values]
-    """By column."""
-    half: Mapping[str, Values] = field(default_factory=dict)
-    """Half of the 95 % t interval."""
-    low: Mapping[str, Values] = field(default_factory=dict)
-    high: Mapping[str, Values] = field(default_factory=dict)
-    """The lowest and highest seed, where single seeds are not shown."""
-    n: tuple[int, ...] = ()
-    """Runs behind each point of a mean."""
-    names: tuple[str, ...] = ()
-    """What each dot is."""
-    note: str = ""
-    """The run's state, where it isn't done."""
+Charts = dict[str, go.Figure]
+"""Charts by their title."""
+PAPER = "the paper"
+WORDS = {"train_error": "training error", "test_error": "test error"}
+DASH = {"train_error": "dash", "test_error": "solid"}
+BOLD = 2.2  # pixels
+WIDTH = {"seed": 0.9, PAPER: 1.2}  # of the lines that are not bold
+OPACITY = {"seed": 0.5, PAPER: 0.35}
+WHO = {
+    "seed": "seed %{customdata}",
+    "only": "seed %{customdata}",
+    "mean": "mean of %{customdata}",
+    PAPER: "the paper's",
+}
+"""Whose a line is, by its kind."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """One column of a line, as a panel draws it."""
-
-    line: int
-    column: str
-    colour: Colours
-    tags: tuple[str, ...]
-    """The legend's entries that show and hide it."""
-    kind: str = "mean"
-    """seed, mean, paper, dots, joined (a mean with dots) or diamonds."""
-    dashed: bool = False
-    end: str = ""
-    """dot: not finished; cross: diverged."""
-    aside: float = 1.0
-    """Factor of x, so that neither arm hides the other."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    label: str
-    low: float
-    high: float
-    ticks: tuple[float, ...] = ()
-    """Empty: round numbers."""
-    log: bool = False
+def curves_over_training(study: Study) -> Charts:
+    """Figure 6's panels, or Figure 4's on ImageNet; the third only where it adds a network."""
+    panels, limits = curves.FIGURE6, [curves.CIFAR, curves.CIFAR, curves.OVERFITTING]
+    if study.data == "imagenet":
+        panels, limits = curves.FIGURE4, [curves.IMAGENET, curves.IMAGENET]
+    charts: Charts = {}
+    drawn: set[str] = set()
+    for (title, panel), frame in zip(panels.items(), limits, strict=True):
+        depths = {*panel.depths_of(study)} & {*study.depths(panel.arm)}
+        networks = {f"{panel.arm}-{depth}" for depth in depths}
+        if networks - drawn:
+            rows = _rows(study, panel)
+            x, y = (0.0, float(study.iterations)), (0.0, 100.0)
+            if study.as_the_paper:
+                x, y = (10_000 * frame.x[0], 10_000 * frame.x[1]), frame.y
+            charts[title] = _curves(rows, y[1]).update_xaxes(range=x).update_yaxes(range=y)
+            drawn |= networks
+    return charts
 
 
-@dataclass(frozen=True)
-class Panel:
-    title: str
-    x: Axis
-    y: Axis
-    series: tuple[Series, ...]
-    notes: tuple[str, ...] = ()
-    """What is not in the frame, or not trained."""
-    zero: bool = False
-    """Whether a line marks zero."""
+def errors_against_depth(study: Study) -> Charts:
+    """Final training and test error: a dot a run, a line through the means, t intervals."""
+    finals = frames.last(study.rows)
+    theirs = frames.paper_errors()
+    theirs = theirs[(theirs["data"] == study.data) & study.as_the_paper]
+    charts: Charts = {}
+    for quantity in LABELS if len(finals) else ():
+        figure = charts[WORDS[quantity]] = _figure("depth (layers)", "error (%)")
+        paper = theirs[theirs["quantity"] == quantity].rename(columns={"value": quantity})
+        depths = sorted({*finals["depth"], *paper["depth"]})
+        figure.update_xaxes(type="log", tickvals=depths, ticktext=[str(depth) for depth in depths])
+        figure.update_yaxes(rangemode="tozero")
+        for arm in MODERN.arms:
+            _dots_and_means(figure, arm, finals[finals["arm"] == arm], quantity)
+            _diamonds(figure, arm, paper[paper["arm"] == arm], quantity)
+    return charts
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One of the legend's switches."""
-
-    tag: str
-    colour: Colours | None = None
-    dashed: bool = False
-    mark: str = "line"
-    """line, thin, faint, dot or diamond."""
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A figure of the page."""
-
-    name: str
-    title: str
-    caption: str
-    panels: tuple[Panel, ...]
-    legend: tuple[Entry, ...]
-    linked: bool = False
-    """Whether a zoom of one panel zooms them all."""
-
-
-@dataclass
-class Sheet:
-    """The lines of one study; charts number them."""
-
-    lines: list[Line] = field(default_factory=list)
-
-    def add(self, line: Line) -> int:
-        self.lines.append(line)
-        return len(self.lines) - 1
+def layer_responses(study: Study) -> Charts:
+    """Figure 7: the standard deviation of each layer's output, in layer order and sorted."""
+    layers = frames.responses(study).groupby(["network", "layer"], sort=False)["response_std"]
+    charts: Charts = {}
+    for title in ("in layer order", "sorted by size") if layers.ngroups else ():
+        figure = charts[title] = _figure("layer", "standard deviation")
+        figure.update_yaxes(rangemode="tozero")
+        for network, std in layers.mean().groupby("network", sort=False):
+            std = std.droplevel("network")
+            std = std if title == "in layer order" else std.sort_values(ascending=False)
+            arm, depth = str(network).split("-")
+            dash = "dash" if arm == "plain" else "solid"
+            figure.add_scatter(
+                x=list(range(1, len(std) + 1)),
+                y=std,
+                name=network,
+                customdata=std.index,
+                line={"color": MODERN.colour(int(depth)), "dash": dash},
+                hovertemplate=f"{network}, layer %{{customdata}}: %{{y:.3f}}<extra></extra>",
+            )
+    return charts
 
 
-def shows_seeds(runs: int) -> bool:
-    """Whether a study of so many runs shows each; beyond SINGLE, means and ranges say more."""
-    return runs <= SINGLE
+def _figure(x: str, y: str) -> go.Figure:
+    """An empty chart on the page's own ground; page.css inverts it on a dark page."""
+    clear, ink, rule = "rgba(0,0,0,0)", "#57606a", "#d5dae0"
+    axis = {"gridcolor": rule, "zerolinecolor": rule, "linecolor": ink, "automargin": True}
+    return go.Figure(
+        layout={
+            "template": {},
+            "height": 360,
+            "margin": {"l": 45, "r": 20, "t": 30, "b": 45},
+            "paper_bgcolor": clear,
+            "plot_bgcolor": clear,
+            "modebar": {"bgcolor": clear, "color": ink, "activecolor": "#0b5cad"},
+            "font": {"family": "system-ui, sans-serif", "size": 12, "color": ink},
+            "hovermode": "closest",
+            "showlegend": True,
+            "xaxis": {"title": {"text": x, "standoff": 8}, **axis},
+            "yaxis": {"title": {"text": y, "standoff": 8}, **axis},
+            "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0},
+        }
+    )
 
 
-def values(numbers: Iterable[Any], digits: int = 4) -> Values:
-    """Numbers for JSON: rounded, None for what is none."""
-    return [round(float(v), digits) if math.isfinite(v) else None for v in numbers]
+# ---- curves over training
 
 
-def packed(value: Any) -> Any:
-    """A dataclass of this module as what JSON can say, without what is at its default."""
-    if dataclasses.is_dataclass(value):
-        items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: packed(item) for f, item in items if item != _default(f)}
-    if isinstance(value, Mapping):
-        return {key: packed(item) for key, item in value.items()}
-    return [packed(item) for item in value] if isinstance(value, list | tuple) else value
+def _rows(study: Study, panel: Panel) -> pd.DataFrame:
+    """What a panel shows: network, depth, quantity, iteration, error, kind (of a line, or the state
+    of a run that ends early), who (a seed, or of how many runs a mean is)."""
+    rows = study.rows
+    rows = rows[(rows["arm"] == panel.arm) & rows["depth"].isin(panel.depths_of(study))]
+    rows = rows.assign(network=rows["arm"] + "-" + rows["depth"].astype(str), who=rows["seed"])
+    rows = rows.melt(
+        ["network", "depth", "run", "who", "state", "iteration"], [*LABELS], "quantity", "error"
+    )
+    one = rows.groupby("network")["run"].transform("nunique") == 1
+    rows["kind"] = one.map({True: "only", False: "seed"})
+    runs = rows.sort_values(["quantity", "run", "iteration"]).groupby(["quantity", "run"])
+    last = runs.tail(1)
+    seeds = pd.concat([rows, last.assign(error=float("nan"))])  # no line leads on to the next run
+    seeds = seeds.sort_values(["depth", "quantity", "run", "iteration"], kind="stable")
+    ends = last[last["state"] != "done"]
+    parts = [_papers_rows(study, panel), seeds, _means(rows), ends.assign(kind=ends["state"])]
+    return pd.concat([part for part in parts if len(part)])
 
 
-def _default(own: "dataclasses.Field[Any]") -> Any:
-    made = own.default_factory
-    return own.default if made is dataclasses.MISSING else made()
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean over a network's finished runs where all of them have a row."""
+    finished = rows[(rows["state"] == "done") & (rows["kind"] == "seed")]
+    network = finished.groupby(["network", "depth", "quantity"])
+    everyone = finished.assign(n=network["run"].transform("nunique"))
+    keys = ["network", "depth", "quantity", "n", "iteration"]
+    means = everyone.groupby(keys, as_index=False).agg(error=("error", "mean"), who=("run", "size"))
+    return means[(means["who"] == means["n"]) & (means["n"] > 1)].assign(kind="mean")
+
+
+def _papers_rows(study: Study, panel: Panel) -> pd.DataFrame:
+    """The paper's own curves, where they belong beside the study's."""
+    theirs = frames.paper_curves().replace("val_error_center_crop", "test_error")
+    here = (theirs["figure"] == panel.figure) & (theirs["panel"] == panel.panel)
+    theirs = theirs[here & study.as_the_paper].rename(columns={"x": "iteration", "value": "error"})
+    depth = theirs["network"].str.split("-").str[-1].astype(int)
+    return theirs.assign(kind=PAPER, depth=depth, who=0)
+
+
+def _curves(rows: pd.DataFrame, top: float) -> go.Figure:
+    """The chart of a panel's rows; the legend says of a network how far it ends above `top`."""
+    figure = _figure("iteration", "error (%)")
+    for keys, own in rows.groupby(["kind", "network", "quantity"], sort=False):
+        _curve(figure, own, *map(str, keys))
+    ours = rows[rows["kind"].isin(("seed", "only")) & (rows["quantity"] == "test_error")]
+    for network, own in ours.groupby("network", sort=False):
+        end = own.groupby("run")["error"].last().mean()
+        name = f"{network} ↑ {end:.1f} %" if end > top else str(network)
+        _legend_entry(figure, str(network), name, MODERN.colour(own["depth"].iloc[0]))
+    if PAPER in set(rows["kind"]):
+        _legend_entry(figure, PAPER, PAPER, "#a3acb8")
+    return figure
+
+
+def _curve(figure: go.Figure, rows: pd.DataFrame, kind: str, network: str, quantity: str) -> None:
+    """Draw the lines of one kind, or the ends of the runs in one state."""
+    colour = MODERN.colour(rows["depth"].iloc[0])
+    who = WHO.get(kind, f"seed %{{customdata}}, {kind}")
+    value = f"iteration %{{x}}: {WORDS[quantity]} %{{y:.2f}} %"
+    figure.add_scatter(
+        x=rows["iteration"].to_numpy("int32"),
+        y=rows["error"].to_numpy("float32"),
+        customdata=rows["who"].to_numpy("int32"),
+        legendgroup=PAPER if kind == PAPER else network,
+        showlegend=False,
+        mode="lines" if kind in WHO else "markers",
+        line={"color": colour, "dash": DASH[quantity], "width": WIDTH.get(kind, BOLD)},
+        marker={"color": colour, "symbol": "x" if kind == "diverged" else "circle"},
+        opacity=OPACITY.get(kind, 1),
+        hovertemplate=f"{network}, {who}<br>{value}<extra></extra>",
+    )
+
+
+def _legend_entry(figure: go.Figure, group: str, name: str, colour: str) -> None:
+    """Name a group of curves in the legend, which switches them together."""
+    line = {"color": colour, "width": BOLD}
+    figure.add_scatter(x=[None], y=[None], mode="lines", name=name, legendgroup=group, line=line)
+
+
+# ---- errors against depth
+
+
+def _dots_and_means(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
+    """A dot a run; the mean of each depth, joined, with its t interval from three seeds on."""
+    colour, aside = MODERN.arms[arm], ASIDE[arm]
+    figure.add_scatter(
+        x=aside * finals["depth"],
+        y=finals[quantity],
+        customdata=finals[["depth", "seed"]],
+        legendgroup=arm,
+        showlegend=False,
+        mode="markers",
+        marker={"color": colour, "opacity": 0.45},
+        hovertemplate=f"{arm}-%{{customdata[0]}}, seed %{{customdata[1]}}: %{{y:.2f}} %"
+        "<extra></extra>",
+    )
+    stats = finals.groupby("depth", as_index=False)[quantity].agg(["mean", "std", "count"])
+    half = [
+        inference.half_width(std, n) if n >= BAND_SEEDS else None
+        for std, n in zip(stats["std"], stats["count"], strict=True)
+    ]
+    figure.add_scatter(
+        x=aside * stats["depth"],
+        y=stats["mean"],
+        error_y={"array": half, "thickness": 1},
+        customdata=stats[["depth", "count"]],
+        name=arm,
+        legendgroup=arm,
+        line={"color": colour, "width": BOLD},
+        hovertemplate=f"{arm}-%{{customdata[0]}}, mean of %{{customdata[1]}}: %{{y:.2f}} %"
+        "<extra></extra>",
+    )
+
+
+def _diamonds(figure: go.Figure, arm: str, errors: pd.DataFrame, quantity: str) -> None:
+    """The paper's final errors."""
+    if errors.empty:
+        return
+    figure.add_scatter(
+        x=ASIDE[arm] * errors["depth"],
+        y=errors[quantity],
+        customdata=errors["depth"],
+        name=f"{arm}, the paper",
+        legendgroup=PAPER,
+        mode="markers",
+        marker={"color": MODERN.arms[arm], "symbol": "diamond-open", "size": 9},
+        hovertemplate=f"{arm}-%{{customdata}}, the paper's: %{{y:.2f}} %<extra></extra>",
+    )

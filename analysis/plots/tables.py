@@ -59,14 +59,16 @@ def _paper(study: Study, arm: str, depth: int, quantity: str) -> float:
 def markdown(table: pd.DataFrame) -> str:
     """A line a network, `ours ± spread (paper: x)` a cell; `*` behind what is out of its band."""
     lines = [_line(["network", "n", *TITLES]), _line(["---", "--:", *["--:"] * len(TITLES)])]
-    lines += [_line(cells) for cells in _cells(table, "±")]
+    lines += [_line(cells) for cells in text_cells(table, "±")]
     return "\n".join(lines) + "\n"
 
 
 def latex(table: pd.DataFrame) -> str:
     """The same as a tabular; it needs \\usepackage{booktabs}."""
     titles = " & ".join(["network", "$n$", *TITLES]).replace("%", r"\%")
-    lines = [" & ".join(cells).replace("%", r"\%") + r" \\" for cells in _cells(table, r"$\pm$")]
+    lines = [
+        " & ".join(cells).replace("%", r"\%") + r" \\" for cells in text_cells(table, r"$\pm$")
+    ]
     head = [r"\begin{tabular}{lr" + "r" * len(TITLES) + "}", r"\toprule", rf"{titles} \\"]
     return "\n".join([*head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -87,7 +89,7 @@ def _harmless(cell: Any) -> Any:
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": markdown, "csv": csv, "tex": latex}
 
 
-def _cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
+def text_cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
     lines = []
     for network, own in table.groupby("network", sort=False):
         cells = own.set_index("quantity").to_dict("index")
