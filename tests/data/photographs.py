@@ -1,4 +1,4 @@
-"""A small folder of images in ImageNet's shape, made by Pillow: smooth noise, of many sizes."""
+"""A small folder of images like ImageNet's, made by Pillow: smooth noise, of many sizes."""
 
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,9 @@ def make(root: Path, train: int = 4, val: int = 2) -> Path:
 
 def data(root: Path, **changes: Any) -> schema.Data:
     fields: dict[str, Any] = {
-        "name": "imagenet", "held_out": 0, "pad": 0, "flip": True, "root": str(root),
-        "download": False, "crop": 32, "scale": (36, 60), "resize": 36, "colour": True,
+        "name": "imagenet", "val_size": 0, "pad": 0, "flip": True, "root": str(root),
+        "download": False, "crop_size": 32, "resize_range": (36, 60), "eval_resize": 36,
+        "pca_lighting": True,
     }  # fmt: skip
     return schema.Data(**{**fields, **changes})
 

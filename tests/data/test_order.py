@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from degradation.data.order import Table, batch_table, epoch_table
+from degradation.data.order import Table, batch_table, below, draws, epoch_table
 
 N = 100
 
@@ -27,7 +27,7 @@ def chi_square(values: NDArray[np.int64], bins: int) -> float:
 
 
 def test_pinned_first_positions() -> None:
-    table = epoch_table(seed=0, epoch=0, images=50_000, pad=4, flip=True).rows(0, 8)
+    table = epoch_table(seed=0, epoch=0, images=50_000, pad=4, flip=True).part(0, 8)
     assert table.index.tolist() == [23686, 34770, 17, 24313, 19349, 19274, 9940, 10674]
     assert table.top.tolist() == [7, 2, 7, 4, 8, 4, 4, 0]
     assert table.left.tolist() == [7, 0, 3, 7, 2, 0, 3, 6]
@@ -35,7 +35,7 @@ def test_pinned_first_positions() -> None:
 
 
 def test_pinned_positions_of_another_seed_and_epoch() -> None:
-    table = epoch_table(seed=3, epoch=41, images=1438, pad=1, flip=True).rows(0, 4)
+    table = epoch_table(seed=3, epoch=41, images=1438, pad=1, flip=True).part(0, 4)
     assert table.index.tolist() == [489, 400, 429, 1423]
     assert table.top.tolist() == [1, 0, 1, 2]
     assert table.left.tolist() == [2, 1, 1, 1]
@@ -57,13 +57,13 @@ def test_batches_are_the_epochs_one_after_the_other(size: int) -> None:
     stream = Table(*(np.concatenate(c) for c in zip(*(e.columns for e in epochs), strict=True)))
     for start in range(0, 7 * N - size + 1, size):
         batch = batch_table(0, start, size, N, 2, True)
-        assert_equal(batch, stream.rows(start, start + size))
+        assert_equal(batch, stream.part(start, start + size))
 
 
 def test_a_batch_across_two_epochs_goes_on_with_the_next() -> None:
     batch = batch_table(0, N - 3, 8, N, 2, True)
-    assert_equal(batch.rows(0, 3), epoch_table(0, 0, N, 2, True).rows(N - 3, N))
-    assert_equal(batch.rows(3, 8), epoch_table(0, 1, N, 2, True).rows(0, 5))
+    assert_equal(batch.part(0, 3), epoch_table(0, 0, N, 2, True).part(N - 3, N))
+    assert_equal(batch.part(3, 8), epoch_table(0, 1, N, 2, True).part(0, 5))
 
 
 def test_the_stream_does_not_depend_on_what_was_asked_before() -> None:
@@ -72,13 +72,6 @@ def test_the_stream_does_not_depend_on_what_was_asked_before() -> None:
     for start, wanted in reversed(list(zip(starts, forwards, strict=True))):
         epoch_table.cache_clear()
         assert_equal(batch_table(5, start, 33, N, 2, True), wanted)
-
-
-def test_what_a_caller_writes_into_a_batch_changes_no_later_one() -> None:
-    first = batch_table(0, 0, 10, N, 2, True)
-    wanted = first.index.copy()
-    first.index[:] = -1
-    assert np.array_equal(batch_table(0, 0, 10, N, 2, True).index, wanted)
 
 
 def test_every_column_differs_by_seed_and_by_epoch() -> None:
@@ -95,7 +88,7 @@ def test_order_and_flips_do_not_depend_on_pad_nor_the_order_on_flip() -> None:
 
 # Quantiles of the chi-square distribution at 0.9999: 2 degrees of freedom 18.4, 8 31.8, 80 136.
 @pytest.mark.parametrize(("pad", "bound"), [(1, 18.4), (4, 31.8)])
-def test_corners_are_uniform(pad: int, bound: float) -> None:
+def test_crops_are_uniform(pad: int, bound: float) -> None:
     side = 2 * pad + 1
     table = epoch_table(0, 0, 50_000, pad, True)
     for column in (table.top, table.left):
@@ -107,20 +100,12 @@ def test_top_left_and_flip_are_independent() -> None:
     table = epoch_table(0, 0, 50_000, 4, True)
     assert chi_square(9 * table.top + table.left, 81) < 136
     assert chi_square(2 * table.top + table.flip, 18) < 45  # 17 degrees of freedom
+    assert abs(table.flip.sum() - 25_000) < 4 * (50_000 / 4) ** 0.5
 
 
-def test_without_padding_the_corner_is_0() -> None:
-    table = epoch_table(0, 0, N, 0, True)
-    assert not table.top.any() and not table.left.any()
-
-
-def test_half_are_flipped() -> None:
-    flipped = epoch_table(0, 0, 50_000, 4, True).flip.sum()
-    assert abs(flipped - 25_000) < 4 * (50_000 / 4) ** 0.5
-
-
-def test_flip_false_never_flips() -> None:
-    assert not any(epoch_table(0, epoch, 1000, 4, False).flip.any() for epoch in range(10))
+def test_without_padding_or_flips_nothing_moves() -> None:
+    table = epoch_table(0, 0, 1000, 0, False)
+    assert not any(column.any() for column in (table.top, table.left, table.flip))
 
 
 def test_nothing_global_matters_or_is_touched() -> None:
@@ -138,3 +123,37 @@ def test_nothing_global_matters_or_is_touched() -> None:
     np.random.seed(2)
     torch.manual_seed(2)
     assert_equal(drawn(), first)
+
+
+# What is drawn for images of many sizes
+
+
+def test_pinned_draws() -> None:
+    found = draws(0, 10**9, 2)
+    assert found.side.tolist() == [13048351234550214122, 11379649843389797333]
+    assert found.lighting[0].tolist() == [
+        -0.452728271484375,
+        -1.6681365966796875,
+        0.2149810791015625,
+    ]
+
+
+def test_any_position_is_drawn_alike_from_anywhere() -> None:
+    whole = draws(7, 0, 50)
+    for start, size in ((0, 1), (13, 20), (49, 1)):
+        part = draws(7, start, size)
+        for name in ("side", "top", "left", "lighting"):
+            assert np.array_equal(getattr(part, name), getattr(whole, name)[start : start + size])
+    assert not np.array_equal(draws(8, 0, 50).side, whole.side)
+
+
+def test_draws_are_uniform_and_normal() -> None:
+    found = draws(0, 0, 200_000)
+    for raw in (found.side, found.top, found.left):
+        # 224 degrees of freedom, and five standard deviations.
+        values = np.array([below(225, bits) for bits in raw.tolist()])
+        assert chi_square(values, 225) < 224 + 5 * (2 * 224) ** 0.5
+    noise = found.lighting
+    assert abs(noise.mean(axis=0)).max() < 0.012
+    assert abs(np.cov(noise.T) - np.eye(3)).max() < 0.02
+    assert abs((noise**4).mean() - 3) < 0.15  # of a sum of twelve uniform numbers: 2.9

@@ -107,7 +107,7 @@ def on_a_cache(times: int, folder: Path, seed: int) -> Figure:
         with server(content) as (url, asked):
 
             def fetch(url: str = url, target: Path = target) -> int:
-                download([url], target, len(content), digest)
+                download([url], target, digest)
                 return 0 if target.read_bytes() == content else 4
 
             folder.mkdir(exist_ok=True)

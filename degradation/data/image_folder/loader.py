@@ -8,6 +8,7 @@ the lighting noise added.
 """
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -121,11 +122,11 @@ class FolderLoader:
         """
         if step != self.next_step and step == self.last_step + 1:
             self.close()
-            self.decoded = decoded(self.crops, self._positions(step), self.workers, self.device)
+            self.decoded = decoded(self.crops, self.positions(step), self.workers, self.device)
             self.next_step = step
         self.last_step = step
         if self.decoded is None or step != self.next_step:
-            batch = _checked(self.crops.__getitems__(next(self._positions(step))))
+            batch = _checked(self.crops.__getitems__(next(self.positions(step))))
         else:
             batch = next(self.decoded)
             self.next_step += 1
@@ -133,12 +134,13 @@ class FolderLoader:
         x = crops.float().div_(MAX_VALUE).add_(shift[:, None, None])
         return channels_first(x, self.memory_format), labels
 
-    def _positions(self, step: int) -> Iterator[range]:
+    def positions(self, step: int) -> Iterator[range]:
         """The positions in the stream of this process's share of each batch, from a step on."""
-        while True:
-            start = step * self.batch_size + self.rank * self.share
-            yield range(start, start + self.share)
-            step += 1
+        # No generator, which would hold the loader that holds it: its workers would only end at the
+        # next garbage collection.
+        first, share = step * self.batch_size + self.rank * self.share, self.share
+        starts = itertools.count(first, self.batch_size)
+        return (range(start, start + share) for start in starts)
 
     def digest(self) -> str:
         """SHA-256 over what fixes the batches beside the images."""

@@ -1,0 +1,161 @@
+"""What training and evaluation see, beside an image-by-image version in plain numpy."""
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from degradation.config import schema
+from degradation.data import device_loader, loaders
+from degradation.data.dataset import ImageDataset, Split
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.order import batch_table
+
+# The sides differ, so that none can stand for the other.
+N, HEIGHT, WIDTH = 12, 5, 7
+CPU = torch.device("cpu")
+
+
+def noise(n: int, channels: int, seed: int) -> Split:
+    draw = np.random.Generator(np.random.Philox(seed))
+    images = draw.integers(0, 256, (n, HEIGHT, WIDTH, channels), dtype=np.uint8)
+    return Split(images, draw.integers(0, 10, n))
+
+
+def noise_dataset(channels: int = 3, max_value: int = 255) -> ImageDataset:
+    splits = noise(N, channels, 1), noise(3, channels, 2), noise(10, channels, 3)
+    return ImageDataset(*splits, classes=10, max_value=max_value)
+
+
+def settings(pad: int = 2, flip: bool = True) -> schema.Data:
+    return schema.Data("digits", 0, pad, flip, "data", False)
+
+
+def naive(
+    found: ImageDataset, data: schema.Data, seed: int, batch_size: int, step: int
+) -> NDArray[np.float32]:
+    """A step's batch: subtract the mean, pad with zeros, crop, flip, one image after the other."""
+    table = batch_table(seed, step * batch_size, batch_size, N, data.pad, data.flip)
+    batch = []
+    for index, top, left, flip in zip(*table.columns, strict=True):
+        x = found.train.images[index].astype(np.float32) / np.float32(found.max_value) - found.mean
+        x = np.pad(x, ((data.pad, data.pad), (data.pad, data.pad), (0, 0)))
+        x = x[top : top + HEIGHT, left : left + WIDTH]
+        batch.append((x[:, ::-1] if flip else x).transpose(2, 0, 1))
+    return np.stack(batch)
+
+
+@pytest.mark.parametrize("batch_size", [5, N, 2 * N + 1])
+@pytest.mark.parametrize("flip", [True, False])
+@pytest.mark.parametrize("pad", [0, 2])
+@pytest.mark.parametrize(("channels", "max_value"), [(1, 16), (3, 255)])
+def test_batches_are_what_a_naive_version_makes(
+    channels: int, max_value: int, pad: int, flip: bool, batch_size: int, monkeypatch
+) -> None:
+    """Across several epochs and chunks of the table, also in the middle of a batch."""
+    monkeypatch.setattr(device_loader, "CHUNK", 8 * batch_size)
+    found, data = noise_dataset(channels, max_value), settings(pad, flip)
+    loader = DeviceLoader(found, data, 4, batch_size, CPU)
+    for step in (0, 1, 2, 7, 8, 17):
+        x, y = loader.get_batch(step)
+        wanted = naive(found, data, 4, batch_size, step)
+        np.testing.assert_allclose(x.numpy(), wanted, atol=1e-6, rtol=0)
+        index = batch_table(4, step * batch_size, batch_size, N, pad, flip).index
+        assert y.tolist() == found.train.labels[index].tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_shape_kind_and_memory_format(channels: int, memory_format: torch.memory_format) -> None:
+    found = noise_dataset(channels)
+    batches = [DeviceLoader(found, settings(), 0, 4, CPU, memory_format).get_batch(0)]
+    batches.append(next(iter(DeviceEvalLoader(found, "test", CPU, memory_format, 4))))
+    for x, y in batches:
+        assert x.shape == (4, channels, HEIGHT, WIDTH) and x.dtype == torch.float32
+        assert x.is_contiguous(memory_format=memory_format)
+        assert y.shape == (4,) and y.dtype == torch.int64
+
+
+def test_the_numerics_say_the_memory_format(small: Callable[..., schema.RunConfig]) -> None:
+    for name in ("channels_last", "contiguous"):
+        config = small(numerics__memory_format=name, data__val_size=3)
+        batches = [loaders.train_loader(noise_dataset(), config, CPU, 0).get_batch(0)]
+        batches += [
+            next(iter(one))
+            for one in loaders.eval_loaders(noise_dataset(), config, CPU, 0).values()
+        ]
+        assert len(batches) == 4
+        for x, _ in batches:
+            assert x.is_contiguous() == (name == "contiguous")
+
+
+def test_the_padding_is_mean_pixels() -> None:
+    white = Split(np.full((1, HEIGHT, WIDTH, 1), 255, np.uint8), np.zeros(1, np.int64))
+    black = Split(np.zeros((1, HEIGHT, WIDTH, 1), np.uint8), np.zeros(1, np.int64))
+    both = Split(np.concatenate([white.images, black.images]), np.zeros(2, np.int64))
+    loader = DeviceLoader(ImageDataset(both, black, black, 10, 255), settings(), 0, 50, CPU)
+    assert set(loader.get_batch(0)[0].unique().tolist()) == {-0.5, 0.0, 0.5}
+
+
+def test_a_batch_depends_on_seed_and_step_alone() -> None:
+    loader = DeviceLoader(noise_dataset(), settings(), 0, 5, CPU)
+    wanted = [[part.clone() for part in loader.get_batch(step)] for step in range(20)]
+    for step in (13, 0, 4, 19, 4, 2):
+        for one, other in zip(loader.get_batch(step), wanted[step], strict=True):
+            assert torch.equal(one, other)
+    other_seed = DeviceLoader(noise_dataset(), settings(), 1, 5, CPU)
+    assert not torch.equal(other_seed.get_batch(0)[0], wanted[0][0])
+
+
+def test_what_is_done_to_a_batch_changes_neither_later_ones_nor_the_set() -> None:
+    found = noise_dataset()
+    loader, images = (
+        DeviceLoader(found, settings(), 0, N, CPU),
+        DeviceEvalLoader(found, "test", CPU),
+    )
+    wanted, evaluated = loader.get_batch(0)[0].clone(), next(iter(images))[0].clone()
+    loader.get_batch(0)[0].zero_()
+    next(iter(images))[0].zero_()
+    assert torch.equal(loader.get_batch(0)[0], wanted)
+    assert torch.equal(next(iter(images))[0], evaluated)
+    assert found.digest == noise_dataset().digest
+
+
+def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
+    def digest(seed: int = 0, size: int = 5, pad: int = 2, flip: bool = True) -> str:
+        return DeviceLoader(noise_dataset(), settings(pad, flip), seed, size, CPU).digest()
+
+    digests = [digest(), digest(seed=1), digest(size=6), digest(pad=1), digest(flip=False)]
+    assert len(set(digests)) == len(digests) and digest() == digests[0]
+
+
+def test_runs_of_a_process_share_one_copy_of_a_data_set() -> None:
+    one, other = (DeviceLoader(noise_dataset(), settings(), seed, 4, CPU) for seed in (0, 1))
+    assert one.images is other.images
+    assert DeviceLoader(noise_dataset(), settings(pad=1), 0, 4, CPU).images is not one.images
+    evals = [DeviceEvalLoader(noise_dataset(), name, CPU) for name in ("test", "test", "train")]
+    assert evals[0].images is evals[1].images is not evals[2].images
+    alive = weakref.ref(one.images)
+    del one, other, evals
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (100, [10]), (None, [10])]
+)
+def test_evaluation_sees_every_image_once_in_order(size: int | None, sizes: list[int]) -> None:
+    found = noise_dataset()
+    images = DeviceEvalLoader(found, "test", CPU, batch_size=size)
+    assert len(images) == 10
+    for _ in range(2):
+        batches = list(images)
+        assert [len(y) for _, y in batches] == sizes
+        assert torch.cat([y for _, y in batches]).tolist() == found.test.labels.tolist()
+        wanted = found.test.images.astype(np.float32) / np.float32(255) - found.mean
+        x = torch.cat([x for x, _ in batches]).numpy()
+        np.testing.assert_allclose(x, wanted.transpose(0, 3, 1, 2), atol=1e-6, rtol=0)

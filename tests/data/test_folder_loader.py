@@ -1,0 +1,309 @@
+"""Photographs as training and evaluation see them, beside a plain computation."""
+
+import dataclasses
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from degradation.data import loaders, sources
+from degradation.data.dataset import DataError
+from degradation.data.image_folder import decode, loader
+from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
+from degradation.data.image_folder.loader import FolderEvalLoader, FolderLoader
+from degradation.data.order import batch_table, below, draws
+from degradation.system.paths import TOP
+from tests.data import photographs
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return photographs.make(tmp_path_factory.mktemp("set") / "set")
+
+
+@pytest.fixture
+def dataset(root: Path) -> ImageFolder:
+    return sources.load(photographs.data(root))
+
+
+def folder_loader(dataset: ImageFolder, workers: int = 0, batch_size: int = 5, seed: int = 3):
+    return FolderLoader(dataset, seed, batch_size, CPU, workers)
+
+
+# What an image becomes
+
+
+def test_a_training_image_is_what_pillow_makes_of_it_step_by_step(dataset, root: Path) -> None:
+    """Resized whole, cropped, mirrored, less the mean, with the noise: one after the other."""
+    x, labels = folder_loader(dataset, batch_size=24).get_batch(1)
+    table, drawn = batch_table(3, 24, 24, 12, 0, True), draws(3, 24, 24)
+    assert 4 < table.flip.sum() < 20
+    for i in range(24):
+        image = Image.open(root / dataset.train.paths[table.index[i]]).convert("RGB")
+        size = decode.resized_size(*image.size, 36 + below(25, drawn.side[i]))
+        left, top = below(size[0] - 31, drawn.left[i]), below(size[1] - 31, drawn.top[i])
+        crop = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + 32, top + 32))
+        if table.flip[i]:
+            crop = ImageOps.mirror(crop)
+        wanted = np.asarray(crop) / 255 - MEAN + drawn.lighting[i] @ LIGHTING
+        found = x[i].permute(1, 2, 0).numpy()
+        assert abs(found - wanted).max() < 2.1 / 255
+        assert abs(found - wanted).mean() < 0.25 / 255
+        assert labels[i] == dataset.train.labels[table.index[i]]
+
+
+def test_an_evaluated_image_is_the_center_of_the_resized_whole(dataset, root: Path) -> None:
+    batches = list(FolderEvalLoader(dataset, dataset.test, CPU, 0, batch_size=4))
+    x, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert x.shape == (6, 3, 32, 32) and labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for i, path in enumerate(dataset.test.paths):
+        image = Image.open(root / path).convert("RGB")
+        width, height = decode.resized_size(*image.size, 36)
+        left, top = (width - 32) // 2, (height - 32) // 2
+        whole = image.resize((width, height), Image.Resampling.BILINEAR)
+        crop = np.asarray(whole.crop((left, top, left + 32, top + 32)))
+        assert abs((x[i].permute(1, 2, 0).numpy() + MEAN) * 255 - crop).max() < 2.1
+
+
+def test_grey_cmyk_and_a_png_under_a_jpegs_name_are_images(tmp_path: Path) -> None:
+    whole = photographs.image(5, 60, 44)
+    crops = []
+    for mode, form in (("L", "JPEG"), ("CMYK", "JPEG"), ("RGB", "PNG")):
+        whole.convert(mode).save(tmp_path / "image.JPEG", form)
+        crops.append(decode.center_crop(tmp_path / "image.JPEG", 32, 36))
+    assert (crops[0][..., 0] == crops[0][..., 2]).all()
+    assert abs(crops[1].astype(int) - crops[2]).mean() < 8  # CMYK through JPEG
+
+
+def test_what_is_no_photograph_is_refused_with_the_reason(tmp_path: Path) -> None:
+    image, file = photographs.image(1, 40, 40), tmp_path / "image.JPEG"
+    image.save(file, "GIF")
+    assert decode.fault(file) == "no JPEG or PNG"
+    file.write_text("<html>404</html>")
+    assert decode.fault(file) == "no JPEG or PNG"
+    image.quantize(16).save(file, "PNG")
+    assert "neither colour nor grey" in decode.fault(file)
+    image.save(file, "PNG", save_all=True, append_images=[photographs.image(2, 40, 40)])
+    assert decode.fault(file) == "an animation"
+    image.save(file)
+    assert decode.fault(file) == ""
+    os.truncate(file, file.stat().st_size // 2)
+    assert "truncated" in decode.fault(file).lower()
+    file.unlink()
+    assert "No such file" in decode.fault(file)
+
+
+# Who decodes it
+
+
+def batches(made: FolderLoader, steps: range) -> list[torch.Tensor]:
+    try:
+        return [part for step in steps for part in made.get_batch(step)]
+    finally:
+        made.close()
+
+
+def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+def test_bytes_are_equal_for_any_number_of_workers(dataset) -> None:
+    alone = batches(folder_loader(dataset), range(6))
+    for workers in (1, 2):
+        assert equal(batches(folder_loader(dataset, workers), range(6)), alone)
+    evaluated = [
+        list(FolderEvalLoader(dataset, dataset.test, CPU, workers, batch_size=4))
+        for workers in (0, 2)
+    ]
+    assert all(equal(list(a), list(b)) for a, b in zip(*evaluated, strict=True))
+
+
+def test_any_step_is_the_first_and_one_out_of_order_disturbs_none(dataset, monkeypatch) -> None:
+    whole = batches(folder_loader(dataset), range(9))
+    made = folder_loader(dataset, 1)
+    for step in (7, 8, 1, 2, 0, 3, 4, 0, 0, 5):
+        assert equal(list(made.get_batch(step)), whole[2 * step : 2 * step + 2])
+    assert made.next_step == 6, "the worker goes on where it was"
+    made.close()
+    opened, seen = decode.opened, []
+    monkeypatch.setattr(decode, "opened", lambda path: seen.append(path) or opened(path))
+    folder_loader(dataset).get_batch(10**6)
+    assert len(seen) == 5
+
+
+def test_shares_of_a_batch_make_the_batch(dataset) -> None:
+    """And those of an evaluation set the whole: each process decodes its own."""
+    for step in (0, 3):
+        whole = FolderLoader(dataset, 0, 6, CPU, 0).get_batch(step)
+        parts = [
+            FolderLoader(dataset, 0, 6, CPU, 0, rank=rank, world_size=3).get_batch(step)
+            for rank in range(3)
+        ]
+        for column, shares in zip(whole, zip(*parts, strict=True), strict=True):
+            assert torch.equal(column, torch.cat(shares))
+    evaluated = [
+        FolderEvalLoader(dataset, dataset.train, CPU, 0, batch_size=2, rank=rank, world_size=2)
+        for rank in range(2)
+    ]
+    found = torch.cat([labels for one in evaluated for _, labels in one])
+    assert sorted(found.tolist()) == sorted(dataset.train.labels)
+
+
+def test_digest_is_of_seed_and_batch_size(dataset) -> None:
+    digests = {
+        folder_loader(dataset, batch_size=size, seed=seed).digest()
+        for size in (5, 6)
+        for seed in (0, 1)
+    }
+    assert len(digests) == 4
+
+
+def test_the_numerics_say_the_memory_format(dataset, root: Path) -> None:
+    for name in ("channels_last", "contiguous"):
+        config = photographs.config(root, numerics__memory_format=name)
+        evaluated = loaders.eval_loaders(dataset, config, CPU, 0)
+        assert set(evaluated) == {"test", "train"}
+        found = [loaders.train_loader(dataset, config, CPU, 0).get_batch(0)]
+        for x, _ in (*found, *(next(iter(one)) for one in evaluated.values())):
+            assert x.is_contiguous() == (name == "contiguous")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_in_training_is_named(tmp_path: Path, workers: int) -> None:
+    root = photographs.make(tmp_path / "set", train=2, val=1)
+    dataset = sources.load(photographs.data(root))
+    broken = root / dataset.train.paths[3]
+    os.truncate(broken, 500)
+    with pytest.raises(DataError, match=rf"{broken.name}: .*data\.skip") as refusal:
+        batches(folder_loader(dataset, workers), range(3))
+    assert len(str(refusal.value).splitlines()) <= 6
+
+
+# The workers
+
+
+def test_how_many_decode(monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(32))
+    gpu = torch.device("cuda")
+    pairs = (("auto", gpu), ("auto", CPU), (0, gpu), (5, CPU))
+    assert [loader.num_workers(*pair) for pair in pairs] == [16, 1, 0, 5]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert loader.num_workers("auto", gpu) == 3, "of a machine's cores each process has its share"
+
+
+def children(pid: int) -> set[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return {int(word) for word in found.stdout.split()}
+
+
+def gone_within(pids: set[int], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not left
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def decoding(dataset) -> Iterator[tuple[FolderLoader, set[int]]]:
+    """A loader and its two workers."""
+    made = folder_loader(dataset, 2)
+    for step in range(2):
+        made.get_batch(step)
+    yield made, {worker.pid for worker in multiprocessing.active_children()}
+    made.close()
+
+
+def test_a_loader_that_nobody_holds_ends_its_workers_at_once(dataset) -> None:
+    """By itself, without the garbage collector."""
+    gc.disable()
+    try:
+        made = folder_loader(dataset, 2)
+        batches = [made.get_batch(step) for step in range(2)]
+        assert len(batches) == len(multiprocessing.active_children()) == 2
+        del made
+        assert not multiprocessing.active_children()
+    finally:
+        gc.enable()
+
+
+def test_a_killed_worker_ends_the_run_with_the_reason(decoding) -> None:
+    made, workers = decoding
+    for pid in workers:
+        os.kill(pid, signal.SIGINT)  # of a Ctrl-C at the terminal, which is its parent's to handle
+    time.sleep(0.2)
+    assert len(multiprocessing.active_children()) == 2
+    os.kill(min(workers), signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        for step in range(2, 100):
+            made.get_batch(step)
+
+
+CHILD = """
+import sys, multiprocessing
+sys.path[:0] = sys.argv[1:2]
+from pathlib import Path
+import torch
+from degradation.data import sources
+from degradation.data.image_folder.loader import FolderLoader
+from tests.data import photographs
+dataset = sources.load(photographs.data(Path(sys.argv[2])))
+loader = FolderLoader(dataset, 0, 5, torch.device("cpu"), 2)
+for step in range(2):
+    loader.get_batch(step)
+print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_its_run(root: Path) -> None:
+    words = [sys.executable, "-c", CHILD, str(TOP), str(root)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        workers = [Path("/proc", pid) for pid in run.stdout.readline().split()]
+        assert len(workers) == 2
+        run.kill()
+    end = time.monotonic() + 10
+    while any(worker.exists() for worker in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(worker.exists() for worker in workers)
+
+
+# The real thing, small
+
+
+def test_real_photographs_are_read_with_their_trap_listed(tmp_path: Path) -> None:
+    place = os.environ.get("DEGRADATION_IMAGENET_MINI")
+    if not place:
+        pytest.skip("DEGRADATION_IMAGENET_MINI names no folder with a few real photographs")
+    root = shutil.copytree(place, tmp_path / "mini", copy_function=os.symlink)
+    trap = "train/ants/imageNotFound.gif"
+    sizes = {"crop_size": 224, "resize_range": (256, 480), "eval_resize": 256}
+    data = photographs.data(Path(root), **sizes)
+    with pytest.raises(DataError, match=rf"{trap}: \.gif is no JPEG"):
+        sources.load(data)
+    (tmp_path / "skip.txt").write_text(f"{trap}\n")
+    found = sources.load(dataclasses.replace(data, skip=str(tmp_path / "skip.txt")))
+    assert found.manifest.counts == {"classes": 2, "train": 40, "val": 20, "skipped": 1}
+    x, labels = folder_loader(found, batch_size=8).get_batch(0)
+    assert x.shape == (8, 3, 224, 224) and set(labels.tolist()) <= {0, 1}
+    assert x.mean().abs() < 0.3 and 0.15 < x.std() < 0.4

@@ -1,0 +1,73 @@
+"""Layer responses, as Figure 7 has them."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from degradation.commands import evaluate
+from degradation.config.schema import Model
+from degradation.config.validation import ConfigError
+from degradation.data.device_loader import DeviceEvalLoader
+from degradation.data.sources import load
+from degradation.evaluation import layer_responses
+from degradation.evaluation.layer_responses import StandardDeviation
+from degradation.models import resnet
+from degradation.runs.run_dir import RunDir, RunDirError
+from degradation.system.signals import Stop
+from degradation.training.devices.interleave import finish
+from degradation.training.worker import work
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def images(small) -> DeviceEvalLoader:
+    found = load(small().data)
+    return DeviceEvalLoader(dataclasses.replace(found, test=found.test.part(0, 50)), "test", CPU)
+
+
+def test_the_standard_deviation_is_that_of_all_numbers() -> None:
+    x = torch.randn(4, 100, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    deviation = StandardDeviation()
+    for part in x:
+        deviation.add(part)
+    assert deviation.value == pytest.approx(float(x.std(correction=0)), rel=1e-6)
+
+
+def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(images) -> None:
+    for shortcut in ("none", "identity", "projection_all"):
+        net = resnet.build(Model(shortcut, "back", 4), 14, 1, 10, 0, "fan_in")
+        names = list(layer_responses.responses(net, images))
+        assert len(names) == 13
+        assert names[:3] == ["norm", "blocks.stage1_0.norm1", "blocks.stage1_0.norm2"]
+
+
+def test_a_response_is_measured_behind_the_normalization(images) -> None:
+    """Scale a layer's normalization by 7 and the response is 7 times as strong: before the ReLU."""
+    net = resnet.build(Model("identity", "back", 4), 8, 1, 10, 0, "fan_in")
+    before = layer_responses.responses(net, images)
+    net.get_parameter("blocks.stage3_0.norm2.weight").data *= 7
+    after = layer_responses.responses(net, images)
+    assert after["blocks.stage3_0.norm2"] == pytest.approx(7 * before["blocks.stage3_0.norm2"])
+    assert after["norm"] == before["norm"]
+
+
+def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> None:
+    run = RunDir.of(small(), machine.runs)
+    run.create(small())
+    with pytest.raises(RunDirError, match="no checkpoint"):
+        evaluate.main(["responses", str(run.folder)])
+    finish(work(run, machine, Stop()))
+    assert evaluate.main(["responses", machine.runs]) == 0
+    lines = run.responses.read_text().splitlines()
+    assert lines[0] == "layer,name,response_std"
+    assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in range(1, 8)]
+    assert str(run.responses) in capsys.readouterr().out
+
+
+def test_a_network_without_normalization_has_no_response(small, machine) -> None:
+    run = RunDir.of(small(model__norm=False), machine.runs)
+    run.create(small(model__norm=False))
+    with pytest.raises(ConfigError, match=r"model\.norm=false"):
+        evaluate.main(["responses", str(run.folder)])

@@ -1,0 +1,113 @@
+"""Ten crops, scales and true averages, each against a naive computation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from degradation.config.schema import Model
+from degradation.evaluation import multi_crop
+from degradation.models.resnet import Network, build
+
+SIDE = 64
+
+
+def prepare(pixels: Tensor) -> Tensor:
+    return pixels.permute(0, 3, 1, 2).float() - 120
+
+
+@pytest.fixture
+def net() -> Network:
+    network = build(Model("identity", "back", 4, design="imagenet"), 18, 3, 7, 0, "fan_in")
+    generator = torch.Generator().manual_seed(0)
+    network.train()
+    with torch.no_grad():
+        network(60 * torch.randn(8, 3, SIDE, SIDE, generator=generator))
+    return network.eval()
+
+
+@pytest.fixture
+def images() -> list[Image.Image]:
+    draw = np.random.default_rng(0)
+    shapes = ((80, 100, 3), (121, 77, 3), (64, 64, 3))
+    return [Image.fromarray(draw.integers(0, 256, shape, dtype=np.uint8)) for shape in shapes]
+
+
+@torch.no_grad()
+def test_ten_crops_by_hand(net, images) -> None:
+    wanted = []
+    for image in images:
+        whole = prepare(multi_crop.resized(image, 72)[None])
+        height, width = whole.shape[2:]
+        total = torch.zeros(7)
+        for y, x in ((0, 0), (0, width - 64), (height - 64, 0), (height - 64, width - 64),
+                     ((height - 64) // 2, (width - 64) // 2)):  # fmt: skip
+            crop = whole[:, :, y : y + 64, x : x + 64]
+            total += sum(torch.softmax(net(c)[0], 0) for c in (crop, crop.flip(3))) / 10
+        wanted.append(total)
+    views = [multi_crop.ten_crops(image, 64, 72) for image in images]
+    found = multi_crop.by_ten_crops()(net, views, prepare)
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_scales_by_hand(net, images) -> None:
+    """The linear layer at each window of the last maps, a loop for each average."""
+    wanted = []
+    for image in images:
+        total = torch.zeros(7)
+        for scale in (64, 97, 130):
+            x = prepare(multi_crop.resized(image, scale)[None])
+            for view in (x, x.flip(3)):
+                maps = net.features(view)
+                logits = [
+                    net.linear(maps[:, :, i : i + 2, j : j + 2].mean((2, 3)))[0]
+                    for i in range(maps.shape[2] - 1)
+                    for j in range(maps.shape[3] - 1)
+                ]
+                total += torch.softmax(sum(logits) / len(logits), 0) / 6
+        wanted.append(total)
+    views = [multi_crop.scales(image, (64, 97, 130)) for image in images]
+    found = multi_crop.by_scales(64)(net, views, prepare)
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_one_scale_of_an_image_as_large_as_a_crop_is_the_network(net, images) -> None:
+    views = multi_crop.scales(images[2], (64,))
+    wanted = net(prepare(views[0])).softmax(1).mean(0)
+    torch.testing.assert_close(multi_crop.by_scales(64)(net, [views], prepare)[0], wanted)
+
+
+def test_errors_count_the_first_and_the_first_five(net) -> None:
+    order = torch.tensor([[6, 5, 4, 3, 2, 1, 0]]).float()  # class 0 is best, then 1 …
+    batches = [([[]], torch.tensor([label])) for label in (0, 1, 4, 5)]
+    found = multi_crop.errors(net, batches, prepare, lambda *_: order)
+    assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
+    with pytest.raises(ValueError, match="no image"):
+        multi_crop.errors(net, [], prepare, multi_crop.by_ten_crops())
+
+
+def test_true_averages_are_means_over_batches_and_leave_no_trace(net) -> None:
+    generator = torch.Generator().manual_seed(1)
+    batches = [
+        torch.randn(4, 3, SIDE, SIDE, generator=generator) * 9 + shift for shift in (-50, 20, 80)
+    ]
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    with torch.no_grad():
+        seen = [net.conv(x).permute(1, 0, 2, 3).flatten(1) for x in batches]
+    with multi_crop.true_averages(net, batches):
+        norm = net.get_submodule("norm")
+        for found, wanted in (
+            (norm.running_mean, [part.mean(1) for part in seen]),
+            (norm.running_var, [part.var(1) for part in seen]),
+        ):
+            torch.testing.assert_close(found, torch.stack(wanted).mean(0), rtol=1e-4, atol=1e-4)
+        last = "blocks.stage4_1.norm2.running_mean"
+        assert not torch.equal(net.get_buffer(last), before[last])
+        assert not net.training
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
+    assert norm.momentum == 0.1
+    with pytest.raises(ValueError, match="no batch"), multi_crop.true_averages(net, []):
+        pass
