@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,6 @@ from degradation.config import schema
 from degradation.config.schema import RunConfig, Settings
 from degradation.launch import process
 
-TIMEOUT = 8.0  # seconds: a plan answers within ten
 # A core does so many operations in a tenth of a second, and a probe needs several iterations.
 CPU_ITERATION_FLOPS = 5e9
 
@@ -36,10 +36,11 @@ class ProbeError(RuntimeError):
     """The device could not be tried; the message says why."""
 
 
-def speed(left: Sequence[Settings]) -> Speed:
-    """Train the cheapest network of `left` for about two seconds on images of noise.
+def speed(left: Sequence[Settings], timeout: float) -> Speed:
+    """Train the cheapest network of `left` for at most two seconds on images of noise.
 
-    Raises ProbeError where the device refuses; a machine that is too slow is only `unknown`.
+    Raises ProbeError where the device refuses. A machine that does not answer within `timeout`
+    seconds is only `unknown`.
     """
     cheapest = min(left, key=lambda s: estimate.iteration_flops(s.config))
     config = _quick_to_start(cheapest.config)
@@ -50,11 +51,12 @@ def speed(left: Sequence[Settings]) -> Speed:
         "image": estimate.SHAPES[config.data.name].image,
         "cpu_batch_size": min(config.recipe.batch_size, max(2, int(CPU_ITERATION_FLOPS / flops))),
         "depths": sorted({s.config.depth for s in left}),
+        "until": time.time() + timeout - 0.5,
     }
     try:
-        answer = ask("rate", request, cheapest.machine.threads, TIMEOUT)
+        answer = ask("rate", request, cheapest.machine.threads, timeout)
     except subprocess.TimeoutExpired:
-        return Speed(unknown=f"this machine did not answer within {TIMEOUT:.0f} seconds")
+        return Speed(unknown="this machine is too slow or too busy to tell within ten seconds")
     rate = flops * answer["batch_size"] / answer["seconds"]
     return Speed(answer["name"], rate, answer["memory"], answer["runs_at_once"])
 

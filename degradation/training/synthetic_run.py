@@ -89,17 +89,20 @@ def rate(request: dict[str, Any]) -> dict[str, Any]:
     """Seconds of a training iteration of request["config"] on its machine, and what was measured.
 
     `image`: side, channels and classes of its data; `cpu_batch_size`: the batch on a CPU, where a
-    whole one may take minutes; `depths`: those of the study, for `runs_at_once`.
+    whole one may take minutes; `depths`: those of the study, for `runs_at_once`; `until`: when the
+    answer is due.
     """
     config, machine, device = _read(request)
     if device.type == "cpu":
         recipe = replace(config.recipe, batch_size=request["cpu_batch_size"])
         config = replace(config, recipe=recipe)
     run = SyntheticRun(config, noise(64, *request["image"]), device)
-    at_a_time, count, began = 1 if device.type == "cpu" else 32, 0, time.monotonic()
-    while (seconds := time.monotonic() - began) < RATE_SECONDS:
+    at_a_time = 1 if device.type == "cpu" else 32
+    count, seconds, began = 0, 0.0, time.monotonic()
+    while not count or (seconds < RATE_SECONDS and time.time() < request["until"]):
         run.train(at_a_time)
         count += at_a_time
+        seconds = time.monotonic() - began
     return describe(device) | {
         "seconds": seconds / count,
         "batch_size": config.recipe.batch_size,
