@@ -20,7 +20,7 @@ from tqdm import tqdm
 from degradation.bench import comparison, roof, table
 from degradation.bench.comparison import Plan, Result
 from degradation.bench.roof import Roof
-from degradation.config import study
+from degradation.config import compose
 from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.models.kernels import library
@@ -116,7 +116,7 @@ def measure(
 
 def _settings(arm: str, depth: int, device: torch.device) -> Settings:
     words = [f"model={arm}", f"depth={depth}", f"machine.device={device}"]
-    [found] = study.settings(study.Line.read(words))
+    [found] = compose.runs_of(words)
     return found
 
 

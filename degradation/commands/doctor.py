@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.commands import estimate, probe
-from degradation.config import schema, study
+from degradation.config import compose, schema
 from degradation.config.schema import Settings
 from degradation.data import sources
 from degradation.data.dataset import DataError
@@ -51,7 +51,7 @@ class Finding:
 def main(arguments: list[str]) -> int:
     """Print the findings as they come; 1 where one failed. Raises ConfigError."""
     _, rest = parser().parse_known_args(arguments)
-    settings = study.settings(study.Line.read(rest))[0]
+    settings = compose.runs_of(rest)[0]
     failed = 0
     for finding in findings(settings):
         print(finding, flush=True)

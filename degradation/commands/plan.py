@@ -20,7 +20,7 @@ from pathlib import Path
 
 from degradation.commands import estimate, probe
 from degradation.commands.probe import Speed
-from degradation.config import study
+from degradation.config import compose
 from degradation.config.schema import RunConfig
 from degradation.launch import gpus
 from degradation.runs import progress
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     """Print the plan; the exit status. Raises ConfigError and RunDirError."""
     deadline = time.monotonic() + SECONDS
     options, rest = parser().parse_known_args(arguments)
-    settings = study.settings(study.Line.read(rest))
+    settings = compose.runs_of(rest)
     machine = settings[0].machine
     found = progress.of_configs([s.config for s in settings], machine.runs)
     left = [s for s, run in zip(settings, found, strict=True) if not run.finished]

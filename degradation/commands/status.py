@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from degradation.config import overrides, study
+from degradation.config import compose, overrides
 from degradation.runs import progress, summary
 from degradation.runs.progress import KEYS, RunProgress
 from degradation.runs.run_dir import STATES, whole_lines
@@ -28,7 +28,7 @@ MOST_FAILURES = 10  # whose log is shown
 def main(arguments: list[str]) -> int:
     """Print the states; the exit status. Raises ConfigError and RunDirError."""
     options, rest = parser().parse_known_args(arguments)
-    runs, everything = _progress(study.Line.read(_with_folder(rest)))
+    runs, everything = _progress(_with_folder(rest))
     found = progress.filter_runs(everything, options.only)
     if not found:
         print(console.escape_control_chars(f"no such runs in {Path(runs).absolute()}"))
@@ -63,11 +63,11 @@ def _with_folder(words: list[str]) -> list[str]:
     return [*words[1:], f"machine.runs={overrides.written(words[0])}"]
 
 
-def _progress(line: study.Line) -> tuple[str, list[RunProgress]]:
-    """The folder, and in it the runs of a study, or all runs where the line names no study."""
-    settings = study.settings(line)
+def _progress(words: list[str]) -> tuple[str, list[RunProgress]]:
+    """The folder, and in it the runs of a study, or all runs where `words` name no study."""
+    settings = compose.runs_of(words)
     runs = settings[0].machine.runs
-    if all(word.startswith("machine.") for word in line.overrides):
+    if all(word.startswith("machine.") for word in compose.arguments(words).overrides):
         return runs, progress.of_folder(runs)
     return runs, progress.of_configs([s.config for s in settings], runs)
 

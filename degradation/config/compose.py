@@ -1,159 +1,170 @@
-"""Points out of files and words: composed by Hydra, and checked as data before anything acts on it.
+"""The runs that a command line asks for: composed by Hydra, and checked before one of them trains.
 
-Used inside `study.prepared`, which sets Hydra up.
+    runs_of(["-m", "model=plain,residual", "depth=20,56"])      four Settings
+
+Hydra itself calls `degradation.run` (see commands/train.py); `runs_of` composes the same words
+without running anything, for the commands that only look at a study.
 """
 
-import copy
-import math
+import argparse
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from hydra import compose
+from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.types import Override, OverrideType, RangeSweep
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
-from degradation.config import guard, names, schema
+from degradation.config import errors, schema
+from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.system.paths import CONF
+from hydra_plugins import study_sweeper
 
-MAX_POINTS = 10_000  # of one command
+log = logging.getLogger("degradation")
+
+# Hydra finds plugins by listing folders, and so not those of an editable installation.
+Plugins.instance().register(study_sweeper.StudySweeper)
+Plugins.instance().register(study_sweeper.SweepsFolder)
+
+VERSION_BASE = "1.3"
+NAME = "config"  # conf/config.yaml
 
 
-class Composer:
-    """Composes points; those that choose the same files share one composition.
+@dataclass(frozen=True)
+class Study:
+    """The runs of a command line, each one once."""
 
-    A composition takes a tenth of a second, and most points of a study differ in plain values:
-    those are put into a copy of what was composed, unless something there refers to them.
+    settings: list[Settings]
+    overrides: dict[str, list[str]]
+    """By a run's name, the words that compose it."""
+    launcher: str
+    """Hydra's name for what starts the runs: basic, joblib, submitit_slurm, …"""
+
+
+def runs_of(words: Sequence[str]) -> list[Settings]:
+    """The settings of each run that a command line asks for, in order. Raises ConfigError."""
+    return study_of(words).settings
+
+
+def study_of(words: Sequence[str]) -> Study:
+    """All that a command line asks for. Raises ConfigError."""
+    line = arguments(words)
+    overrides = list(line.overrides)
+    if line.config_dir is not None:
+        overrides.append(f"hydra.searchpath=[file://{Path(line.config_dir).resolve()}]")
+    with errors.for_people(), _hydra() as hydra:
+        mode = RunMode.MULTIRUN if line.multirun else hydra.get_mode(NAME, overrides)
+        config = hydra.compose_config(NAME, overrides, mode or RunMode.RUN)
+        if mode == RunMode.MULTIRUN:
+            return expanded(hydra.config_loader, config)
+        settings = read(config)
+    return Study([settings], {settings.config.name: overrides}, launcher(config))
+
+
+@contextmanager
+def _hydra() -> Iterator[Hydra]:
+    with initialize_config_dir(str(CONF), job_name="degradation", version_base=VERSION_BASE):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra
+
+
+def expanded(loader: ConfigLoader, config: DictConfig) -> Study:
+    """The runs of a multirun, in the order in which Hydra's own sweeper has them.
+
+    `config` is what Hydra composed for the whole of it. Raises ConfigError.
     """
-
-    def __init__(self) -> None:
-        self.parse = cache(names.parser().parse_override)
-        self.composed: dict[tuple[str, ...], Composed] = {}
-        self.leaves = {path for path in schema.keys() if not (CONF / path).is_dir()}
-
-    def __call__(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Our part of what Hydra composes, resolved."""
-        values, files = self._sorted(overrides)
-        return self._compose(files).having(values)
-
-    def hydra(self, overrides: Sequence[str]) -> DictConfig:
-        """Hydra's own part, which no plain value of ours changes."""
-        return self._compose(self._sorted(overrides)[1]).hydra
-
-    def _sorted(self, overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The plain values by key, and the words that are left to Hydra."""
-        values, files = {}, []
-        for word in overrides:
-            override = self.parse(word)
-            if self._is_value(override):
-                values[override.key_or_group] = override.value()
-            else:
-                files.append(word)
-        return values, tuple(files)
-
-    def _is_value(self, override: Override) -> bool:
-        plain = override.type == OverrideType.CHANGE and not override.is_sweep_override()
-        return plain and override.key_or_group in self.leaves
-
-    def _compose(self, files: tuple[str, ...]) -> "Composed":
-        """Both parts, once Hydra's is found to be harmless. Raises ConfigError."""
-        if files not in self.composed:
-            config = compose("config", list(files), return_hydra_config=True)
-            hydra = config.hydra
-            guard.check(hydra, [word.lstrip("+~").partition("=")[0] for word in files])
-            with read_write(config), open_dict(config):
-                del config["hydra"]
-            guard.check_repeats(OmegaConf.to_container(config, resolve=False))
-            self.composed[files] = Composed(config, hydra)
-        return self.composed[files]
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=loader)
+    words: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    parsed = parser.parse_overrides([*params, *words])
+    jobs = [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+    settings: dict[str, Settings] = {}
+    overrides: dict[str, list[str]] = {}
+    for job in jobs:
+        one = read(loader.load_sweep_config(config, job))
+        settings[one.config.name], overrides[one.config.name] = one, job
+    if len(settings) < len(jobs):
+        log.info(
+            "%d of %d runs are asked for more than once: each is trained once",
+            len(jobs) - len(settings),
+            len(jobs),
+        )
+    return Study(list(settings.values()), overrides, launcher(config))
 
 
-class Composed:
-    """A configuration, into which plain values can be put; and Hydra's own part beside it."""
+def read(config: DictConfig) -> Settings:
+    """The settings in a composed configuration. Raises ConfigError."""
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    found: Any = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    _refuse_secrets(str(found))
+    return schema.read_settings(found)
 
-    def __init__(self, config: DictConfig, hydra: DictConfig) -> None:
-        self.config, self.hydra = config, hydra
-        self.text = str(OmegaConf.to_container(config, resolve=False))
-        self.references = re.findall(r"\$\{([^}]*)", self.text)
-        self.container: Any = None
 
-    def having(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Its content with `values` by dotted key, everything resolved."""
-        if self._stands_by_itself(values):
-            self.container = self.container or to_container(self.config)
-            found = self.container
-            for key, value in values.items():
-                found = _with(found, key.split("."), value)
-        else:
-            config = copy.deepcopy(self.config)
-            for key, value in values.items():
-                OmegaConf.update(config, key, value, merge=False)
-            found = to_container(config)
-        return cast(dict[str, Any], found)
-
-    def _stands_by_itself(self, values: Mapping[str, Any]) -> bool:
-        """Whether `values` decide nothing but themselves: nothing in the files refers to them."""
-        return (
-            "???" not in self.text
-            and not any(_may_mean(each, key) for key in values for each in self.references)
-            and not any("${" in str(value) or value == "???" for value in values.values())
+def _refuse_secrets(text: str) -> None:
+    """Keep W&B's key out of the settings, since those are written into the run's folder."""
+    key = os.environ.get("WANDB_API_KEY")
+    if (key and key in text) or re.search(r"\b([0-9a-f]{40}|wandb_v\d_\w+)\b", text):
+        raise ConfigError(
+            "a key of W&B stands among the settings, and those are written into the run's folder "
+            "and sent to W&B;\nset WANDB_API_KEY, or run `wandb login` once"
         )
 
 
-def _may_mean(reference: str, key: str) -> bool:
-    """Whether `${reference}` may be what lies at `key`, above it or below it."""
-    if not re.fullmatch(r"\w[\w.]*", reference):  # relative, or a function
-        return True
-    return f"{reference}.".startswith(f"{key}.") or f"{key}.".startswith(f"{reference}.")
+def launcher(config: DictConfig) -> str:
+    """Hydra's name for the launcher that a configuration has chosen."""
+    return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
-def _with(mapping: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """A copy of nested dicts in which `path` leads to `value`."""
-    key, *rest = path
-    return {**mapping, key: _with(mapping[key], rest, value) if rest else value}
+def in_order(words: Sequence[str]) -> list[str]:
+    """`words` with the settings behind Hydra's options, where argparse alone finds them all.
+
+    Raises ConfigError, with the line as it would be right, for an option that Hydra doesn't have.
+    """
+    _, unknown = _parser().parse_known_args(list(words))
+    if not unknown:
+        return list(words)
+    if wrong := [word for word in unknown if word.startswith("-")]:
+        raise ConfigError(f"{wrong[0]}: no such option; {_corrected(words, wrong[0])}")
+    settings = [word for word in words if "=" in word and not word.startswith("-")]
+    return [*(word for word in words if word not in settings), *settings]
 
 
-def to_container(config: DictConfig) -> Any:
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def _corrected(words: Sequence[str], wrong: str) -> str:
+    """What `--depth 20` was meant to be."""
+    key, _, value = wrong.lstrip("-").partition("=")
+    where = list(words).index(wrong)
+    following = words[where + 1] if where + 1 < len(words) else ""
+    takes = not value and following and "=" not in following and not following.startswith("-")
+    rest = [*words[:where], f"{key}={value or (following if takes else '…')}"]
+    return "settings are given as key=value: " + " ".join(
+        [*rest, *words[where + 1 + bool(takes) :]]
+    )
 
 
-def launcher(hydra: DictConfig) -> str:
-    """The launcher that a configuration has chosen, by Hydra's name."""
-    return str(hydra.runtime.choices["hydra/launcher"])
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """A command line as Hydra's own parser reads it. Raises ConfigError."""
+    return _parser().parse_args(in_order(words))
 
 
-def expand(
-    compose_one: Composer, overrides: Sequence[str], multirun: bool
-) -> tuple[list[list[str]], str]:
-    """The overrides of each run, as Hydra's sweeper would split them; and the launcher."""
-    parser = names.parser()
-    base = [o for o in overrides if not parser.parse_override(o).is_sweep_override()]
-    hydra = compose_one.hydra(base)
-    if not multirun and hydra.mode != RunMode.MULTIRUN:
-        return [list(overrides)], launcher(hydra)
-    params = [f"{key}={value}" for key, value in (hydra.sweeper.params or {}).items()]
-    names.check(params)
-    parsed = parser.parse_overrides([*params, *overrides])
-    axes = {o.key_or_group: _length(o) for o in parsed}
-    if (size := math.prod(axes.values())) > MAX_POINTS:
-        longest = max(axes, key=lambda key: axes[key])
-        raise ConfigError(f"{size:,} points: must be at most {MAX_POINTS:,}; shorten {longest}=…")
-    batches = BasicSweeper.split_arguments(parsed, None)
-    return [list(o) for batch in batches for o in batch], launcher(hydra)
+def _parser() -> argparse.ArgumentParser:
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    return parser
 
 
-def _length(override: Override) -> int:
-    """How many values a sweep has along `override`; without making them."""
-    if not override.is_sweep_override():
-        return 1
-    value = override.value()
-    if isinstance(value, RangeSweep):
-        start, stop, step = (float(n or 0) for n in (value.start, value.stop, value.step))
-        if not step or not math.isfinite(start + stop + step):
-            raise ConfigError(f"{override.input_line}: must be range(START,STOP,STEP) with a step")
-        return max(0, math.ceil((stop - start) / step))
-    return sum(1 for _ in override.sweep_string_iterator())
+def _refuse(message: str) -> Any:
+    raise ConfigError(f"{message}; --help says what there is")

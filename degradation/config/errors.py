@@ -1,64 +1,75 @@
-"""What Hydra, OmegaConf and YAML complain of, as people need it: key, value, allowed, remedy."""
+"""What Hydra and OmegaConf complain of, as a ConfigError: the key, the value, what is allowed."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from degradation.config import config_dir, names
-from degradation.config.validation import ConfigError
-from degradation.system import console
+from degradation.config import schema
+from degradation.config.validation import ConfigError, no_such_setting
+from degradation.system.console import did_you_mean, escape_control_chars
+from degradation.system.paths import CONF
+
+# The extra of this package that brings a launcher, by the launcher's name at Hydra.
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+MOST_LINES = 5
 
 
 @contextmanager
 def for_people() -> Iterator[None]:
-    """Raise what the libraries raise as ConfigError: what is wrong, and nothing about themselves."""
+    """Raise what the libraries raise as ConfigError, without what they say of themselves."""
     try:
         yield
-    except OmegaConfBaseException as error:
-        raise ConfigError(_interpolation_fault(error)) from error
-    except HydraException as error:
-        raise ConfigError(_without_advice(str(error))) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise ConfigError(config_dir.fault(error, Path(mark.name if mark else "?"))) from error
-    except RecursionError as error:
-        raise ConfigError(
-            "the settings refer to themselves or nest too deep: write them flat"
-        ) from error
-    except (ValueError, LookupError, OSError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"not a setting: {console.short_repr(str(error))}") from error
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(message(error)) from error
 
 
-def _without_advice(message: str) -> str:
-    """Hydra's message, less the search path and the advice to switch its checks off."""
-    if missing := re.search(r"Could not find '([\w/]+)/([^'/]*)'", message):
-        group, name = missing.groups()
-        if group == "hydra/launcher":
-            return names.no_launcher(name)
-        known = re.findall(r"^\t(\S+)$", message.partition("Available options in")[2], re.M)
-        hint = console.did_you_mean(name, known)
-        return f"{group}={console.short_repr(name)}: must be one of {', '.join(known) or 'none'}{hint}"
-    if unknown := re.match(r"Could not override '([\w./@]+)'", message):
-        return f"{unknown[1]}: no such setting; `--cfg all` prints all of them"
-    if several := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'", message):
-        key, text = several[2], console.short_repr(several[1])
-        return f"{text}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
-    lines = [console.escape_control_chars(line)[:200] for line in message.splitlines() if line.strip()]
+def message(error: Exception) -> str:
+    """The message of Hydra, OmegaConf or YAML for people."""
+    if isinstance(error.__cause__, OmegaConfBaseException) and not str(error):
+        error = error.__cause__
+    if isinstance(error, OmegaConfBaseException):
+        return f"{error.full_key or 'the settings'}: {str(error).splitlines()[0]}"
+    text = str(error)
+    for pattern, explain in _EXPLAINED:
+        if found := re.search(pattern, text):
+            return explain(found, text)
+    lines = [escape_control_chars(line)[:200] for line in text.splitlines() if line.strip()]
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
-    return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:5])
+    return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:MOST_LINES])
 
 
-def _interpolation_fault(error: OmegaConfBaseException) -> str:
-    """The key, what is wrong with its value, and what to do."""
-    said = re.sub(r"^\w+ raised while resolving interpolation: ", "", str(error.msg or error))
-    said = console.escape_control_chars(said.splitlines()[0])[:400]
-    key = f"{error.full_key}: " if error.full_key else ""
-    remedy = f"; give it as {error.full_key}=…" if error.full_key else ""
-    return f"{key}{said}{'' if ';' in said else remedy}"
+def _no_such_choice(found: re.Match[str], text: str) -> str:
+    group, name = found.groups()
+    if group == "hydra/launcher" and (extra := EXTRAS.get(name)):
+        return (
+            f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or give "
+            "cluster=serial: one run after the other"
+        )
+    known = re.findall(r"^\t(\S+)$", text.partition("Available options in")[2], re.M)
+    allowed = ", ".join(known) or "none"
+    return f"{group}={name}: must be one of {allowed}{did_you_mean(name, known)}"
+
+
+def _no_such_key(found: re.Match[str], text: str) -> str:
+    return no_such_setting(found[1], [*schema.keys(), *groups()])
+
+
+def _several_values(found: re.Match[str], text: str) -> str:
+    given, key = found.groups()
+    return f"{given}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
+
+
+_EXPLAINED = [
+    (r"Could not find '([\w/]+)/([^'/]*)'", _no_such_choice),
+    (r"Could not override '([\w./@]+)'", _no_such_key),
+    (r"Ambiguous value for argument '(([^=]+)=.*)'", _several_values),
+]
+
+
+def groups() -> list[str]:
+    """The groups of files that a command line may choose from."""
+    return sorted([path.name for path in CONF.iterdir() if path.is_dir()] + ["sweeps"])

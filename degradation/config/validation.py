@@ -96,7 +96,9 @@ def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
 
 def no_such_setting(key: str, known: Collection[str]) -> str:
     """The message about an unknown key, with the one that was probably meant."""
-    return f"{short_repr(key)}: no such setting{_meant(key, known)}; `--cfg job` prints all settings"
+    return (
+        f"{short_repr(key)}: no such setting{_meant(key, known)}; `--cfg job` prints all settings"
+    )
 
 
 def _meant(key: str, known: Collection[str]) -> str:

@@ -1,6 +1,6 @@
-"""Which GPU a run gets, where a machine has several: one that no other run of ours has.
+"""Which GPUs a study may use: those of this machine that no other study of this user holds.
 
-The kernel lets go of a claim when its process ends, however it ends. It needs no torch.
+It needs no torch. A GPU's lock is let go by the kernel when its holder ends, however it ends.
 """
 
 import os
@@ -14,42 +14,47 @@ from pathlib import Path
 from degradation.config.schema import Machine
 from degradation.system import files
 
-LOOK = 1.0  # seconds between two looks for a free one
+WAIT = 1.0  # seconds until one looks again for a free GPU
+
+
+def names() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: 0, 1 or MIG-….
+
+    A GPU cut into several instances (MIG) is one device to a process that isn't given one of them
+    by name, so its instances count where CUDA_VISIBLE_DEVICES names them.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def visible() -> int:
-    """How many GPUs this process may use: those of CUDA_VISIBLE_DEVICES, else all there are."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return len([one for one in named.split(",") if one.strip() not in ("", "-1")])
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+    """How many GPUs this process may use."""
+    return len(names())
 
 
-def shared_out(machine: Machine) -> int:
-    """How many GPUs points are to be shared out to; 0 where each takes what it finds."""
-    found = visible() if machine.device == "auto" else 0
-    return found if found > 1 else 0
+def usable(machine: Machine) -> list[str]:
+    """The GPUs that runs may be shared out to: all, or the one that the settings name."""
+    if machine.device == "cpu":
+        return []
+    return names() if machine.device in ("auto", "cuda") else names()[:1]
 
 
 @contextmanager
-def claimed(count: int, folder: Path | None = None) -> Iterator[int]:
-    """The number of a GPU, of `count`, that is ours until the end; waits for one."""
+def claimed(wanted: list[str], folder: Path | None = None) -> Iterator[list[str]]:
+    """Those of the GPUs `wanted` that are free, and ours until the end; waits for a first one."""
     place = folder or Path(tempfile.gettempdir()) / f"degradation-gpus-{os.getuid()}"
     files.make_folder(place)
     with ExitStack() as stack:
-        while True:
-            for number in range(count):
-                try:
-                    stack.enter_context(files.lock(place / _name(number)))
-                except files.LockedError:
-                    continue
-                yield number
-                return
-            time.sleep(LOOK)
+        while not (ours := [name for name in wanted if _lock(stack, place, name)]):
+            time.sleep(WAIT)
+        yield ours
 
 
-def _name(number: int) -> str:
-    """The lock's: by the GPU's own name, so that commands that see different ones agree."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    device = named.split(",")[number].strip() if named else str(number)
-    return re.sub(r"[^\w-]", "-", f"gpu-{device}")
+def _lock(stack: ExitStack, folder: Path, name: str) -> bool:
+    try:
+        stack.enter_context(files.lock(folder / re.sub(r"[^\w-]", "-", f"gpu-{name}")))
+    except files.LockedError:
+        return False
+    return True

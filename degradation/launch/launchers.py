@@ -1,26 +1,27 @@
-"""Hand a study's unfinished points to Hydra's launcher: joblib, SLURM through submitit, or Ray.
+"""Gives a study's unfinished runs to what trains them: this process, joblib, SLURM or Ray.
 
-Hydra's own sweep would start a job for every run, the finished ones included, a sixth of a second
-each; here the launcher gets the points that lack their result, and nothing else of it changes.
+On this machine, each GPU gets one process, which trains a group of runs and has several of them on
+the GPU at a time; without a GPU, joblib has a process for each core. Elsewhere a job is one run, or
+`machine.runs_per_gpu` of them where that is a number.
 """
 
 import dataclasses
 import logging
-import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from degradation.config import compose, study
-from degradation.config import overrides as command
-from degradation.config.schema import Machine, Settings
+from degradation.config import compose
+from degradation.config.compose import Study
+from degradation.config.overrides import written
+from degradation.config.schema import Settings
 from degradation.launch import gpus, process
 from degradation.launch.slurm import requeued
 from degradation.runs.run_dir import RunDir
@@ -28,100 +29,156 @@ from degradation.system import process_group
 
 log = logging.getLogger("degradation")
 
-HERE = ("basic", "joblib")  # launchers whose points are processes of this machine
-LOOK = 0.25
+HERE = ("basic", "joblib")  # launchers whose runs are processes of this machine
+POLL = 0.25  # seconds
 
 
-def train(line: study.Line, asked: study.Asked, left: Sequence[Settings]) -> None:
-    """Train the points that are `left` by the launcher that `line` names.
+def train(
+    study: Study, left: Sequence[Settings], context: HydraContext, config: DictConfig
+) -> None:
+    """Train the runs that are `left`. What became of them is on the disk.
 
-    It says what went wrong with the launcher; what became of the points is on the disk.
+    `config` is what Hydra composed for the whole study. Raises process.Interrupted.
     """
-    words = [_of_the_point(asked.overrides[s.config.name]) for s in left]
-    if asked.launcher not in HERE:
-        words = [[*each, *_whole_paths(s)] for each, s in zip(words, left, strict=True)]
-        logging.getLogger("submitit").setLevel(logging.ERROR)  # else it warns at every look
+    machine, devices = left[0].machine, gpus.usable(left[0].machine)
+    if study.launcher in HERE and (devices or machine.runs_per_gpu not in ("auto", 1)):
+        on_this_machine(left, devices if study.launcher == "joblib" else devices[:1])
+    elif study.launcher == "basic":
+        for settings in left:
+            process.train_alone(settings)
+    else:
+        by_launcher(study, left, context, config)
+
+
+def on_this_machine(left: Sequence[Settings], devices: list[str]) -> None:
+    """Train a group of runs in one process for each GPU that is free, or in one without a GPU."""
+    if len(devices) < 2:
+        process.train_groups([process.Group(longest_first(left))])
+        return
+    with gpus.claimed(devices) as ours:
+        process.train_groups(shared_out(left, ours))
+
+
+def longest_first(runs: Sequence[Settings]) -> list[Settings]:
+    """A long run that starts last is waited for."""
+    return sorted(runs, key=_length, reverse=True)
+
+
+def _length(settings: Settings) -> int:
+    return settings.config.depth * settings.config.recipe.iterations
+
+
+def shared_out(runs: Sequence[Settings], devices: Sequence[str]) -> list[process.Group]:
+    """A group of about the same length for each GPU."""
+    groups = {name: process.Group([], name) for name in devices}
+    for settings in longest_first(runs):
+        least = min(groups.values(), key=lambda group: sum(map(_length, group.runs)))
+        least.runs.append(settings)
+    return [group for group in groups.values() if group.runs]
+
+
+def by_launcher(
+    study: Study, left: Sequence[Settings], context: HydraContext, config: DictConfig
+) -> None:
+    """Train by Hydra's launcher, and say what went wrong with it."""
+    if study.launcher not in HERE:
+        left = [with_whole_paths(settings) for settings in left]
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it would warn whenever it polls
         threading.Thread(target=_leave_when_asked, daemon=True).start()
-    with study.prepared(line) as hydra:
-        config = hydra.compose_config("config", line.overrides, RunMode.MULTIRUN)
-        fit(config, left[0].machine)
-        if asked.launcher not in HERE:
-            log.info("%d of them go to %s", len(left), asked.launcher)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(hydra.config_loader, Callbacks(config)),
-            task_function=train_one,
-            config=config,
-        )
-        try:
-            results = launcher.launch(words, initial_job_idx=0)
-        except Exception as error:
-            log.error("%s: %s: %s", asked.launcher, type(error).__name__, error)
-            return
+        log.info("%d of them go to %s", len(left), study.launcher)
+    fit(config, study.launcher)
+    job = Job(jobs_of(left, study.launcher))
+    launcher = Plugins.instance().instantiate_launcher(context, job.train, config)
+    words = [_words(study, runs[0]) for runs in job.groups.values()]
+    try:
+        results = launcher.launch(words, initial_job_idx=0)
+    except Exception as error:
+        log.error("%s: %s: %s", study.launcher, type(error).__name__, error)
+        return
     for result in results:
         if isinstance(fault := result._return_value, Exception):
             log.error("%s: %s: %s", " ".join(result.overrides or []), type(fault).__name__, fault)
 
 
-def _of_the_point(overrides: Sequence[str]) -> list[str]:
-    """Without those of Hydra itself, which the launcher adds again."""
-    return [word for word in overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+def jobs_of(left: Sequence[Settings], launcher: str) -> dict[str, list[Settings]]:
+    """The runs of each of a launcher's jobs, by the name of the first."""
+    asked = left[0].machine.runs_per_gpu
+    size = asked if isinstance(asked, int) and launcher not in HERE else 1
+    runs = longest_first(left) if size > 1 else list(left)
+    groups = [runs[i : i + size] for i in range(0, len(runs), size)]
+    return {group[0].config.name: group for group in groups}
 
 
-def _whole_paths(settings: Settings) -> list[str]:
-    """The folders as another machine finds them, whatever it starts in."""
-    places = {"machine.runs": settings.machine.runs, "data.root": settings.config.data.root}
-    return [
-        f"{key}={command.written(str(Path(place).expanduser().absolute()))}"
-        for key, place in places.items()
-    ]
+@dataclass(frozen=True)
+class Job:
+    """What a launcher's process does; it gets its first run's configuration from Hydra."""
+
+    groups: dict[str, list[Settings]]
+
+    def train(self, config: DictConfig) -> None:
+        settings = compose.read(config)
+        train_here(self.groups.get(settings.config.name, [settings]))
 
 
-def train_one(config: DictConfig) -> None:
-    """What a launcher's process does with one run. It doesn't raise for one that fails.
+def train_here(runs: list[Settings]) -> None:
+    """Train in a process that a launcher started. It doesn't raise for a run that fails.
 
-    W&B's mirror is given its moment here where nobody waits for it elsewhere.
+    W&B is given its moment here where nobody waits for it elsewhere.
     """
-    settings = study.read(config)
     process_group.take_from_slurm()
-    in_a_pool = multiprocessing.current_process().name != "MainProcess"
-    count = gpus.shared_out(settings.machine) if in_a_pool else 0
-    if count:
-        with gpus.claimed(count) as number:
-            machine = dataclasses.replace(settings.machine, device=f"cuda:{number}")
-            process.train_point(dataclasses.replace(settings, machine=machine))
-        return
-    if process_group.rank_and_world_size()[0] > 0:
-        with requeued():
-            process.assist(settings)
+    if process.in_a_pool():
+        process.train_in_a_pool(runs[0])
         return
     with requeued():
-        process.train_point(settings)
-    if not in_a_pool:
-        process.leave_mirror([RunDir.of(settings.config, settings.machine.runs)])
+        if process_group.rank_and_world_size()[0] > 0:
+            process.assist(runs[0])
+            return
+        process.train_groups([process.Group(runs)])
+    process.leave_mirror([RunDir.of(s.config, s.machine.runs) for s in runs])
 
 
-def fit(config: DictConfig, machine: Machine) -> None:
-    """Make the launcher's options fit this machine, and what a run is. Raises ConfigError."""
-    name, options = compose.launcher(config.hydra), config.hydra.launcher
+def _words(study: Study, settings: Settings) -> list[str]:
+    """The overrides of a job, without Hydra's own, which the launcher adds again."""
+    words = study.overrides[settings.config.name]
+    kept = [word for word in words if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    if study.launcher in HERE:
+        return kept
+    paths = {"machine.runs": settings.machine.runs, "data.root": settings.config.data.root}
+    return [*kept, *(f"{key}={written(path)}" for key, path in paths.items())]
+
+
+def with_whole_paths(settings: Settings) -> Settings:
+    """With the folders as another machine finds them, whatever folder it starts in."""
+    config, machine = settings.config, settings.machine
+    data = dataclasses.replace(config.data, root=_whole(config.data.root))
+    return Settings(
+        dataclasses.replace(config, data=data),
+        dataclasses.replace(machine, runs=_whole(machine.runs)),
+    )
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def fit(config: DictConfig, launcher: str) -> None:
+    """Ask Ray for no GPU where a Ray of our own has none, and set no memory in another's."""
+    if launcher != "ray":
+        return
+    options = config.hydra.launcher.ray
     with open_dict(options):
-        if name == "joblib" and (count := gpus.shared_out(machine)):
-            options.n_jobs = count if options.n_jobs == -1 else min(count, options.n_jobs)
-        if name == "ray":
-            fit_ray(options.ray)
-
-
-def fit_ray(options: DictConfig) -> None:
-    """No GPUs asked of a Ray of our own where there are none; no memory set in another's."""
-    if options.init.get("address") is not None:
-        options.init.object_store_memory = None
-    elif not gpus.visible():
-        options.remote.num_gpus = 0
+        if options.init.get("address") is not None:
+            options.init.object_store_memory = None
+        elif not gpus.names():
+            options.remote.num_gpus = 0
 
 
 def _leave_when_asked() -> None:
-    """End this command at a signal: it only waits, and the points go on elsewhere."""
+    """End this command at a signal: it only waits, and the runs go on elsewhere."""
     while process.stopping.signal is None:
-        time.sleep(LOOK)
-    log.warning("left: the points stay in the queue (squeue, scancel); the same command, or "
-                "degradation.commands.status, tells how far they are")  # fmt: skip
+        time.sleep(POLL)
+    log.warning(
+        "left: the runs stay in the queue (squeue, scancel); the same command, or `degradation "
+        "status`, tells how far they are"
+    )
     os._exit(128 + process.stopping.signal)

@@ -1,9 +1,10 @@
-"""Run one run to its end in a process of its own, while another one mirrors its rows.
+"""Trains runs in processes of their own, while another process sends their rows to W&B.
 
-The run's process may run out of memory, be killed or crash: the reason is left in its folder, and
-whoever runs the study goes on with the next run.
+A run's process may run out of memory, be killed or crash: the reason is left in its folder, and the
+study goes on with the next run.
 """
 
+import dataclasses
 import json
 import logging
 import math
@@ -16,11 +17,10 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from pathlib import Path
 
-from degradation.config import schema
-from degradation.config.schema import Settings
+from degradation.config.schema import Machine, Settings, plain
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
 from degradation.system.signals import (
@@ -34,13 +34,13 @@ from degradation.tracking.follow import Feed
 
 log = logging.getLogger("degradation")
 
-POLL = 0.25  # seconds between two looks for processes that a parallel launcher has yet to start
-LOOK = 10.0  # seconds between two looks at the process that mirrors the rows
-BUSY, STORAGE = 75, 5
+POLL = 0.25  # seconds until one looks again for processes that a launcher has yet to start
+WAIT = 10.0  # seconds until one looks again whether the process that sends rows lives
+LOCKED, STORAGE = 75, 5  # exit statuses of a run's process
 
 
 class Interrupted(BaseException):
-    """The study was asked to stop by a signal, and the running run has saved its state."""
+    """The study was asked to stop by a signal, and the runs in progress have saved their state."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -48,22 +48,23 @@ class Interrupted(BaseException):
 
 
 class Stopping:
-    """Passes a signal on to the point's process, and to processes that run other points."""
+    """Passes a signal on to the processes that train, also to those that a launcher started."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.at = -math.inf
-        self.process: subprocess.Popen[bytes] | None = None
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.listener: threading.Thread | None = None
         self.parent = os.getppid()
 
     def listen(self) -> None:
-        """Hear the signals in a thread of its own; they interrupt nothing here."""
-        # It lets signals through once it has started (Python 3.11), so it must have by now.
+        """Receive the signals in a thread of its own; they interrupt nothing here."""
+        # It unblocks signals once it has started (Python 3.11), so it must have by now.
         resource_tracker.ensure_running()
         block_signals()
         if threading.current_thread() is threading.main_thread():
-            for number in stop_signals():  # numpy's threads were there before, and hold nothing back
+            # Threads that numpy started before have the signals unblocked, and would end us.
+            for number in stop_signals():
                 signal.signal(number, lambda number, frame: self.hear(number))
         if self.listener is None:
             self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
@@ -73,7 +74,7 @@ class Stopping:
         wanted = stop_signals()
         while True:
             self.hear(signal.sigwait(wanted))
-            if self.process is None:
+            if not self.processes:
                 self.leave_if_orphaned()
 
     def hear(self, number: int) -> None:
@@ -81,30 +82,30 @@ class Stopping:
         if time.monotonic() - self.at < SAME_REQUEST:
             return
         self.signal, self.at = number, time.monotonic()
-        if self.process is not None:
-            self.process.send_signal(number)
+        for process in self.processes:
+            process.send_signal(number)
         threading.Thread(target=self._tell_pool, args=[number], daemon=True).start()
 
     def _tell_pool(self, number: int) -> None:
-        """Tell a parallel launcher's processes, those included that it has yet to start."""
-        told = set[int | None]()
+        """Pass it on to a launcher's processes, also to those that it has yet to start."""
+        reached = set[int]()
         while True:
             for child in multiprocessing.active_children():
-                if child.pid is not None and child.pid not in told:
-                    told.add(child.pid)
+                if child.pid is not None and child.pid not in reached:
+                    reached.add(child.pid)
                     with suppress(ProcessLookupError):
                         os.kill(child.pid, number)
             time.sleep(POLL)
 
     def watch(self, process: "subprocess.Popen[bytes]") -> None:
-        """Pass signals on to `process`; the one that came while it was being started, too."""
-        self.process = process
+        """Pass signals on to `process`, also one that came while it was being started."""
+        self.processes.append(process)
         if self.signal is not None:
             process.send_signal(self.signal)
 
     def leave_if_orphaned(self) -> None:
-        """End this process of a parallel launcher, if that is gone: no one else would."""
-        if _in_a_pool() and os.getppid() != self.parent:
+        """End this process of a launcher if the launcher is gone: no one else would."""
+        if in_a_pool() and os.getppid() != self.parent:
             os._exit(128 + (self.signal or signal.SIGTERM))
 
     def check(self) -> None:
@@ -117,93 +118,115 @@ stopping = Stopping()
 feed = Feed()
 
 
-def train_point(settings: Settings) -> None:
-    """Bring the run's folder to its result, or leave the reason there.
+@dataclass(frozen=True)
+class Group:
+    """Runs of one machine that one process trains, as many at once as share the device."""
 
-    Raises Interrupted when the study is to stop. In a process of a parallel launcher it returns
-    instead, at once for every further run, so that the launcher ends without killing the others.
+    runs: list[Settings]
+    gpu: str | None = None
+    """The one that is theirs, as CUDA_VISIBLE_DEVICES names it; None: what the machine has."""
+
+    @property
+    def machine(self) -> Machine:
+        """The one GPU that a process sees is its first, whatever it is called outside."""
+        machine = self.runs[0].machine
+        return machine if self.gpu is None else dataclasses.replace(machine, device="cuda:0")
+
+
+def train_alone(settings: Settings) -> None:
+    """Bring one run to its result, or leave the reason in its folder. Raises Interrupted."""
+    train_groups([Group([settings])])
+
+
+def train_groups(groups: Sequence[Group]) -> None:
+    """Train each group in a process of its own, all of them at the same time.
+
+    If a process dies, the runs that it leaves go on one by one, so that the one at fault is found
+    and the others finish. Raises Interrupted when the study is to stop.
     """
-    if _in_a_pool():
-        stopping.listen()
-        end_with_parent()
-    try:
-        stopping.check()
-        _train([settings])
-        stopping.check()
-    except Interrupted:
-        if not _in_a_pool():
-            raise
-    stopping.leave_if_orphaned()
+    stopping.check()
+    _train(groups)
+    stopping.check()
+    for group in groups:
+        left = [s for s in group.runs if _run_dir(s).state() == "partial"]
+        if len(group.runs) == 1 or not left:
+            continue
+        log.warning(
+            "the process of %d runs ended early: %d of them go on one by one",
+            len(group.runs),
+            len(left),
+        )
+        for settings in left:
+            _train([Group([settings], group.gpu)])
+            stopping.check()
 
 
-def _in_a_pool() -> bool:
-    """Whether a parallel launcher started this process to run points."""
+def in_a_pool() -> bool:
+    """Whether a launcher started this process to train one run after the other."""
     return multiprocessing.current_process().name != "MainProcess"
 
 
-def assist(settings: Settings) -> int:
-    """Train as one of several processes of a run that another of them writes down;
-    the exit status."""
-    run = RunDir.of(settings.config, settings.machine.runs)
-    process = _started([run], settings.machine)
-    return process.wait()
+def train_in_a_pool(settings: Settings) -> None:
+    """Train one run in a launcher's process.
 
-
-def train_together(configs: Sequence[Settings]) -> None:
-    """Train points of one machine in one process, as many at once as share the device (`pool`).
-
-    If that process dies, the points that it leaves go on one by one, so that the one at fault is
-    found and the others finish. Raises Interrupted when the study is to stop.
+    When the study is to stop it returns, at once for every further run, so that the launcher ends
+    without killing the others.
     """
-    stopping.check()
-    _train(configs)
-    stopping.check()
-    runs = {s.config.name: RunDir.of(s.config, s.machine.runs) for s in configs}
-    left = [s for s in configs if runs[s.config.name].state() == "partial"]
-    if left:
-        log.warning("the process of %d points ended early: %d of them go on one by one",
-                    len(configs), len(left))  # fmt: skip
-    for settings in left:
-        train_point(settings)
+    stopping.listen()
+    end_with_parent()
+    with suppress(Interrupted):
+        train_alone(settings)
+    stopping.leave_if_orphaned()
+
+
+def assist(settings: Settings) -> int:
+    """Train as one of several processes of a run that another of them writes down; the exit
+    status."""
+    return _start([_run_dir(settings)], Group([settings])).wait()
 
 
 def leave_mirror(runs: Sequence[RunDir]) -> None:
-    """Give W&B's mirror of `runs` a moment, and say what it lacks then."""
+    """Give W&B a moment for the rows of `runs`, and say what it lacks then."""
     if behind := feed.leave(runs):
-        log.warning("W&B lacks rows of %d points; `degradation sync %s` sends them",
-                    len(behind), runs[0].folder.parent)  # fmt: skip
+        log.warning(
+            "W&B lacks rows of %d runs; `degradation sync %s` sends them",
+            len(behind),
+            runs[0].folder.parent,
+        )
 
 
-def shares_a_gpu(machine: schema.Machine) -> bool:
-    """Whether points are to share a device: asked for by number, or there is a GPU."""
-    if machine.runs_per_gpu == "auto":
-        return machine.device != "cpu" and Path("/dev/nvidiactl").exists()
-    return machine.runs_per_gpu != 1
+def _run_dir(settings: Settings) -> RunDir:
+    return RunDir.of(settings.config, settings.machine.runs)
 
 
-def _train(configs: Sequence[Settings]) -> None:
-    ready = [(run, s) for s in configs if (run := _ready(s)) is not None]
-    if not ready:
-        return
-    runs, machine = [run for run, _ in ready], configs[0].machine
-    process = _started(runs, machine)
-    for run, settings in ready:
-        feed.begin(run, settings)
-    while process.returncode is None:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(LOOK)
-        feed.look()
-    stopping.process = None
-    for run in runs:
-        feed.end(run)
-        _note_end(run, process.returncode, alone=len(runs) == 1)
+def _train(groups: Sequence[Group]) -> None:
+    started = []
+    for group in groups:
+        runs = [run for settings in group.runs if (run := _ready(settings)) is not None]
+        if runs:
+            started.append((_start(runs, group), runs))
+            by_name = {settings.config.name: settings for settings in group.runs}
+            for run in runs:
+                feed.begin(run, by_name[run.name])
+    for process, _ in started:
+        while process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(WAIT)
+            feed.look()
+    stopping.processes.clear()
+    for process, runs in started:
+        for run in runs:
+            feed.end(run)
+            _note_end(run, process.returncode, alone=len(runs) == 1)
 
 
-def _started(runs: Sequence[RunDir], machine: schema.Machine) -> "subprocess.Popen[bytes]":
+def _start(runs: Sequence[RunDir], group: Group) -> "subprocess.Popen[bytes]":
     """The process that trains, to which signals are passed on."""
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
     process = subprocess.Popen(
-        command(runs, machine), env=environment(machine.threads), start_new_session=True
+        command(runs, group.machine),
+        env=environment(group.machine.threads, group.gpu),
+        start_new_session=True,
     )
     stopping.watch(process)
     return process
@@ -211,7 +234,7 @@ def _started(runs: Sequence[RunDir], machine: schema.Machine) -> "subprocess.Pop
 
 def _ready(settings: Settings) -> RunDir | None:
     """The run's folder, made; None where there is nothing to train, or no folder."""
-    run = RunDir.of(settings.config, settings.machine.runs)
+    run = _run_dir(settings)
     if run.result() is not None:
         log.info("%s is done", run.name)
         return None
@@ -223,46 +246,51 @@ def _ready(settings: Settings) -> RunDir | None:
     return run
 
 
-def command(runs: Sequence[RunDir], settings: schema.Machine) -> list[str]:
-    """The command that trains the points of `runs`."""
-    machine = schema.plain(settings)
-    if machine["progress"] == "auto":
+def command(runs: Sequence[RunDir], machine: Machine) -> list[str]:
+    """The command that trains `runs`."""
+    settings = plain(machine)
+    if settings["progress"] == "auto":
         bar = sys.stderr.isatty() and len(runs) == 1
-        machine["progress"] = "bar" if bar else "lines"
+        settings["progress"] = "bar" if bar else "lines"
     folders = [str(run.folder) for run in runs]
-    return [sys.executable, "-m", "degradation.training.worker", *folders, json.dumps(machine)]
+    return [sys.executable, "-m", "degradation.training.worker", *folders, json.dumps(settings)]
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, gpu: str | None = None) -> dict[str, str]:
     """What a process that trains must find in its environment before it imports torch."""
-    needed = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}  # the key, too
-    return needed | {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic
-        "TORCHINDUCTOR_DETERMINISTIC": "1",  # compiled kernels aren't chosen by timing
-        "CUDA_DEVICE_MAX_CONNECTIONS": "32",  # else streams beyond eight wait for each other
-    }
+    # It has no use for W&B's variables, the key among them.
+    needed = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    own = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+    return (
+        needed
+        | own
+        | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            # Without it cuBLAS is not deterministic.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            # Compiled kernels aren't chosen by timing.
+            "TORCHINDUCTOR_DETERMINISTIC": "1",
+            # Streams beyond eight would wait for each other.
+            "CUDA_DEVICE_MAX_CONNECTIONS": "32",
+        }
+    )
 
 
 def _note_end(run: RunDir, status: int, alone: bool) -> None:
     """Say how the run's process ended, and leave in the folder what it could not leave itself.
 
-    Of a process that had several points, the status tells little about one of them.
+    Of a process that had several runs, the status tells little about one of them.
     """
     if run.result() is not None:
         return
-    if not alone:
-        if failure := run.failure():
-            log.error("%s failed: %s", run.name, failure["message"])
-        return
-    if status == BUSY:
+    if alone and status == LOCKED:
         log.warning("%s is being trained by another process: left to it", run.name)
         return
-    if status < 0 and stopping.signal is None:
+    if alone and status < 0 and stopping.signal is None:
         memory = "; often the system is out of memory" if status == -signal.SIGKILL else ""
         _fail(run, signal_name(-status), f"its process was ended by {signal_name(-status)}{memory}")
-    elif run.failure() is None and 0 <= status < 128 and status != STORAGE:
+    elif alone and run.failure() is None and 0 <= status < 128 and status != STORAGE:
         _fail(run, "exited early", f"its process left with status {status} and no result")
     if failure := run.failure():
         log.error("%s failed: %s", run.name, failure["message"])

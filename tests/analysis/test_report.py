@@ -20,7 +20,7 @@ from analysis.page import charts, missing, sections, verdict
 from analysis.plots import tables
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
-from degradation.config import schema, study
+from degradation.config import compose, schema
 from degradation.runs.run_dir import RunDir
 from tests.analysis.test_figures import add, rows_of
 
@@ -241,7 +241,7 @@ def asked_for(lack: missing.Lack) -> dict[str, str]:
     """The runs that a command trains, as Hydra composes it, by name; and where."""
     words = shlex.split(lack.command)
     assert words[:3] == ["python", "-m", "degradation.run"]
-    return {s.config.name: s.machine.runs for s in study.settings(study.Line.read(words[3:]))}
+    return {s.config.name: s.machine.runs for s in compose.runs_of(words[3:])}
 
 
 def test_the_commands_train_what_is_missing(half: Path, small: Small) -> None:

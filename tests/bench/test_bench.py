@@ -11,7 +11,7 @@ import torch
 from degradation.bench import __main__ as bench
 from degradation.bench import baseline, comparison, roof, table, timing
 from degradation.bench.roof import Roof
-from degradation.config import study, validation
+from degradation.config import compose, validation
 from degradation.config.schema import Settings
 from degradation.models import cost
 from degradation.training import synthetic_run
@@ -23,7 +23,7 @@ ROOFS = {"fp32": Roof("fp32", 1e11, 1e10), "bf16": Roof("bf16", 2e11, 1e10)}
 
 def settings(arm: str, depth: int = 8) -> Settings:
     words = [f"model={arm}", f"depth={depth}", "recipe.batch_size=4", "machine.device=cpu"]
-    return study.settings(study.Line.read(words))[0]
+    return compose.runs_of(words)[0]
 
 
 @pytest.mark.parametrize(

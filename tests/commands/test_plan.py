@@ -10,7 +10,7 @@ import torch
 
 from degradation.commands import estimate, plan, probe
 from degradation.commands.probe import Speed
-from degradation.config import schema, study, validation
+from degradation.config import compose, schema, validation
 from degradation.data import cifar10, digits, sources
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_configs
@@ -81,7 +81,7 @@ AXES = ["-m", "data=digits", "recipe.iterations=40", "recipe.milestones=[20]", "
 def begun(tmp_path: Path) -> list[str]:
     """The words of a study with one run done and one at a quarter."""
     words = [*AXES, f"machine.runs={tmp_path}"]
-    settings = study.settings(study.Line.read(words))
+    settings = compose.runs_of(words)
     for one, result in zip(settings, ('{"outcome": "done"}', ""), strict=False):
         run = RunDir.of(one.config, tmp_path)
         run.create(one.config)
@@ -106,7 +106,7 @@ def test_a_plan_counts_what_is_done_and_left(begun, capsys, monkeypatch) -> None
 
 def test_hours_are_operations_over_the_measured_rate(begun, capsys, monkeypatch) -> None:
     flops = 0.0
-    for one in study.settings(study.Line.read(begun)):
+    for one in compose.runs_of(begun):
         done = (
             {0: 40, 1: 10}.get(one.config.seed, 0)
             if one.config.label.startswith("digits-plain-8-")
@@ -165,7 +165,7 @@ def test_the_probe_of_photographs_takes_a_few_of_them(monkeypatch) -> None:
         return {"name": "", "batch_size": 2, "seconds": 1, "memory": None, "runs_at_once": {}}
 
     monkeypatch.setattr(probe, "ask", ask)
-    settings = study.settings(study.Line.read(["+sweeps=figure4"]))
+    settings = compose.runs_of(["+sweeps=figure4"])
     measured = probe.speed(settings, 8.0)
     assert asked[0]["cpu_batch_size"] == 2 and asked[0]["image"] == (224, 3, 1000)
     assert asked[0]["config"]["depth"] == 18  # type: ignore[index]

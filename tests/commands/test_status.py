@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from degradation.commands import status
-from degradation.config import overrides, study
+from degradation.config import compose, overrides
 from degradation.runs import progress, reference
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
@@ -108,9 +108,9 @@ def test_a_study_shows_what_is_missing(tmp_path: Path, capsys) -> None:
     ],
 )
 def test_the_command_that_trains_a_run_is_that_run(words: list[str]) -> None:
-    [asked] = study.settings(study.Line.read(words))
+    [asked] = compose.runs_of(words)
     told = shlex.split(overrides.command(asked.config, asked.machine.runs))
     assert told[:3] == ["python", "-m", "degradation.run"]
-    [again] = study.settings(study.Line.read(told[3:]))
+    [again] = compose.runs_of(told[3:])
     assert again.config == asked.config
     assert again.machine.runs == asked.machine.runs

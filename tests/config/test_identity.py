@@ -50,7 +50,7 @@ def test_pinned_hashes_of_the_papers_study() -> None:
 # Of each setting, a value other than that of `rich`.
 OF_A_FOLDER = {
     "data__crop_size": 33, "data__resize_range": [47, 64], "data__eval_resize": 41,
-    "data__pca_lighting": True, "data__draft": True,
+    "data__pca_lighting": True,
 }  # fmt: skip
 OTHER = OF_A_FOLDER | {
     "model__shortcut": "projection", "model__shortcut_padding": "split", "model__width": 9,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from degradation.config import study
+from degradation.config import compose
 from degradation.system.paths import TOP
 from degradation.tracking import keys
 from tests.tracking.mirror_world import world
@@ -35,7 +35,7 @@ def overrides(sweep: dict[str, Any]) -> list[list[str]]:
 @pytest.mark.parametrize(("name", "configs"), [("cifar10", 10), ("digits", 20)])
 def test_every_point_of_a_sweep_composes(name: str, configs: int) -> None:
     sweep = yaml.safe_load((TOP / "sweeps" / "wandb" / f"{name}.yaml").read_text())
-    asked = [study.settings(study.Line.read(words)) for words in overrides(sweep)]
+    asked = [compose.runs_of(words) for words in overrides(sweep)]
     assert all(len(one) == 1 for one in asked)
     assert len({one[0].config.name for one in asked}) == configs
     assert {one[0].config.data.name for one in asked} == {name}

@@ -13,12 +13,13 @@ import pytest
 JOB = """
 import json, os, signal, sys
 from pathlib import Path
-from degradation import launch, requeue, study
+from degradation.config import compose
+from degradation.launch import process, slurm
 
 runs, note = sys.argv[1], Path(sys.argv[2])
-[settings] = study.settings(study.Line.read([
+[settings] = compose.runs_of([
     "data=digits", "depth=8", "recipe.iterations=100000", "recipe.milestones=[]", "machine.device=cpu",
-    "machine.wandb=disabled", "machine.progress=none", f"machine.runs={runs}"]))
+    "machine.wandb=disabled", "machine.progress=none", f"machine.runs={runs}"])
 
 def queue_again(number, frame):
     [folder] = Path(runs).glob("digits-*")
@@ -26,8 +27,8 @@ def queue_again(number, frame):
     sys.exit(7)
 
 signal.signal(signal.SIGUSR2, queue_again)
-with requeue.requeued():
-    launch.train_point(settings)
+with slurm.requeued():
+    process.train_alone(settings)
 """
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.commands import train
-from degradation.config import study
+from degradation.config import compose
 from degradation.launch import process
 from degradation.runs.run_dir import runs_in
 from degradation.training import worker
@@ -43,7 +43,7 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 def alone(folder: Path, words: tuple[str, ...]) -> dict[str, pair.Ending | None]:
     """How each run ends that is trained by itself, undisturbed."""
-    for settings in study.settings(study.Line.read(words)):
+    for settings in compose.runs_of(words):
         assert fork.once(pair.made(folder / "runs", settings.config)).status == 0
     return endings(folder)
 

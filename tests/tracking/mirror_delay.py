@@ -26,7 +26,7 @@ from statistics import mean, stdev
 
 import torch
 
-from degradation.config import study
+from degradation.config import compose
 from degradation.runs.run_dir import RunDir
 from degradation.tracking import follow
 from degradation.tracking.follow import Feed
@@ -84,7 +84,7 @@ def _train(mode: str, runs: Path, rows: int) -> tuple[str, Pairs, float]:
         f"recipe.eval_every={EVERY}", "machine.device=cpu", "machine.progress=none",
         f"machine.runs={runs}", f"machine.wandb={mode}",
     ]  # fmt: skip
-    [asked] = study.settings(study.Line.read(words))
+    [asked] = compose.runs_of(words)
     run = RunDir.of(asked.config, runs)
     run.create(asked.config)
     turns = loop.train(setup.prepare(run, asked.machine, lambda: False))

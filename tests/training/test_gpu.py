@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from degradation.config import schema, study
+from degradation.config import compose, schema
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import (
@@ -118,7 +118,7 @@ def test_deep_networks_share_their_blocks_compilations(small, gpu, tmp_path: Pat
 
 @pytest.mark.parametrize(("engine", "limit"), [("graph", 16e9), ("fast", 8e9)])
 def test_1202_layers_fit(engine: str, limit: float) -> None:
-    [asked] = study.settings(study.Line.read(["model=residual", "depth=1202"]))
+    [asked] = compose.runs_of(["model=residual", "depth=1202"])
     config = asked.config
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()

@@ -147,11 +147,11 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
 
 STEP = """
 import sys, torch
-from degradation.config import study
+from degradation.config import compose
 from degradation.training import synthetic_run
 
 words = ["data=digits", "depth=8", "recipe.batch_size=4"]
-[settings] = study.settings(study.Line.read(words))
+[settings] = compose.runs_of(words)
 images = synthetic_run.noise(16, 8, 1)
 synthetic_run.SyntheticRun(settings.config, images, torch.device("cpu"))
 print(*sorted({"sympy", "torch._dynamo"} & sys.modules.keys()))

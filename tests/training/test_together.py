@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from degradation.config import validation, world_size
+from degradation.config import compose, validation, world_size
 from degradation.data import sources
 from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
 from degradation.models import resnet
@@ -127,8 +127,6 @@ def _wait(condition, seconds: float = 60):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["-m", "seed=0,1"], ["one run", "asks for 2", "tasks_per_node=2"]),
-        (["cluster=joblib"], ["by joblib"]),
         (["recipe.batch_size=33"], ["recipe.batch_size=33", "multiple of 2"]),
         (
             ["model.ghost_batch_size=null"],
@@ -137,16 +135,10 @@ def _wait(condition, seconds: float = 60):
         (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost_batch_size=4"]),
     ],
 )
-def test_what_several_cannot_train_is_refused(words, says, monkeypatch) -> None:
-    from degradation.commands import train
-    from degradation.config import study
-
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    flags = [word for word in words if word == "-m"]
-    line = study.Line.read([*flags, *POINT, *(w for w in words if w != "-m")])
+def test_what_several_cannot_train_is_refused(words, says) -> None:
+    configs = compose.runs_of([*POINT, *words])
     with pytest.raises(validation.ConfigError) as refusal:
-        train.study_of(line)
+        world_size.check(configs[0].config, 2, configs[0].machine.accumulate)
     assert all(part in str(refusal.value) for part in says), refusal.value
 
 

@@ -30,7 +30,7 @@ def run_with(monkeypatch, settings: Settings, code: str) -> RunDir:
         f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})\n{code}"
     )
     monkeypatch.setattr(process, "command", lambda *_: [sys.executable, "-c", stub])
-    process.train_point(settings)
+    process.train_alone(settings)
     return run
 
 
@@ -121,13 +121,13 @@ def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeyp
 
 LISTENING = """
 import multiprocessing, os, signal, sys, threading, time
-from degradation import launch
-launch.stopping.listen()
+from degradation.launch import process
+process.stopping.listen()
 from multiprocessing import resource_tracker
 resource_tracker.ensure_running()
 os.kill(os.getpid(), signal.SIGINT)
 time.sleep(0.5)
-print(launch.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+print(process.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 """
 
 

@@ -1,0 +1,56 @@
+"""What this project adds to Hydra: a sweeper for studies, and the folder `sweeps/`.
+
+`hydra/sweeper=study` composes and checks every run before one of them trains, skips those that have
+their result, gives the others to the chosen launcher, and ends with the study's exit status.
+
+Hydra takes plugins from the package `hydra_plugins` alone, and imports this one in every Hydra
+program of the environment: so what it needs is imported where it is needed.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class StudySweeper(Sweeper):
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        self.params = params or {}
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context, self.config = hydra_context, config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Train the study, and leave with its exit status. Raises ConfigError."""
+        from degradation.commands import train
+
+        sys.exit(train.train_sweep(self.hydra_context, self.config))
+
+
+@dataclass
+class StudySweeperConf:
+    _target_: str = "hydra_plugins.study_sweeper.StudySweeper"
+    params: dict[str, str] | None = field(default_factory=dict)
+
+
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="study", node=StudySweeperConf, provider="degradation"
+)
+
+
+class SweepsFolder(SearchPathPlugin):
+    """Lets `+sweeps=NAME` of this project's command line find the folder `sweeps/`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from degradation.system.paths import CONF, TOP
+
+        if any(str(CONF) in part.path for part in search_path.get_path()):
+            search_path.append(provider="degradation", path=f"file://{TOP}")

@@ -1,0 +1,218 @@
+"""Command lines: which runs they ask for, and what is refused before one of them trains."""
+
+import re
+from collections import Counter, defaultdict
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from degradation.config import compose, errors
+from degradation.config.schema import Settings
+from degradation.config.validation import ConfigError
+from degradation.system.paths import CONF, TOP
+
+STUDIES = [path.stem for path in sorted((TOP / "sweeps").glob("*.yaml"))]
+
+
+def labels(*words: str) -> list[str]:
+    return [s.config.label for s in compose.runs_of(words)]
+
+
+def test_a_multirun_is_every_combination() -> None:
+    asked = labels("-m", "model=plain,residual", "depth=20,56")
+    assert asked == [f"cifar10-{arm}-{d}-s0" for arm in ("plain", "residual") for d in (20, 56)]
+
+
+def test_equal_runs_are_asked_for_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(labels("-m", "depth=20,20", "machine.threads=1,2")) == 1
+
+
+def test_the_data_chooses_its_recipe_and_network() -> None:
+    (digits,) = compose.runs_of(["data=digits"])
+    (other,) = compose.runs_of(["data=digits", "recipe=cifar10"])
+    (imagenet,) = compose.runs_of(["data=imagenet"])
+    assert digits.config.recipe.iterations < other.config.recipe.iterations == 64_000
+    assert imagenet.config.model.design == "imagenet"
+
+
+def test_a_study_by_name_takes_other_axes() -> None:
+    assert labels("+sweeps=quickstart", "depth=8", "seed=1,2") == [
+        "digits-plain-8-s1", "digits-plain-8-s2", "digits-residual-8-s1", "digits-residual-8-s2",
+    ]  # fmt: skip
+
+
+def test_a_study_knows_its_launcher_and_the_words_of_each_run() -> None:
+    study = compose.study_of(["-m", "data=digits", "cluster=joblib", "seed=0,1"])
+    assert study.launcher == "joblib"
+    words = [study.overrides[s.config.name] for s in study.settings]
+    assert words == [["data=digits", "cluster=joblib", f"seed={seed}"] for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def studies() -> dict[str, list[Settings]]:
+    """The runs of every study with one of its seeds: a composition takes a tenth of a second."""
+    return {name: compose.runs_of([f"+sweeps={name}", "seed=0"]) for name in STUDIES}
+
+
+def seeds_of(name: str) -> int:
+    """How many seeds a study has."""
+    params = OmegaConf.load(TOP / f"sweeps/{name}.yaml").hydra.sweeper.params
+    given = re.findall(r"\d+", str(params.get("seed", "0")))
+    return int(given[0]) if str(params.get("seed")).startswith("range") else len(given)
+
+
+def head(name: str) -> str:
+    """The comment that a study opens with, in one line."""
+    lines = (TOP / f"sweeps/{name}.yaml").read_text().splitlines()
+    return " ".join(line[2:] for line in takewhile(lambda line: line.startswith("# "), lines))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_opens_with_its_command_and_its_promise(name: str) -> None:
+    opening = head(name)
+    assert opening.startswith(f"@package _global_ python -m degradation.run +sweeps={name} ")
+    assert all(f" {word}: " in opening for word in ("Expect", "Runs", "Time", "Device"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_composes_to_the_runs_that_it_promises(
+    name: str, studies: dict[str, list[Settings]]
+) -> None:
+    asked = studies[name]
+    assert {s.config.study for s in asked} == {name}
+    promised = head(name).partition(" Runs: ")[2].partition(" iterations")[0]
+    counts = re.findall(r"(\d+) of ([\d,]+)", promised)
+    composed = Counter(s.config.recipe.iterations for s in asked for _ in range(seeds_of(name)))
+    assert composed == {
+        int(iterations.replace(",", "")): int(count) for count, iterations in counts
+    }
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_run_has_its_other_arm_or_the_study_says_why_not(
+    name: str, studies: dict[str, list[Settings]]
+) -> None:
+    arms = defaultdict(set)
+    for one in studies[name]:
+        arms[one.config.pair].add(one.config.arm)
+    alone = [pair for pair, there in arms.items() if there != {"plain", "residual"}]
+    assert bool(alone) == (" Other arm: " in head(name)), alone
+
+
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("quickstart", {""}),
+        ("alpha", {f"alpha={alpha}" for alpha in ("0", "0.1", "0.2", "0.3", "0.5", "1")}),
+        ("gradients", {"norm=true", "norm=false"}),
+        ("grown", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
+        ("warmup", {"warmup=110", "warmup=none"}),
+    ],
+)
+def test_a_study_names_what_it_varies(
+    name: str, variants: set[str], studies: dict[str, list[Settings]]
+) -> None:
+    assert {s.config.variant for s in studies[name]} == variants
+
+
+def test_an_intervention_is_named_after_its_file(studies: dict[str, list[Settings]]) -> None:
+    files = {path.stem for path in (CONF / "intervention").glob("*.yaml")} - {"none"}
+    assert {s.config.variant for s in studies["interventions"]} == files | {""}
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
+        (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
+        (["+sweeps=longer", "data=digits", "recipe.iterations=2400",
+          "recipe.milestones=[1200,1800]"], 4),
+    ],
+)  # fmt: skip
+def test_variations_that_the_studies_name(words: list[str], count: int) -> None:
+    """The command line has the last word on axes, data and recipe."""
+    assert len(compose.runs_of(words)) == count
+    assert all(word in head(words[0].removeprefix("+sweeps=")) for word in words[1:])
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.glob("[!h]*/*.yaml")), ids=lambda p: f"{p.parent.name}={p.stem}"
+)
+def test_every_file_opens_with_its_command(path: Path) -> None:
+    head = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    assert f"{path.parent.name}={path.stem}" in "\n".join(head)
+
+
+@pytest.mark.parametrize(
+    "choice", ["numerics=fast", "numerics=native", "cluster=joblib", "cluster=slurm",
+               "recipe=imagenet_plateau"],
+)  # fmt: skip
+def test_the_files_that_no_study_names_compose(choice: str) -> None:
+    assert compose.runs_of([choice])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["depth=21"], ["depth=21", "6n+2", "20 and 26"]),
+        (["depth=abc"], ["depth=abc", "integer"]),
+        (["model=plian"], ["model=plian", "plain, residual", "did you mean 'plain'"]),
+        (["+sweeps=figur6"], ["figur6", "did you mean 'figure6'"]),
+        (["dept=20"], ["dept", "did you mean 'depth'"]),
+        (["+dept=20"], ["dept", "did you mean 'depth'"]),
+        (["recipe.learning_rate=1"], ["recipe.learning_rate", "did you mean 'recipe.lr'"]),
+        (["lr=1"], ["lr", "did you mean 'recipe.lr'"]),
+        (["dataset=digits"], ["dataset", "did you mean 'data'"]),
+        (["+recipe.lr=1"], ["recipe.lr=1", "+"]),
+        (["~recipe.lr"], ["recipe.lr: missing"]),
+        (["recipe.lr=nan"], ["recipe.lr=nan", "finite"]),
+        (["study=../up"], ["study=../up"]),
+        (["depth=20,56"], ["depth=20,56", "--multirun"]),
+        (["machine.runs='${no_such}'"], ["machine.runs", "no_such"]),
+        (["depth=["], ["["]),
+        (["-m", "depth=20,21,56"], ["depth=21"]),
+        (["--depth", "20", "seed=1"], ["--depth: no such option", ": depth=20 seed=1"]),
+        (["--depth=20"], [": depth=20"]),
+        (["study=" + "a" * 40], ["WANDB_API_KEY"]),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_allowed(words: list[str], says: list[str]) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        compose.runs_of(words)
+    message = str(refusal.value)
+    assert all(part in message for part in says), message
+    assert len(message.splitlines()) <= 5
+    assert "HYDRA_FULL_ERROR" not in message
+
+
+def test_the_key_of_wandb_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "secret-of-mine")
+    with pytest.raises(ConfigError) as refusal:
+        compose.runs_of(["machine.wandb_project=secret-of-mine"])
+    assert "secret-of-mine" not in str(refusal.value)
+
+
+def test_options_may_stand_between_the_settings() -> None:
+    words = ["depth=8,14", "--multirun", "data=digits"]
+    assert compose.in_order(words) == ["--multirun", "depth=8,14", "data=digits"]
+    assert labels(*words) == ["digits-plain-8-s0", "digits-plain-14-s0"]
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra() -> None:
+    message = errors.message(ValueError("Could not find 'hydra/launcher/ray'\n\nAvailable"))
+    assert "pip install 'degradation[ray]'" in message and "cluster=serial" in message
+
+
+def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:
+    for name, content in {
+        "sweeps/mine.yaml": "# @package _global_\n"
+        "defaults: [override /data: digits, override /recipe: mine]\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {depth: '8,14'}}}\n",
+        "recipe/mine.yaml": "defaults: [digits, _self_]\nlr: 0.25\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    asked = compose.runs_of(["--config-dir", str(tmp_path), "+sweeps=mine"])
+    assert [(s.config.depth, s.config.recipe.lr) for s in asked] == [(8, 0.25), (14, 0.25)]

@@ -1,0 +1,123 @@
+"""Which runs go where: to this process, to a process for each GPU, or to a launcher's jobs."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from degradation.config.compose import Study
+from degradation.config.schema import Settings
+from degradation.launch import gpus, launchers, process
+from tests.conftest import small
+
+
+def study(machine, launcher: str, depths=(8, 14, 20, 26), **changes: Any) -> Study:
+    machine = dataclasses.replace(machine, **changes)
+    runs = [Settings(small(depth=depth), machine) for depth in depths]
+    words = {s.config.name: [f"depth={s.config.depth}", "hydra/launcher=x"] for s in runs}
+    return Study(runs, words, launcher)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[process.Group]]:
+    """What is given to the processes of this machine, in a world of stubs."""
+    found: list[list[process.Group]] = []
+    monkeypatch.setattr(process, "train_groups", lambda groups: found.append(list(groups)))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    return found
+
+
+def depths(groups: list[process.Group]) -> dict[str | None, list[int]]:
+    return {group.gpu: [s.config.depth for s in group.runs] for group in groups}
+
+
+def train(found: Study) -> None:
+    launchers.train(found, found.settings, None, OmegaConf.create())  # type: ignore[arg-type]
+
+
+def test_without_a_gpu_one_run_follows_the_other(machine, trained) -> None:
+    train(study(machine, "basic"))
+    assert [depths(groups) for groups in trained] == [{None: [d]} for d in (8, 14, 20, 26)]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_one_gpu_gets_all_runs_in_one_process(machine, trained, monkeypatch, launcher: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    train(study(machine, launcher, device="auto"))
+    assert [depths(groups) for groups in trained] == [{None: [26, 20, 14, 8]}]
+
+
+def test_each_gpu_gets_a_group_of_about_the_same_length(machine, trained, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    train(study(machine, "joblib", device="auto"))
+    assert [depths(groups) for groups in trained] == [{"MIG-a": [26, 8], "MIG-b": [20, 14]}]
+
+
+def test_a_gpu_that_another_study_holds_is_left_to_it(machine, trained, monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with gpus.claimed(["0"]):
+        train(study(machine, "joblib", device="auto"))
+    assert [depths(groups) for groups in trained] == [{"1": [26, 20, 14, 8]}]
+
+
+def test_a_process_sees_its_gpu_alone(machine) -> None:
+    group = process.Group([Settings(small(), dataclasses.replace(machine, device="auto"))], "MIG-a")
+    assert group.machine.device == "cuda:0"
+    assert process.environment(1, group.gpu)["CUDA_VISIBLE_DEVICES"] == "MIG-a"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "asked", "jobs"),
+    [
+        ("submitit_slurm", "auto", [[8], [14], [20], [26]]),
+        ("submitit_slurm", 3, [[26, 20, 14], [8]]),
+        ("ray", 2, [[26, 20], [14, 8]]),
+        ("joblib", "auto", [[8], [14], [20], [26]]),
+    ],
+)
+def test_a_job_elsewhere_is_a_run_or_as_many_as_a_gpu_takes(
+    machine, launcher: str, asked: Any, jobs: list[list[int]]
+) -> None:
+    found = launchers.jobs_of(study(machine, launcher, runs_per_gpu=asked).settings, launcher)
+    assert [[s.config.depth for s in job] for job in found.values()] == jobs
+    again = pickle.loads(pickle.dumps(launchers.Job(found)))
+    assert again.groups == found
+
+
+class Broken:
+    def launch(self, words: list[list[str]], initial_job_idx: int) -> None:
+        raise RuntimeError(f"no partition for {words[0]}")
+
+
+def test_a_launcher_that_breaks_is_named(machine, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("hydra.core.plugins.Plugins.instantiate_launcher", lambda *_: Broken())
+    monkeypatch.setattr("degradation.launch.launchers.log.propagate", True)
+    train(study(machine, "joblib"))
+    assert "RuntimeError: no partition for ['depth=8']" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("address", "named", "asked", "memory"),
+    [(None, "", 0, "unset"), (None, "0", 1, "unset"), ("auto", "", 1, None)],
+)
+def test_ray_is_asked_for_gpus_that_there_are(
+    address: str | None, named: str, asked: int, memory: Any, monkeypatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    ray = {"init": {"address": address}, "remote": {"num_gpus": 1}}
+    config = OmegaConf.create({"hydra": {"launcher": {"ray": ray}}})
+    launchers.fit(config, "ray")
+    assert config.hydra.launcher.ray.remote.num_gpus == asked
+    assert config.hydra.launcher.ray.init.get("object_store_memory", "unset") == memory
+
+
+def test_other_machines_are_given_whole_paths(machine, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(small(data__root="~/there"), dataclasses.replace(machine, runs="here"))
+    whole = launchers.with_whole_paths(settings)
+    assert whole.machine.runs == f"{tmp_path}/here"
+    assert whole.config.data.root == f"{Path.home()}/there"
+    assert whole.config.name == settings.config.name
