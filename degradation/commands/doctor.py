@@ -166,16 +166,21 @@ def images(settings: Settings) -> Finding:
 
 
 def folder(runs: Path) -> Finding:
-    """Whether files can be written where the runs are to lie, or in the nearest folder there is."""
+    """Whether files can be written and locked where the runs are to lie, or in the nearest folder."""
     there = next(path for path in [runs.absolute(), *runs.absolute().parents] if path.exists())
     try:
         with tempfile.TemporaryDirectory(dir=there, prefix=".doctor-") as own:
             files.write_json(Path(own) / "file", {})
+            with files.lock(Path(own) / "lock"):
+                locks = files.is_locked(Path(own) / "lock")
     except OSError as error:
         fault = f"{there}: {error.strerror or error}"
         return Finding(FAIL, "runs", fault, "let this user write there, or machine.runs=OTHER")
+    if not locks:
+        remedy = "mount the file system with locks, or machine.runs=OTHER"
+        return Finding(FAIL, "runs", f"{there}: a lock keeps no other process out", remedy)
     free = files.free(there)
-    found = f"{there} can be written to, {free / 1e9:,.1f} GB free"
+    found = f"{there} can be written to and locked, {free / 1e9:,.1f} GB free"
     if free < FREE:
         return Finding(WARN, "runs", found, "`degradation plan` counts what a study needs")
     return Finding(OK, "runs", found)

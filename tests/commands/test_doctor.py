@@ -122,6 +122,11 @@ def test_a_folder_that_cannot_be_written_to() -> None:
     assert found.state == FAIL and "machine.runs=OTHER" in found.remedy
 
 
+def test_locks_that_keep_nobody_out(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    assert doctor.folder(tmp_path).state == FAIL
+
+
 def test_a_disk_that_is_nearly_full(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(files, "free", lambda _: 10**9)
     assert doctor.folder(tmp_path).state == WARN
