@@ -166,7 +166,7 @@ def images(settings: Settings) -> Finding:
 
 
 def folder(runs: Path) -> Finding:
-    """Whether files can be written and locked where the runs are to lie, or in the nearest folder."""
+    """Whether files can be written and locked in `runs`, or in the nearest folder that is there."""
     there = next(path for path in [runs.absolute(), *runs.absolute().parents] if path.exists())
     try:
         with tempfile.TemporaryDirectory(dir=there, prefix=".doctor-") as own:
