@@ -2,7 +2,7 @@
 
 A protocol is a *variant*, and never enters the paper's figures and tables, where
 
-    alpha       its shortcuts are scaled (model.alpha, alpha_learned)
+    alpha       its shortcuts are scaled (model.alpha)
     grown       its nets start from shallower ones (recipe.identity_init_from)
     intervention        it is what a file of conf/intervention makes of another protocol here: plain nets alone, of
                 depths that the other has
@@ -77,7 +77,7 @@ def protocols(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Protocol]:
 
 def _ordinary(config: schema.RunConfig) -> schema.RunConfig:
     """The point without a scaled shortcut, from scratch."""
-    model = replace(config.model, alpha=1.0, alpha_learned=False)
+    model = replace(config.model, alpha=1.0)
     recipe = replace(config.recipe, identity_init_from=None, identity_init_noise=0.0)
     return replace(config, model=model, recipe=recipe)
 
@@ -127,7 +127,7 @@ def described(
 ) -> pd.DataFrame:
     """A line a run: the columns of `store.describe`, what it varies, and how it went.
 
-    alpha, alpha_learned, norm, grown_from, grown_noise, base, intervention, intervention_of, look, variant, start;
+    alpha, norm, grown_from, grown_noise, base, intervention, intervention_of, look, variant, start;
     train_error and test_error of the last row of a finished run, else NaN; first_train and
     first_test of its first row; below_90, below_80, below_20: the first row below so much training
     error, else NaN.
@@ -156,7 +156,6 @@ def _varied(protocol: Protocol) -> dict[str, object]:
     config = protocol.config
     return {
         "alpha": config.model.alpha,
-        "alpha_learned": config.model.alpha_learned,
         "norm": config.model.norm,
         "grown_from": config.recipe.identity_init_from,
         "grown_noise": config.recipe.identity_init_noise,

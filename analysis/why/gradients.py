@@ -53,7 +53,7 @@ Draw = Callable[[pd.DataFrame, Look], Figure]
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     """Of the runs of one data set: one a way to start, and one a protocol that looked on."""
-    fresh = table[(table["alpha"] == 1) & ~table["alpha_learned"] & table["grown_from"].isna()]
+    fresh = table[(table["alpha"] == 1) & table["grown_from"].isna()]
     seen = looks(fresh)
     if seen.empty:
         return

@@ -8,7 +8,7 @@ training errors paired by seed, each depth against the shallowest at the same al
     threshold   between the largest alpha that is not `vanished` and the next one tried, from which
                 on every alpha is
 
-Answers at one depth are given together. A learned alpha is shown beside, by where it started.
+Answers at one depth are given together.
 """
 
 from collections.abc import Iterator
@@ -55,24 +55,21 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
 def rows(table: pd.DataFrame) -> pd.DataFrame:
     """A line a residual run, of the depths that were trained with scaled shortcuts."""
     own = table[(table["arm"] == "residual") & table["grown_from"].isna()]
-    scaled = (own["alpha"] != 1) | own["alpha_learned"]
+    scaled = own["alpha"] != 1
     there = {*zip(own[scaled]["base"], own[scaled]["shortcut"], own[scaled]["depth"], strict=True)}
     kept = [key in there for key in zip(own["base"], own["shortcut"], own["depth"], strict=True)]
-    columns = ["base", "alpha", "alpha_learned", "depth", "seed", "run", "state",
-               "train_error", "test_error"]  # fmt: skip
+    columns = ["base", "alpha", "depth", "seed", "run", "state", "train_error", "test_error"]
     own = own.loc[kept, columns]
-    starts = zip(own["alpha"], own["alpha_learned"], strict=True)
-    own["strength"] = [f"{'learned from ' if learned else ''}{a:g}" for a, learned in starts]
-    return own.sort_values(["alpha_learned", "alpha", "depth", "seed"], ignore_index=True)
+    own["strength"] = [f"{alpha:g}" for alpha in own["alpha"]]
+    return own.sort_values(["alpha", "depth", "seed"], ignore_index=True)
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
     depths = sorted(own["depth"].unique())
-    fixed = own[~own["alpha_learned"]]
     for depth in depths[1:]:
         found = judged(own, int(depths[0]), int(depth), rule)
         words = {name: word for name, (word, _) in found.items()}
-        yield threshold(int(depths[0]), int(depth), sorted(fixed["alpha"].unique()), words)
+        yield threshold(int(depths[0]), int(depth), sorted(own["alpha"].unique()), words)
         for name, (word, of) in found.items():
             runs = own[(own["strength"] == name) & own["depth"].isin((depths[0], depth))]
             configs = f"{shown(of.train)} points{why_open(of)}{lost(runs)}"

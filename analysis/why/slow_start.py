@@ -57,8 +57,8 @@ def label(run: dict[Hashable, Any]) -> str:
     name = f"{run['arm']}-{run['depth']}"
     if pd.notna(run["grown_from"]):
         name += f" · grown from {run['grown_from']:.0f}, noise {run['grown_noise']:g}"
-    if run["alpha"] != 1 or run["alpha_learned"]:
-        name += f" · alpha {run['alpha']:g}{', learned' if run['alpha_learned'] else ''}"
+    if run["alpha"] != 1:
+        name += f" · alpha {run['alpha']:g}"
     return f"{name} · {run['intervention']}" if run["intervention"] else name
 
 

@@ -26,7 +26,7 @@ from degradation.config.validation import ConfigError
 from degradation.models.kernels import library
 from degradation.system import console, files, provenance
 from degradation.training.devices import device as devices
-from degradation.training.synthetic_run import ENGINES, noise
+from degradation.training.devices.synthetic_run import ENGINES, noise
 
 SHALLOW = 40  # layers: below, a round on a CPU has two iterations, which take some seconds
 IMAGES = 10_000
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     """Print the table, and keep it, as far as it is there. Raises ConfigError."""
     console.show_messages()
     options = parser().parse_args(arguments)
-    device = devices.device(options.device)
+    device = devices.resolve(options.device)
     engines = parse_engines(options.engines or usual_engines(device), device)
     lines, results = list[str](), list[Result]()
     for text, measured in measure(options, device, engines):

@@ -19,7 +19,7 @@ from degradation.data.dataset import ImageDataset
 from degradation.models import cost
 from degradation.training.devices import device as devices
 from degradation.training.devices import interleave
-from degradation.training.synthetic_run import ENGINES, SyntheticRun, wait
+from degradation.training.devices.synthetic_run import ENGINES, SyntheticRun, wait
 
 BASELINE, BATCHES_READY = "baseline", "baseline, batches ready"
 SAME_LOSS = 1e-4  # greatest difference from the loss in float64 that rounding explains
@@ -202,7 +202,7 @@ def _engine(
     runs = [SyntheticRun(replace(config, seed=seed), images, device) for seed in range(count)]
 
     def work() -> None:
-        interleave.take_turns([(run.steps(plan.iterations), 1 / count) for run in runs])
+        interleave.interleave([(run.steps(plan.iterations), 1 / count) for run in runs], device)
 
     return work
 

@@ -71,8 +71,8 @@ def _quick_to_start(config: RunConfig) -> RunConfig:
 
 
 def ask(what: str, request: dict[str, Any], threads: int, timeout: float) -> dict[str, Any]:
-    """What `training.synthetic_run` answers. Raises ProbeError and subprocess.TimeoutExpired."""
-    command = [sys.executable, "-m", "degradation.training.synthetic_run", what]
+    """What `training.devices.synthetic_run` answers. Raises ProbeError and subprocess.TimeoutExpired."""
+    command = [sys.executable, "-m", "degradation.training.devices.synthetic_run", what]
     done = subprocess.run(
         [*command, json.dumps(request)],
         capture_output=True,

@@ -79,7 +79,7 @@ def train_alone(config: DictConfig) -> int:
     with errors.for_people():
         settings = compose.read(config)
     rank, size = process_group.rank_and_world_size()
-    world_size.check(settings.config, size, settings.machine.accumulate)
+    world_size.check(settings.config, size)
     if rank == 0:
         return _train([settings], lambda left: process.train_alone(settings))
     return process.assist(settings) if _unfinished([settings]) else 0

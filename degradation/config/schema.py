@@ -69,8 +69,6 @@ class Model:
     or the second (torchvision)."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 1.0
     """What the shortcut is multiplied by before it is added: 0 computes a plain net, bit by bit."""
-    alpha_learned: bool = False
-    """`alpha` is where a parameter of each block starts."""
     norm: bool = True
     """Batch normalization after each convolution; without it, nothing is there."""
     ghost_batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -211,11 +209,6 @@ class Recipe:
         """Whether a row is due once `iteration` iterations are done."""
         return iteration % self.eval_every == 0 or self.clean_at(iteration)
 
-    def next_row(self, iteration: int) -> int:
-        """The first iteration count above `iteration` at which a row is due."""
-        regular = (iteration // self.eval_every + 1) * self.eval_every
-        return min(i for i in (regular, *self.milestones, self.iterations) if i > iteration)
-
     def clean_at(self, iteration: int) -> bool:
         """Whether that row also evaluates the training set: before each drop, and at the end."""
         return iteration in (*self.milestones, self.iterations)
@@ -262,8 +255,6 @@ class Machine:
     wandb_entity: Name | None
     runs_per_gpu: Annotated[int | str, _auto_or(1, 64)] = "auto"
     """Runs that share a GPU at a time; auto: as many as it takes well."""
-    accumulate: Annotated[int, Field(ge=1, le=65_536)] = 1
-    """Parts in which a batch is gone through, one after the other, where it doesn't fit whole."""
     log_layers_every: Annotated[int, Field(ge=0, le=10**6)] = 0
     """Log rows between two measurements of signals and gradients layer by layer; 0: none."""
     workers: Annotated[int | str, _auto_or(0, 256)] = "auto"

@@ -13,8 +13,8 @@ from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
 from degradation.data.loaders import EvalLoader
 from degradation.evaluation.weights import trained_network
+from degradation.models.resnet import forward
 from degradation.runs.run_dir import RunDir
-from degradation.training.step import forward
 
 
 class StandardDeviation:

@@ -24,8 +24,7 @@ from torch.utils.data import Dataset
 
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import ImageFolder
-from degradation.models.resnet import Network
-from degradation.training.step import forward
+from degradation.models.resnet import Network, forward
 
 Views = list[Tensor]
 Prepare = Callable[[Tensor], Tensor]

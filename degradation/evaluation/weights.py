@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from degradation.config.validation import ConfigError
 from degradation.data.dataset import Source
 from degradation.data.loaders import memory_format
-from degradation.models import resnet
+from degradation.models import init
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.training import checkpoint
@@ -41,12 +41,13 @@ def trained_network(run: RunDir, source: Source, device: torch.device) -> Networ
     if content is None:
         raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
     config = run.config()
-    network = resnet.build(
+    network = init.build(
         config.model, config.depth, source.channels, source.classes, config.seed, config.recipe.init
     )
     fit(network, named(checkpoint.decode(content)[0]))
     layout = memory_format(config.numerics)
-    return network.to(device=device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    return network
 
 
 def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

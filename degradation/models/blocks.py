@@ -7,7 +7,6 @@ zeros, so both arms have the same parameter names and shapes. A 1×1 convolution
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,33 +33,28 @@ class Identity(nn.Module):
 
 
 class Projection(nn.Sequential):
-    """Options B and C: a 1×1 convolution and its batch normalisation."""
+    """Options B and C: a 1×1 convolution and its batch normalization."""
 
     def __init__(self, model: Model, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__(
-            OrderedDict(
-                conv=nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                norm=normalisation(model, outputs),
-            )
-        )
-
-
-def normalisation(model: Model, planes: int) -> nn.Module:
-    """What stands behind a convolution."""
-    return BatchNorm(planes, model.ghost_batch_size) if model.norm else nn.Identity()
+        conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        super().__init__(OrderedDict(conv=conv, norm=normalization(model, outputs)))
 
 
 class Scaled(nn.Module):
-    """A shortcut times `alpha`: a number, or a parameter that starts there."""
+    """A shortcut times `alpha`."""
 
-    def __init__(self, inner: nn.Module, alpha: float, learned: bool) -> None:
+    def __init__(self, inner: nn.Module, alpha: float) -> None:
         super().__init__()
-        self.inner, self.start = inner, alpha
-        self.alpha = nn.Parameter(torch.empty(())) if learned else alpha
+        self.inner, self.alpha = inner, alpha
 
     def forward(self, x: Tensor) -> Tensor:
         scaled: Tensor = self.alpha * self.inner(x)
         return scaled
+
+
+def normalization(model: Model, planes: int) -> nn.Module:
+    """What stands behind a convolution."""
+    return BatchNorm(planes, model.ghost_batch_size) if model.norm else nn.Identity()
 
 
 def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
@@ -68,12 +62,10 @@ def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module 
 
     Times `model.alpha`: at 0 the net is a plain one, at 1 there is no factor.
     """
-    if model.alpha == 0 and not model.alpha_learned:
+    if model.alpha == 0:
         return None
     whole = _whole_shortcut(model, inputs, outputs, stride)
-    if whole is None or (model.alpha == 1 and not model.alpha_learned):
-        return whole
-    return Scaled(whole, model.alpha, model.alpha_learned)
+    return whole if whole is None or model.alpha == 1 else Scaled(whole, model.alpha)
 
 
 def _whole_shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
@@ -95,14 +87,14 @@ class Block(nn.Module):
     def __init__(self, model: Model, unit: Unit) -> None:
         super().__init__()
         self.conv1 = Conv3x3(unit.inputs, unit.outputs, unit.stride)
-        self.norm1 = normalisation(model, unit.outputs)
+        self.norm1 = normalization(model, unit.outputs)
         self.conv2 = Conv3x3(unit.outputs, unit.outputs)
-        self.norm2 = normalisation(model, unit.outputs)
+        self.norm2 = normalization(model, unit.outputs)
         self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
-        return rectified(self.norm2, self.conv2(y), _around(self.shortcut, x))
+        return rectified(self.norm2, self.conv2(y), _applied(self.shortcut, x))
 
 
 class Bottleneck(nn.Module):
@@ -112,19 +104,19 @@ class Bottleneck(nn.Module):
         super().__init__()
         first, second = (unit.stride, 1) if model.stride_in_1x1 else (1, unit.stride)
         self.conv1 = nn.Conv2d(unit.inputs, unit.width, 1, first, bias=False)
-        self.norm1 = normalisation(model, unit.width)
+        self.norm1 = normalization(model, unit.width)
         self.conv2 = Conv3x3(unit.width, unit.width, second)
-        self.norm2 = normalisation(model, unit.width)
+        self.norm2 = normalization(model, unit.width)
         self.conv3 = nn.Conv2d(unit.width, unit.outputs, 1, bias=False)
-        self.norm3 = normalisation(model, unit.outputs)
+        self.norm3 = normalization(model, unit.outputs)
         self.shortcut = shortcut(model, unit.inputs, unit.outputs, unit.stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
         y = rectified(self.norm2, self.conv2(y))
-        return rectified(self.norm3, self.conv3(y), _around(self.shortcut, x))
+        return rectified(self.norm3, self.conv3(y), _applied(self.shortcut, x))
 
 
-def _around(shortcut: nn.Module | None, x: Tensor) -> Tensor | None:
+def _applied(shortcut: nn.Module | None, x: Tensor) -> Tensor | None:
     """What is added at a block's end, before its last ReLU."""
     return None if shortcut is None else shortcut(x)

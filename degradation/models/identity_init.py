@@ -1,12 +1,12 @@
-"""The constructed solution: a trained network, deepened by layers that change nothing (Sec. 1).
+"""Identity initialization: a trained network, deepened by layers that change nothing (Sec. 1).
 
 "There exists a solution by construction to the deeper model: the added layers are identity mapping,
 and the other layers are copied from the learned shallower model." The added blocks stand at the end
 of each stage, where maps keep their size and signals are not negative.
 
-    plain      each added layer: a kernel that copies its plane, and a batch normalisation whose
+    plain      each added layer: a kernel that copies its plane, and a batch normalization whose
                scale and shift undo its own: the standard deviation and mean of the signal there
-    residual   each added block: its last batch normalisation has scale 0; the shortcut is left
+    residual   each added block: its last batch normalization has scale 0; the shortcut is left
 
 `noise` moves the added layers away from that: kernels by that many times He's standard deviation,
 the residual block's scale to that number.
@@ -21,58 +21,55 @@ from torch import Tensor, nn
 from degradation.config.architecture import STAGES, blocks_per_stage
 from degradation.config.schema import RunConfig
 from degradation.models.blocks import Block
-from degradation.models.layers import averages_held
+from degradation.models.layers import frozen_running_stats
 from degradation.models.resnet import Network
 
 
-def grow(
+@torch.no_grad()
+def initialize_as_identity(
     network: Network,
     config: RunConfig,
     trained: dict[str, Tensor],
-    exam: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Tensor, Tensor]],
 ) -> None:
     """Copy the `trained` tensors of a shallower net into `network`; other blocks change nothing.
 
-    `exam`: images over which a plain net's signals are measured, in batches as training has them.
+    `batches`: (x, y) as training has them, over which a plain net's signals are measured.
     """
-    state = network.state_dict()
-    with torch.no_grad():
-        for name, tensor in trained.items():
-            state[name].copy_(tensor)
+    state, noise = network.state_dict(), config.recipe.identity_init_noise
+    for name, tensor in trained.items():
+        state[name].copy_(tensor)
     for stage in range(1, STAGES + 1):
-        added = list(_added(network, config, stage))
-        if not added:
-            continue
+        added = list(_added_blocks(network, config, stage))
         if config.arm == "residual":
             for block in added:
-                _pass_by(block, config.recipe.identity_init_noise)
-        else:
-            mean, variance = _signal(network, exam, before=f"stage{stage}_{_copied(config)}")
+                _make_bypassed(block, noise)
+        elif added:
+            mean, variance = _signal(network, batches, f"stage{stage}_{_copied_blocks(config)}")
             for block in added:
-                _pass_through(block, mean, variance, config.recipe.identity_init_noise)
+                _make_identity(block, mean, variance, noise)
 
 
-def _copied(config: RunConfig) -> int:
+def _copied_blocks(config: RunConfig) -> int:
     """Blocks of each stage that are copied."""
     assert config.recipe.identity_init_from is not None
     return blocks_per_stage(config.recipe.identity_init_from)
 
 
-def _added(network: Network, config: RunConfig, stage: int) -> Iterator[Block]:
-    for number in range(_copied(config), blocks_per_stage(config.depth)):
+def _added_blocks(network: Network, config: RunConfig, stage: int) -> Iterator[Block]:
+    for number in range(_copied_blocks(config), blocks_per_stage(config.depth)):
         block = network.blocks.get_submodule(f"stage{stage}_{number}")
         assert isinstance(block, Block)
         yield block
 
 
-@torch.no_grad()
 def _signal(
-    network: Network, exam: Iterable[tuple[Tensor, Tensor]], before: str
+    network: Network, batches: Iterable[tuple[Tensor, Tensor]], block: str
 ) -> tuple[Tensor, Tensor]:
     """Mean and variance, plane by plane, of what enters a block.
 
-    In training mode, over an exam's batches: any mean and variance make an identity in eval mode,
-    but only these make nearly one in training, where a batch's own take their place.
+    In training mode: any mean and variance make an identity in eval mode, but only these make
+    nearly one in training, where a batch's own take their place.
     """
     sums: list[Tensor] = []
     count = 0
@@ -82,13 +79,13 @@ def _signal(
         x = inputs[0].double()
         sums.append(torch.stack([x.sum((0, 2, 3)), x.square().sum((0, 2, 3))]))
         count += x.numel() // x.shape[1]
-        raise _Seen
+        raise _Measured
 
-    hook = network.blocks.get_submodule(before).register_forward_pre_hook(note)
+    hook = network.blocks.get_submodule(block).register_forward_pre_hook(note)
     try:
-        with averages_held(network):
-            for x, _ in exam:
-                with suppress(_Seen):
+        with frozen_running_stats(network):
+            for x, _ in batches:
+                with suppress(_Measured):
                     network(x)
     finally:
         hook.remove()
@@ -96,12 +93,11 @@ def _signal(
     return mean.float(), (square - mean.square()).clamp(min=0).float()
 
 
-class _Seen(Exception):
-    """What lies behind the block is of no interest."""
+class _Measured(Exception):
+    """Leaves the forward pass: the layers behind the measured one need not run."""
 
 
-@torch.no_grad()
-def _pass_through(block: Block, mean: Tensor, variance: Tensor, noise: float) -> None:
+def _make_identity(block: Block, mean: Tensor, variance: Tensor, noise: float) -> None:
     """Make both layers of a plain block copy what comes in."""
     for conv, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
         drawn = noise * conv.weight
@@ -115,8 +111,7 @@ def _pass_through(block: Block, mean: Tensor, variance: Tensor, noise: float) ->
             norm.bias.copy_(mean)
 
 
-@torch.no_grad()
-def _pass_by(block: Block, noise: float) -> None:
+def _make_bypassed(block: Block, noise: float) -> None:
     """Make a residual block add nothing to its shortcut, or `noise` times a fresh block's part."""
     if isinstance(block.norm2, nn.BatchNorm2d):
         block.norm2.weight.fill_(noise)

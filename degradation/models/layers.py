@@ -1,4 +1,4 @@
-"""Two of torch's layers, with their names, parameters and function, as this study needs them."""
+"""Torch's layers, with their names, parameters and function, as this study needs them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,44 +10,48 @@ from torch.nn import functional
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that doesn't count its batches, of `ghost` images at a time if given.
+    """Batch normalization that doesn't count its batches, of `ghost` images at a time if given.
 
-    The count would be a kernel a layer and an iteration, for a number that the iteration tells: it
-    is filled in where the state is saved. The running averages move once a batch, by the mean of
-    its groups' statistics: so they come out the same where several processes have a group each.
+    `num_batches_tracked` is set only when a checkpoint is saved: updating it costs one kernel per
+    layer and step. The running statistics move once a batch, by the mean of its groups' statistics:
+    so they come out the same where several processes have a group each.
+
+    It calls torch's own kernels, not cuDNN's. In float32 with channels_last, cuDNN takes its
+    SPATIAL_PERSISTENT mode, whose atomic integer reductions may overflow, and whose kernels stall
+    where those of another run hold multiprocessors. On a CPU the kernels are the same either way.
     """
 
     def __init__(self, planes: int, ghost: int | None = None) -> None:
         super().__init__(planes)
         self.ghost = ghost
-        self.part, self.of = 0, 1
-        """Which part of a batch comes next, of how many (see step.in_parts)."""
 
     rectify: "Callable[[BatchNorm, Tensor, Tensor | None], Tensor] | None" = None
-    """What `rectified` calls in training in torch's stead (native)."""
+    """What `rectified` calls in training in place of torch's operations (see kernels/)."""
 
     def forward(self, x: Tensor) -> Tensor:
         momentum = cast(float, self.momentum)
-        groups = torch.split(x, self.ghost) if self.training and self.ghost else (x,)
-        if len(groups) * self.of == 1:
-            return self._normalise(x, momentum)
-        # Of each group momentum / groups remains, after what the groups behind it leave of it.
-        share = momentum / (len(groups) * self.of)
-        behind = len(groups) * (self.of - self.part) - 1
-        momenta = [share / (1 - share * (behind - i)) for i in range(len(groups))]
-        return torch.cat([self._normalise(g, m) for g, m in zip(groups, momenta, strict=True)])
+        if not (self.training and self.ghost) or len(x) <= self.ghost:
+            return self._normalize(x, momentum)
+        groups = torch.split(x, self.ghost)
+        # Of each group's statistics `momentum / groups` is to remain in the running ones, after
+        # the groups behind it have moved them on.
+        share = momentum / len(groups)
+        momenta = [share / (1 - share * (len(groups) - 1 - i)) for i in range(len(groups))]
+        return torch.cat([self._normalize(g, m) for g, m in zip(groups, momenta, strict=True)])
 
-    def _normalise(self, x: Tensor, momentum: float) -> Tensor:
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias,
-            self.training, momentum, self.eps,
-        )  # fmt: skip
+    def _normalize(self, x: Tensor, momentum: float) -> Tensor:
+        statistics = self.running_mean, self.running_var, self.training, momentum, self.eps
+        return torch.native_batch_norm(x, self.weight, self.bias, *statistics)[0]
 
 
 def rectified(norm: nn.Module, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-    """ReLU of the normalised maps, with the shortcut added where there is one."""
-    listeners = norm._forward_hooks or norm._forward_pre_hooks  # they want to hear the layer itself
-    if isinstance(norm, BatchNorm) and norm.rectify and norm.training and not listeners:
+    """ReLU of the normalized maps, with the shortcut added where there is one.
+
+    The one seam behind which other kernels than torch's may do all three (see kernels/). They
+    don't where a hook listens to `norm`: it is to get what that layer alone gives.
+    """
+    hooked = norm._forward_hooks or norm._forward_pre_hooks
+    if isinstance(norm, BatchNorm) and norm.rectify and norm.training and not hooked:
         return norm.rectify(norm, x, shortcut)
     y = norm(x)
     if shortcut is not None:
@@ -59,7 +63,7 @@ class Conv3x3(nn.Conv2d):
     """A 3×3 convolution with a border of one zero and no bias."""
 
     convolve: Callable[[Tensor, Tensor, int], Tensor] | None = None
-    """What is called with (x, weight, stride) in torch's stead (native)."""
+    """What is called with (x, weight, stride) in place of torch's operation (see kernels/)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(inputs, outputs, 3, stride, padding=1, bias=False)
@@ -82,7 +86,8 @@ class MaxPool(nn.Module):
 
 
 def max_pool_by_slices(x: Tensor) -> Tensor:
-    """The same of slices, over rows and then over columns: a GPU's own backward adds in any order.
+    """The same by slices, over rows and then over columns: the backward pass of a GPU's own max
+    pool adds in any order.
 
     Zeros stand at the border, which are no larger than what is there.
     """
@@ -111,8 +116,8 @@ def matmul_2x2(x: Tensor, weight: Tensor) -> Tensor:
 
 
 @contextmanager
-def averages_held(network: nn.Module) -> Iterator[None]:
-    """Run batches in training mode, and leave the running averages as they are."""
+def frozen_running_stats(network: nn.Module) -> Iterator[None]:
+    """Run batches in training mode, and leave the running statistics as they are."""
     norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,9 +1,10 @@
-"""The training loop, and evaluation. The iteration is the only clock.
+"""The training loop. The iteration is the only clock.
 
     while iterations are left:
-        a row, when one is due    errors since the last row, errors on the test set
+        a row, when one is due          errors since the last row, errors on the test set
         a checkpoint, when one is due
-        an advance                one iteration or several: batch i, learning rate i, step
+        x, y = loader.get_batch(step)
+        train_step(x, y, lr), lr = learning_rate(step)
         the end of the warm-up, when the training error says so
 
 Whatever is done, is done between two iterations; a stop asked for at any moment ends in a
@@ -14,17 +15,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+from torch import Tensor
 
 from degradation.config.schema import RunConfig
 from degradation.data.loaders import EvalLoader, TrainLoader
+from degradation.models import layer_stats
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stopped
-from degradation.training import checkpoint, layer_stats, optimizer
-from degradation.training.devices.distributed import ALONE, Ranks
+from degradation.training import checkpoint
+from degradation.training.devices.distributed import ALONE, ProcessGroup
 from degradation.training.devices.engine import Engine
-from degradation.training.devices.interleave import Turns
-from degradation.training.run_logger import Recorder, Unrecorded
+from degradation.training.devices.interleave import Steps
+from degradation.training.optimizer import learning_rate_tensor
+from degradation.training.run_logger import NoLogger, RunLogger
+from degradation.training.schedule import learning_rate
 from degradation.training.state import State
 
 SAVE_SHARE = 110
@@ -33,144 +40,167 @@ rows cost, and the last save, which is always made, have the rest of one percent
 
 
 @dataclass
-class Session:
-    """What one process needs to train one point."""
+class TrainContext:
+    """What one process needs to train one run."""
 
     config: RunConfig
     run: RunDir
     state: State
-    stream: TrainLoader
+    loader: TrainLoader
     engine: Engine
-    exams: dict[str, EvalLoader]
-    """By the prefix of their columns: test, perhaps validation, train for the clean error."""
-    recorder: Recorder | Unrecorded
+    eval_loaders: dict[str, EvalLoader]
+    """By the prefix of their columns: test, perhaps validation, train for train_error_eval."""
+    logger: RunLogger | NoLogger
     fingerprint: dict[str, Any]
     stop: Callable[[], bool]
     """Whether to save and leave."""
-    layers_every: int = 0
-    """Rows between two looks at the layers; 0: none."""
-    group: Ranks = ALONE
+    log_layers_every: int = 0
+    """Rows between two measurements of the layers; 0: none."""
+    group: ProcessGroup = ALONE
     """The processes that have a share of each batch."""
 
+    @cached_property
+    def first_batch(self) -> tuple[Tensor, Tensor]:
+        """Kept, as a loader that decodes ahead would have to start anew for it."""
+        return self.loader.get_batch(0)
 
-def train(session: Session) -> Turns[dict[str, Any]]:
-    """Train to the end, or to a loss that is no number; the result (see `store`).
 
-    It pauses after each launch, so that several points can take turns on one device. Raises Stopped
-    once everything is saved after `session.stop()` said so.
+def train(context: TrainContext) -> Steps[dict[str, Any]]:
+    """Train to the end, or to a loss that is no number; the result, as done.json has it.
+
+    It pauses after each iteration, so that several runs can be interleaved on one device. Raises
+    Stopped once everything is saved after `context.stop()` was true.
     """
-    state, recipe = session.state, session.config.recipe
-    saver = Saver(session)
-    look_at_layers(session)
-    session.recorder.start(state.iteration)
+    state, recipe = context.state, context.config.recipe
+    saver = Saver(context)
+    log_layers(context)
+    context.logger.start(state.iteration)
     while True:
-        if recipe.row_at(state.iteration) and int(state.row.seen):
+        if recipe.row_at(state.iteration) and state.row.images:
             if state.diverged_at is not None:
                 return {"outcome": "diverged", "iteration": state.diverged_at}
-            write_row(session, saver)
+            log_row(context, saver)
         if state.iteration == recipe.iterations:
             saver.save()
             return {"outcome": "done", "iteration": state.iteration}
-        saver.stop_if_asked()
-        saver.save_if_due()
-        session.recorder.tick(advance(session))
-        yield session.engine.ready
+        saver.save_or_stop()
+        advance(context)
+        context.logger.tick()
+        yield context.engine.ready
 
 
-def advance(session: Session) -> int:
-    """Iterations, up to the next row or look at the warm-up; for how many it was."""
-    state, recipe = session.state, session.config.recipe
-    limit = recipe.next_row(state.iteration) - state.iteration
-    if state.warmup_end is None:
-        limit = min(limit, recipe.warmup_window - state.iteration % recipe.warmup_window)
-    count = session.engine.advance(limit)
+def advance(context: TrainContext) -> None:
+    """One iteration, and the end of the warm-up where it is due."""
+    state, recipe = context.state, context.config.recipe
+    x, y = context.loader.get_batch(state.iteration)
+    lr = learning_rate(recipe, state.iteration, state.warmup_end, state.plateau.dropped)
+    context.engine.train_step(x, y, lr)
+    state.iteration += 1
     if state.warmup_end is None and state.iteration % recipe.warmup_window == 0:
+        assert state.window is not None
+        context.engine.finish()
         if state.window.error < recipe.warmup_error:
             state.warmup_end = state.iteration
         state.window.reset()
-    return count
 
 
-def write_row(session: Session, saver: "Saver") -> None:
+def log_row(context: TrainContext, saver: "Saver") -> None:
     """Measure, write, and start the next row's sums."""
-    state, config = session.state, session.config
-    began = time.monotonic()
-    session.engine.note_gradient()
+    state, config = context.state, context.config
+    started = time.monotonic()
+    context.engine.note_gradient()
+    context.engine.finish()
+    row = train_metrics(context)
+    for name, loader in context.eval_loaders.items():
+        if name != "train" or config.recipe.clean_at(state.iteration):
+            row |= eval_metrics(context, name, loader, saver)
+    images = state.row.images
+    state.plateau.see(config.recipe, state.iteration, row["train_error"])
+    state.row.reset()
+    state.rows += 1
+    context.logger.row(row, images, time.monotonic() - started)
+    log_layers(context)
+
+
+def train_metrics(context: TrainContext) -> dict[str, Any]:
+    """The columns of a row that say how training went since the last one."""
+    state, batch_size = context.state, context.config.recipe.batch_size
     gradient = float(state.gradient_norm)
-    row: dict[str, Any] = {
+    return {
         "iteration": state.iteration,
-        "epoch": round(state.iteration * config.recipe.batch_size / session.stream.num_images, 4),
-        "lr": optimizer.learning_rate(
-            config.recipe, state.iteration - 1, state.warmup_end, state.plateau.dropped
-        ),
+        "epoch": round(state.iteration * batch_size / context.loader.num_images, 4),
+        # The optimizer has it in float32, which holds seven digits.
+        "lr": float(f"{float(learning_rate_tensor(state.optimizer)):.6g}"),
         "train_loss": round(state.row.mean_loss, 6),
         "train_error": round(state.row.error, 4),
         "gradient_norm": float(f"{gradient:.6g}") if math.isfinite(gradient) else None,
     }
-    for name, exam in session.exams.items():
-        if name == "train" and not config.recipe.clean_at(state.iteration):
-            continue
-        loss, error = evaluate(session, name, exam, saver)
-        if name == "train":
-            row["train_error_eval"] = error
-        else:
-            row |= {f"{name}_loss": loss, f"{name}_error": error}
-    images = int(state.row.seen)
-    state.plateau.see(config.recipe, state.iteration, row["train_error"])
-    state.row.reset()
-    state.rows += 1
-    session.recorder.row(row, images, time.monotonic() - began)
-    look_at_layers(session)
 
 
-def look_at_layers(session: Session) -> None:
-    """Measure them on the stream's first batch, which all points of a seed share, where it is due.
+def eval_metrics(
+    context: TrainContext, name: str, loader: EvalLoader, saver: "Saver"
+) -> dict[str, float | None]:
+    """The columns of a row that come from one set of images in eval mode, errors in percent.
+
+    A stop leaves before the row is written.
+    """
+    loss, errors = context.engine.evaluate(loader, saver.stop_if_asked)
+    error, mean = round(100 * errors / len(loader), 4), loss / len(loader)
+    if name == "train":
+        return {"train_error_eval": error}
+    # Running statistics can overflow where no minibatch did: then the loss is null, and a result.
+    finite = round(mean, 6) if math.isfinite(mean) else None
+    return {f"{name}_loss": finite, f"{name}_error": error}
+
+
+def log_layers(context: TrainContext) -> None:
+    """Log layer statistics where they are due, on the first batch, which all runs of a seed share.
 
     Nothing of the state is touched. What a resumed process measures again is there twice, equal.
     """
-    every, state = session.layers_every, session.state
-    due = every and state.rows % every == 0 and session.group.writes
-    if due and not int(state.row.seen):
-        x, labels = session.stream.get_batch(0)
-        layers = layer_stats.measure(state.network, x, labels, session.config.numerics.precision)
-        layer_stats.note(session.run, state.iteration, layers)
-
-
-def evaluate(
-    session: Session, name: str, exam: EvalLoader, saver: "Saver"
-) -> tuple[float | None, float]:
-    """Mean loss and error in percent, in eval mode; a stop leaves before the row is written."""
-    loss, errors = session.engine.examine(name, exam, saver.stop_if_asked)
-    mean = loss / len(exam)
-    # Running averages can overflow where no minibatch did: then the loss is null, and a result.
-    return round(mean, 6) if math.isfinite(mean) else None, round(100 * errors / len(exam), 4)
+    every, state = context.log_layers_every, context.state
+    due = every and state.rows % every == 0 and context.group.is_main
+    if due and not state.row.images:
+        precision = context.config.numerics.precision
+        layers = layer_stats.measure(state.network, *context.first_batch, precision)
+        context.logger.layers(state.iteration, layers)
 
 
 class Saver:
     """Saves the state when it is worth its time."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, context: TrainContext) -> None:
+        self.context = context
         self.cost = 0.0
         self.last = time.monotonic()
 
     def save(self) -> None:
         """Save, unless the network has diverged: the last finite state is worth keeping."""
-        session, began = self.session, time.monotonic()
-        if not session.group.writes:
+        context, state, started = self.context, self.context.state, time.monotonic()
+        context.engine.finish()
+        if state.diverged_at is not None or not state.finite:
             return
-        if session.state.diverged_at is not None or not session.state.finite:
-            return
-        content = session.state.to_bytes(session.config, session.fingerprint)
-        checkpoint.save(session.run.checkpoints, session.state.iteration, content)
+        content = state.to_bytes(context.config, context.fingerprint, context.group)
+        if context.group.is_main:
+            checkpoint.save(context.run.checkpoints, state.iteration, content)
         self.last = time.monotonic()
-        self.cost = self.last - began
+        self.cost = self.last - started
 
-    def save_if_due(self) -> None:
-        if time.monotonic() - self.last >= max(SAVE_SHARE * self.cost, 1.0):
+    def is_due(self) -> bool:
+        """Whether enough time has passed; the main process decides for all."""
+        passed = time.monotonic() - self.last
+        return self.context.group.is_main and passed >= max(SAVE_SHARE * self.cost, 1.0)
+
+    def save_or_stop(self) -> None:
+        """Save where it is due; raise Stopped where one of the processes was asked to stop."""
+        stop, due = self.context.group.any(self.context.stop(), self.is_due())
+        if stop or due:
             self.save()
+        if stop:
+            raise Stopped
 
     def stop_if_asked(self) -> None:
-        if self.session.group.any(self.session.stop()):
+        """The same in the middle of an evaluation, where one process trains alone."""
+        if self.context.stop():
             self.save()
             raise Stopped

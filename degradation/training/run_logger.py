@@ -1,8 +1,8 @@
-"""One row -> curves.jsonl, timing.jsonl and the screen.
+"""A row of metrics -> curves.jsonl, timing.jsonl and the console.
 
 A resumed process trains again what came after its checkpoint. The rows that the dead process wrote
 for that stretch stay; each replayed row is compared with its line, so every resume proves itself:
-equal lines say nothing, a difference is reported, and marks the run.
+equal lines are no news, a difference is reported, and marks the run.
 """
 
 import json
@@ -22,11 +22,11 @@ from degradation.system.console import IgnoreBrokenPipe
 log = logging.getLogger("degradation")
 
 
-class Recorder:
+class RunLogger:
     """Writes the rows of one run from row number `rows` on.
 
-    Raises RunDirError where curves.jsonl holds fewer, or what are no rows in order: then it is not the
-    file of that checkpoint.
+    Raises RunDirError where curves.jsonl holds fewer, or what are no rows in order: then it is not
+    the file of that checkpoint.
     """
 
     def __init__(self, run: RunDir, rows: int, iterations: int, progress: str) -> None:
@@ -41,11 +41,12 @@ class Recorder:
         lines = whole_lines(self.run.curves)
         self.run.rows()  # raises where one isn't a row
         if len(lines) < self.rows:
-            raise RunDirError(f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
-                          "restore the file, or remove the run's folder to train anew")  # fmt: skip
-        size = sum(len(line.encode()) + 1 for line in lines)
-        if self.run.curves.exists() and self.run.curves.stat().st_size > size:
-            files.truncate(self.run.curves, size)
+            raise RunDirError(
+                f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
+                "restore the file, or remove the run's folder to train anew"
+            )
+        if self.run.curves.exists() and self.run.curves.stat().st_size > _size(lines):
+            files.truncate(self.run.curves, _size(lines))
         return lines
 
     def start(self, iteration: int) -> None:
@@ -53,15 +54,20 @@ class Recorder:
         self.last = time.monotonic(), iteration
         if self.progress == "bar":
             self.bar = tqdm(
-                total=self.iterations, initial=iteration, desc=_label(self.run), unit="it",
-                dynamic_ncols=True, leave=False, mininterval=0.2,
+                total=self.iterations,
+                initial=iteration,
+                desc=_label(self.run),
+                unit="it",
+                dynamic_ncols=True,
+                leave=False,
+                mininterval=0.2,
                 file=IgnoreBrokenPipe(sys.stderr),
-            )  # fmt: skip
+            )
 
-    def tick(self, iterations: int) -> None:
-        """So many more iterations are done, or at least launched."""
+    def tick(self) -> None:
+        """One more iteration is done, or at least launched."""
         if self.bar is not None:
-            self.bar.update(iterations)
+            self.bar.update(1)
 
     def row(self, row: dict[str, Any], images: int, evaluation: float) -> None:
         """Write `row`. `images`: trained on since the last one; `evaluation`: seconds of it."""
@@ -73,6 +79,11 @@ class Recorder:
         self.rows += 1
         self._time(row, images, evaluation)
 
+    def layers(self, iteration: int, layers: list[dict[str, Any]]) -> None:
+        """Append the layers' statistics to layers.jsonl, a line a measurement."""
+        line = json.dumps({"iteration": iteration, "layers": layers}, allow_nan=False)
+        files.append_line(self.run.layers, line)
+
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
@@ -81,11 +92,15 @@ class Recorder:
         if line == before:
             return
         note_resume_mismatch(self.run, {"row": self.rows + 1, "before": before, "now": line})
-        log.warning("%s: this resume was not exact: row %d was\n  %s\nand is now\n  %s",
-                    self.run.name, self.rows + 1, before, line)  # fmt: skip
+        log.warning(
+            "%s: this resume was not exact: row %d was\n  %s\nand is now\n  %s",
+            self.run.name,
+            self.rows + 1,
+            before,
+            line,
+        )
         # What was trained now is what goes on, so its rows replace the others.
-        kept = whole_lines(self.run.curves)[: self.rows]
-        files.truncate(self.run.curves, sum(len(k.encode()) + 1 for k in kept))
+        files.truncate(self.run.curves, _size(whole_lines(self.run.curves)[: self.rows]))
         files.append_line(self.run.curves, line)
         self.replayed = []
 
@@ -110,20 +125,29 @@ class Recorder:
         if self.bar is not None:
             self.bar.set_postfix_str(errors)
         elif self.progress == "lines" and rate:
-            left = (self.iterations - row["iteration"]) / rate
-            log.info("%s  %*d/%d  lr %g  %s  %.3g it/s  %s left", _label(self.run),
-                     len(str(self.iterations)), row["iteration"], self.iterations, row["lr"],
-                     errors, rate, tqdm.format_interval(left))  # fmt: skip
+            remaining = tqdm.format_interval((self.iterations - row["iteration"]) / rate)
+            done = f"{row['iteration']:{len(str(self.iterations))}}/{self.iterations}"
+            log.info(
+                "%s  %s  lr %g  %s  %.3g it/s  %s left",
+                _label(self.run),
+                done,
+                row["lr"],
+                errors,
+                rate,
+                remaining,
+            )
 
 
-class Unrecorded:
-    """In a process that leaves the writing to another one."""
+class NoLogger:
+    """In a process that leaves the writing to the main one."""
 
     def start(self, iteration: int) -> None: ...
 
-    def tick(self, iterations: int) -> None: ...
+    def tick(self) -> None: ...
 
     def row(self, row: dict[str, Any], images: int, evaluation: float) -> None: ...
+
+    def layers(self, iteration: int, layers: list[dict[str, Any]]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -138,6 +162,11 @@ def peak_memory() -> int:
 def note_resume_mismatch(run: RunDir, why: dict[str, Any]) -> None:
     """Note that the run's rows are not those of one uninterrupted process."""
     files.append_line(run.resume_mismatches, json.dumps(why))
+
+
+def _size(lines: list[str]) -> int:
+    """Bytes of whole lines in a file."""
+    return sum(len(line.encode()) + 1 for line in lines)
 
 
 def _label(run: RunDir) -> str:

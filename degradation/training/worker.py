@@ -1,13 +1,13 @@
-"""Train one run, or several by turns: the process that `run` starts for it.
+"""Train one run, or several interleaved: the process that `run` starts for it.
 
     python -m degradation.training.worker RUN_FOLDER… MACHINE_JSON
 
 A folder holds its run (`config.json`). Exit status: 0 the run has its result (done, or
 diverged), 1 failed, 2 refused (settings, a damaged or foreign folder), 3 data missing or damaged, 5
 the disk refused, 75 another process has the folder, 128 + n stopped by signal n with everything
-saved. Of several points, the first that isn't 0.
+saved. Of several runs, the first that isn't 0.
 
-Of several processes that train one run, one does all this, and the others help it.
+Of several processes that train one run, the main one does all this, and the others help it.
 """
 
 import faulthandler
@@ -26,16 +26,12 @@ import torch
 from degradation.config import schema, validation
 from degradation.data.dataset import DataError
 from degradation.runs.run_dir import RunDir, RunDirError
-from degradation.system import (
-    console,
-    files,
-    process_group,
-    provenance,
-)
+from degradation.system import console, files, process_group, provenance
 from degradation.system.signals import Stop, Stopped, end_with_parent
 from degradation.training import setup
-from degradation.training.devices import distributed, interleave
-from degradation.training.devices.interleave import Turns
+from degradation.training.devices import device as devices
+from degradation.training.devices import distributed
+from degradation.training.devices.interleave import Steps, drain, fraction, interleave
 from degradation.training.loop import train
 
 log = logging.getLogger("degradation")
@@ -45,98 +41,111 @@ ARRIVAL = 120.0  # seconds until a shared folder must show to all what one has m
 
 
 def main(arguments: list[str]) -> int:
-    """Train the points; the exit status (see the module's head)."""
+    """Train the runs; the exit status (see the module's docstring)."""
     *folders, machine_json = arguments
-    settings = validation.read(schema.Machine, json.loads(machine_json), "machine")
+    machine = validation.read(schema.Machine, json.loads(machine_json), "machine")
     stop = Stop()
     end_with_parent()
     console.show_messages()
-    log.addHandler(ToRunLog())
+    log.addHandler(RunLogHandler())
     runs = [RunDir(Path(folder)) for folder in folders]
     try:
         stop.listen()
         if process_group.rank_and_world_size()[1] > 1:
-            together(runs[0], settings, stop)
-        statuses = interleave.take_turns(
-            (config(r, settings, stop), _share(r, settings)) for r in runs
+            train_with_others(runs[0], machine, stop)
+        device = _device(machine)
+        statuses = interleave(
+            ((train_run(r, machine, stop), _fraction(r, machine, device)) for r in runs), device
         )
     except Stopped:
         return stop.status
     return next(filter(None, statuses), 0)
 
 
-def together(run: RunDir, settings: schema.Machine, stop: Stop) -> NoReturn:
-    """Train with others, and leave without waiting for what a dead one might still have to say."""
+def train_with_others(run: RunDir, machine: schema.Machine, stop: Stop) -> NoReturn:
+    """Train with other processes, and leave without waiting for one that may be dead."""
     distributed.leave_with_parent()
-    work = config if process_group.rank_and_world_size()[0] == 0 else help_with
-    status = interleave.finish(work(run, settings, stop))
+    is_main = process_group.rank_and_world_size()[0] == 0
+    steps = train_run(run, machine, stop) if is_main else help_to_train(run, machine, stop)
+    status = drain(steps)
     sys.stdout.flush()
     os._exit(status)
 
 
-def help_with(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
+def help_to_train(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
     """Train a share of each batch of a run that another process writes down; the exit status."""
-    until = time.monotonic() + ARRIVAL
+    end = time.monotonic() + ARRIVAL
     while not run.config_json.exists():
-        if time.monotonic() > until:
-            print(f"{run.folder} is not there; machine.runs must name a folder that all processes "
-                  "of a run share", file=console.IgnoreBrokenPipe(sys.stderr))  # fmt: skip
+        if time.monotonic() > end:
+            _print_error(
+                f"{run.folder} is not there; machine.runs must name a folder that all processes "
+                "of a run share"
+            )
             return REFUSED
         time.sleep(0.1)
     try:
-        yield from train(setup.prepare(run, settings, stop))
+        yield from train(setup.prepare(run, machine, stop))
     except Stopped:
         return stop.status
     except DataError as error:
-        print(console.escape_control_chars(f"{run.name}: {error}"), file=console.IgnoreBrokenPipe(sys.stderr))
+        _print_error(f"{run.name}: {error}")
         return DATA
-    except (distributed.Lost, ValueError) as error:  # rank 0 says why
+    except (distributed.LostError, ValueError) as error:
+        # The main process tells people why.
         log.debug("%s: %s", run.name, error)
         return FAILED
     return 0
 
 
-def _share(run: RunDir, settings: schema.Machine) -> float:
+def _device(machine: schema.Machine) -> torch.device | None:
+    """The device that the runs share; None where there isn't one, which each of them then says."""
     try:
-        depth = run.config().depth
-    except RunDirError:  # refused when its turn comes
+        return devices.resolve(machine.device)
+    except validation.ConfigError:
+        return None
+
+
+def _fraction(run: RunDir, machine: schema.Machine, device: torch.device | None) -> float:
+    try:
+        return fraction(machine.runs_per_gpu, run.config().depth, device)
+    except RunDirError:  # which is reported when it is this run's turn
         return 1.0
-    return interleave.share(
-        settings.runs_per_gpu, depth, settings.device != "cpu" and torch.cuda.is_available()
-    )
 
 
-def config(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
+def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
     """Train one run; its exit status."""
+    if stop.signal is not None:
+        return stop.status
     LOGGED.set(run)
     try:
         with files.lock(run.lock):
-            return (yield from _alone(run, settings, stop))
-    except files.LockedError as busy:
-        print(busy, file=console.IgnoreBrokenPipe(sys.stderr))
+            return (yield from _train_locked(run, machine, stop))
+    except files.LockedError as locked:
+        _print_error(str(locked))
         return BUSY
     except files.StorageError as error:
-        print(f"{run.name}: {error}", file=console.IgnoreBrokenPipe(sys.stderr))
+        _print_error(f"{run.name}: {error}")
         return STORAGE
     except ValueError as error:
-        print(console.escape_control_chars(f"{run.name}: {error}"), file=sys.stderr)
+        _print_error(f"{run.name}: {error}")
         return REFUSED
     except Stopped:
         return stop.status
 
 
-def _alone(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
+def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
     """Train as the only process in the folder, and leave there why it ended early."""
     if run.result() is not None:
         return 0
     with files.appending(run.log) as descriptor:
         faulthandler.enable(descriptor)
-        files.make_folder(run.checkpoints)  # refused now, not after a row
+        # A disk that refuses it does so now, and not after a row.
+        files.make_folder(run.checkpoints)
         files.remove(run.failed_json)
         files.remove_temporary(run.folder)
         files.remove_temporary(run.checkpoints)
         try:
-            yield from work(run, settings, stop)
+            yield from train_to_result(run, machine, stop)
             return 0
         except files.StorageError as error:
             _fail(run, error, str(error))
@@ -144,7 +153,7 @@ def _alone(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
         except DataError as error:
             _fail(run, error, str(error))
             return DATA
-        except ValueError as error:  # for people, as all of ours are: no traceback on the screen
+        except ValueError as error:  # whose message is meant for people
             _fail(run, error, str(error))
             return REFUSED
         except Exception as error:
@@ -154,14 +163,15 @@ def _alone(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[int]:
             faulthandler.disable()
 
 
-def work(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[None]:
+def train_to_result(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[None]:
     """From the folder to its result."""
-    session = setup.prepare(run, settings, stop)
+    context = setup.prepare(run, machine, stop)
     try:
-        outcome = yield from train(session)
+        outcome = yield from train(context)
     finally:
-        session.recorder.close()
-        session.stream.close()
+        context.logger.close()
+        context.loader.close()
+        context.engine.close()
     rows = run.rows()
     files.write_json(
         run.done_json,
@@ -170,18 +180,18 @@ def work(run: RunDir, settings: schema.Machine, stop: Stop) -> Turns[None]:
             "exact": not run.resume_mismatches.exists(),
             "last": rows[-1] if rows else None,
             "curves_sha256": files.sha256_of(run.curves) if rows else None,
-            "fingerprint": session.fingerprint,
+            "fingerprint": context.fingerprint,
             "finished": provenance.now(),
         },
     )
 
 
 LOGGED: ContextVar[RunDir] = ContextVar("logged")
-"""The run whose turn it is."""
+"""The run that is being trained at the moment."""
 
 
-class ToRunLog(logging.Handler):
-    """Messages go to the log of the run whose turn it is, too, each with its time."""
+class RunLogHandler(logging.Handler):
+    """Messages also go to the log of the run that is being trained, each with its time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if (run := LOGGED.get(None)) is not None:
@@ -189,25 +199,33 @@ class ToRunLog(logging.Handler):
                 files.append_line(run.log, f"{provenance.now()} {self.format(record)}")
 
 
+def _print_error(message: str) -> None:
+    print(console.escape_control_chars(message), file=console.IgnoreBrokenPipe(sys.stderr))
+
+
 def _fail(run: RunDir, error: Exception, message: str) -> None:
     """Leave the reason in `failed.json`, and the traceback in the log alone."""
     log.error(message, exc_info=error, extra=console.HIDDEN)
-    with suppress(files.StorageError):  # who started us says it then
+    with suppress(files.StorageError):  # the process that started this one reports it then
         run.fail(type(error).__name__, message)
 
 
 def _remedy(error: Exception, run: RunDir) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         config = run.config()
-        return (f"\nout of memory: depth {config.depth} at recipe.batch_size={config.recipe.batch_size}; use a "
-                "larger device, machine.runs_per_gpu=1 if points shared it, or machine.accumulate=2 (or "
-                "more), which goes through a batch in parts")  # fmt: skip
-    if isinstance(error, distributed.Lost):
-        return ": what it said is above; the same command goes on from the last checkpoint"
-    if "DataLoader worker" in str(error):  # killed; a bad image is a DataError
-        return ("\na process that decodes images died: often the system is out of memory, or "
-                "/dev/shm is small; say machine.workers=N with fewer, or 0, and give the same "
-                "command again")  # fmt: skip
+        return (
+            f"\nout of memory: depth {config.depth} at recipe.batch_size="
+            f"{config.recipe.batch_size}; use a larger device, machine.runs_per_gpu=1 if runs "
+            "shared it, or several processes (torchrun), each with a share of the batch"
+        )
+    if isinstance(error, distributed.LostError):
+        return ": its own message is above; the same command goes on from the last checkpoint"
+    if "DataLoader worker" in str(error):  # it was killed; a bad image is a DataError
+        return (
+            "\na process that decodes images died: often the system is out of memory, or "
+            "/dev/shm is small; give machine.workers=N with fewer, or 0, and the same command "
+            "again"
+        )
     return f"\nthe traceback is in {run.log}"
 
 

@@ -14,8 +14,8 @@ from degradation.bench.roof import Roof
 from degradation.config import compose, validation
 from degradation.config.schema import Settings
 from degradation.models import cost
-from degradation.training import synthetic_run
-from degradation.training.synthetic_run import ENGINES
+from degradation.training.devices import synthetic_run
+from degradation.training.devices.synthetic_run import ENGINES
 
 CPU = torch.device("cpu")
 ROOFS = {"fp32": Roof("fp32", 1e11, 1e10), "bf16": Roof("bf16", 2e11, 1e10)}

@@ -15,7 +15,7 @@ from degradation.commands.doctor import FAIL, OK, WARN
 from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.system import files
-from degradation.training import synthetic_run
+from degradation.training.devices import synthetic_run
 
 GPU = {
     "device": "cuda:0", "name": "H100", "memory": 80e9, "capability": "9.0", "cuda": "12.8",

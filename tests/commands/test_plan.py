@@ -15,7 +15,7 @@ from degradation.data import cifar10, digits, sources
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_configs
 from degradation.runs.run_dir import RunDir
-from degradation.training import synthetic_run
+from degradation.training.devices import synthetic_run
 from degradation.training.state import fresh
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from degradation.models.layers import BatchNorm, Conv3x3, matmul_2x2
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_batch_normalisation_is_torchs_but_for_the_count(training: bool) -> None:
+def test_batch_normalization_is_torchs_but_for_the_count(training: bool) -> None:
     torch.manual_seed(0)
     ours, theirs = BatchNorm(3), nn.BatchNorm2d(3)
     nn.init.normal_(ours.weight)
@@ -26,7 +26,7 @@ def test_batch_normalisation_is_torchs_but_for_the_count(training: bool) -> None
 
 
 @pytest.mark.parametrize("groups", [2, 3])
-def test_ghosts_are_normalised_apart_and_move_the_averages_once(groups: int) -> None:
+def test_groups_are_normalized_apart_and_move_the_running_statistics_once(groups: int) -> None:
     """By the mean of what each group alone would move them by: it is what several processes with a
     group each and averaged averages come to."""
     torch.manual_seed(0)

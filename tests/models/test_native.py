@@ -12,24 +12,15 @@ from torch.nn import functional
 from degradation.config import schema
 from degradation.config.validation import ConfigError
 from degradation.data import digits, loaders
-from degradation.models import resnet
+from degradation.models import init, layer_stats
 from degradation.models.kernels import convolution, library
 from degradation.models.kernels import cpu as native
 from degradation.models.layers import BatchNorm, Conv3x3, rectified
-from degradation.runs.run_dir import RunDir
-from degradation.system.signals import Stop, Stopped
-from degradation.training import (
-    checkpoint,
-    layer_stats,
-    loop,
-    setup,
-    worker,
-)
 from degradation.training.devices import device
 from degradation.training.devices.engine import Engine
-from degradation.training.devices.interleave import finish
 from degradation.training.state import fresh
 from tests.conftest import After
+from tests.training.train_here import bits, train_here
 
 CPU = torch.device("cpu")
 KERNELS = {"numerics__native": True, "model__width": 8}
@@ -133,14 +124,14 @@ def test_a_number_that_is_none_stays_so() -> None:
 
 
 def test_the_kernels_serve_what_they_fit(small) -> None:
-    net = resnet.build(small(**KERNELS).model, 8, 1, 10, 0, "fan_in")
+    net = init.build(small(**KERNELS).model, 8, 1, 10, 0, "fan_in")
     native.use(net)
     served = {n: m.convolve is not None for n, m in net.named_modules() if isinstance(m, Conv3x3)}
     assert served.pop("conv") is False  # of one plane
     assert all(served.values())
     assert len(served) == 6
     assert all(m.rectify is not None for m in net.modules() if isinstance(m, BatchNorm))
-    ghosts = resnet.build(small(**KERNELS, model__ghost_batch_size=4).model, 8, 1, 10, 0, "fan_in")
+    ghosts = init.build(small(**KERNELS, model__ghost_batch_size=4).model, 8, 1, 10, 0, "fan_in")
     native.use(ghosts)
     assert all(m.rectify is None for m in ghosts.modules() if isinstance(m, BatchNorm))
 
@@ -149,10 +140,13 @@ def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor
     """The sum of the losses, and the gradients after so many iterations."""
     images = digits.load(config.data)
     state = fresh(config, images, CPU)
-    engine = Engine(config, state, loaders.train_loader(images, config, CPU, 0), None)
-    for _ in range(iterations):
-        engine.advance(1)
-    return float(state.row.loss), engine.newest
+    engine, loader = (
+        Engine(config.numerics, state, CPU),
+        loaders.train_loader(images, config, CPU, 0),
+    )
+    for step in range(iterations):
+        engine.train_step(*loader.get_batch(step), lr=config.recipe.lr)
+    return float(state.row.loss), [p.grad for p in state.network.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection"])
@@ -169,21 +163,14 @@ def test_training_is_the_same_but_for_rounding(shortcut: str, small) -> None:
 def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
     small, machine, tmp_path: Path
 ) -> None:
-    config, runs = small(**KERNELS, model__shortcut="identity"), []
-    for name, stops in (("whole", None), ("cut", After(5))):
-        run = RunDir(tmp_path / name / config.name)
-        run.create(config)
-        if stops is not None:
-            with pytest.raises(Stopped):
-                finish(loop.train(setup.prepare(run, machine, stops)))
-        finish(worker.work(run, machine, Stop()))
-        runs.append(run)
-    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
-    assert checkpoint.newest(runs[0].checkpoints) == checkpoint.newest(runs[1].checkpoints)
-    starts = [json.loads(line) for line in runs[1].launches_jsonl.read_text().splitlines()]
-    assert [start["iteration"] for start in starts] == [0, 4]
+    config = small(**KERNELS, model__shortcut="identity")
+    whole = train_here(config, machine, tmp_path / "whole")
+    cut = train_here(config, machine, tmp_path / "cut", After(5))
+    assert bits(cut) == bits(whole)
+    launches = [json.loads(line) for line in cut.launches_jsonl.read_text().splitlines()]
+    assert [launch["iteration"] for launch in launches] == [0, 4]
     compiler = library.versions()["compiler"]
-    assert {start["fingerprint"]["compiler"] for start in starts} == {compiler}
+    assert {launch["fingerprint"]["compiler"] for launch in launches} == {compiler}
 
 
 def test_who_listens_to_a_layer_hears_it(small) -> None:
@@ -192,9 +179,7 @@ def test_who_listens_to_a_layer_hears_it(small) -> None:
     x, labels = noise(16, 1, 8, 8), torch.randint(10, (16,))
     found = []
     for serve in (False, True):
-        net = resnet.build(
-            small(**KERNELS, model__shortcut="identity").model, 8, 1, 10, 0, "fan_in"
-        )
+        net = init.build(small(**KERNELS, model__shortcut="identity").model, 8, 1, 10, 0, "fan_in")
         if serve:
             native.use(net)
         found.append(layer_stats.measure(net, x, labels, "fp32"))

@@ -9,13 +9,9 @@ from torch import nn
 from degradation.config.schema import Model
 from degradation.models import cost
 from degradation.models.blocks import Identity, Projection
+from degradation.models.init import build
 from degradation.models.layers import MaxPool, max_pool_by_slices
-from degradation.models.resnet import (
-    Network,
-    build,
-    count_parameters,
-    parameters_digest,
-)
+from degradation.models.resnet import Network, count_parameters, parameters_digest
 
 PLAIN, A = Model("none", "back", 16), Model("identity", "back", 16)
 B, C = Model("projection", "back", 16), Model("projection_all", "back", 16)
@@ -199,21 +195,12 @@ def test_between_them_the_shortcut_is_scaled() -> None:
     assert torch.equal(net.get_submodule("blocks.stage1_0")(x), 0.25 * x)
 
 
-def test_a_learned_strength_starts_at_alpha_and_is_a_parameter_a_block() -> None:
-    net = build(replace(A, alpha=0.5, alpha_learned=True), 14, 3, 10, 0, "fan_in")
-    strengths = [p for n, p in net.named_parameters() if n.endswith("shortcut.alpha")]
-    assert [float(p.detach()) for p in strengths] == [0.5] * 6
-    net(torch.randn(4, 3, 8, 8)).square().sum().backward()
-    assert all(p.grad is not None and p.grad for p in strengths)
+def test_a_plain_net_has_no_shortcut_to_scale() -> None:
+    with pytest.raises(ValueError, match="must be 1 in a plain net"):
+        replace(PLAIN, alpha=0.5)
 
 
-@pytest.mark.parametrize("fields", [{"alpha": 0.5}, {"alpha_learned": True}])
-def test_a_plain_net_has_no_shortcut_to_scale(fields: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"must be (1|False) in a plain net"):
-        replace(PLAIN, **fields)
-
-
-def test_without_normalisation_only_convolutions_and_the_linear_layer_have_parameters() -> None:
+def test_without_normalization_only_convolutions_and_the_linear_layer_have_parameters() -> None:
     net = build(replace(A, norm=False), 14, 3, 10, 0, "fan_in")
     assert not [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert len(list(net.parameters())) == 14 + 1

@@ -71,16 +71,16 @@ def at_risk(depth: int, folder: Path) -> Figure:
     config = pair.config(depth=depth, recipe__batch_size=8)
     fork.warm(config)
     run = pair.made(folder, config)
-    session = prepare(run, pair.machine(folder), Stop())
-    for parameter in session.state.network.parameters():
+    context = prepare(run, pair.machine(folder), Stop())
+    for parameter in context.state.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    session.state.optimizer.step()  # so that there are momenta to save
-    saver, costs = Saver(session), list[float]()
+    context.state.optimizer.step()  # so that there are momenta to save
+    saver, costs = Saver(context), list[float]()
     for iteration in range(5):
-        session.state.iteration = iteration
+        context.state.iteration = iteration
         saver.save()
         costs.append(saver.cost)
-    size, cost = sum(t.nbytes for t in session.state.tensors().values()), median(costs)
+    size, cost = sum(t.nbytes for t in context.state.tensors().values()), median(costs)
     seconds = max(SAVE_SHARE * cost, 1.0)
     return Figure(SECTION, f"work at risk at depth {depth} ({files.megabytes(size)} of state)",
                   f"at most {AT_RISK[depth]} s",

@@ -12,7 +12,7 @@ from typing import Any
 from degradation.system import files
 from degradation.training import checkpoint, loop, run_logger
 from degradation.training.devices import engine
-from degradation.training.loop import Saver, Session
+from degradation.training.loop import Saver, TrainContext
 
 from . import operations
 
@@ -41,8 +41,8 @@ class Watch:
     def follow(self) -> None:
         """In the child: keep the byte true."""
         for owner, name, place in (
-            (loop, "evaluate", "evaluation"), (checkpoint, "save", "save"),
-            (loop, "advance", "step"), (run_logger.Recorder, "row", "row"),
+            (loop, "eval_metrics", "evaluation"), (checkpoint, "save", "save"),
+            (loop, "advance", "step"), (run_logger.RunLogger, "row", "row"),
         ):  # fmt: skip
             setattr(owner, name, self._marked(getattr(owner, name), PLACES.index(place)))
 
@@ -60,11 +60,11 @@ class Watch:
 def save_often() -> None:
     """In the child: save every SAVE_EVERY iterations, and not by time."""
 
-    def save_if_due(saver: Saver) -> None:
-        if saver.session.state.iteration % SAVE_EVERY == 0 and saver.session.state.iteration:
-            saver.save()
+    def is_due(saver: Saver) -> bool:
+        iteration = saver.context.state.iteration
+        return iteration > 0 and iteration % SAVE_EVERY == 0
 
-    Saver.save_if_due = save_if_due  # type: ignore[method-assign]
+    Saver.is_due = is_due  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Moment:
         checkpoint.save = save
 
     def _evaluation(self, act: Callable[[], None]) -> None:
-        real, calls = loop.evaluate, [0]
+        real, calls = loop.eval_metrics, [0]
 
-        def evaluate(session: Session, *args: Any) -> Any:
+        def eval_metrics(context: TrainContext, *args: Any) -> Any:
             calls[0] += 1
             if calls[0] != self.nth:
-                return real(session, *args)
-            looks, before = [0], session.stop
+                return real(context, *args)
+            looks, before = [0], context.stop
 
             def stop() -> bool:
                 looks[0] += 1
@@ -106,13 +106,13 @@ class Moment:
                     act()
                 return before()
 
-            session.stop = stop
+            context.stop = stop
             try:
-                return real(session, *args)
+                return real(context, *args)
             finally:
-                session.stop = before
+                context.stop = before
 
-        loop.evaluate = evaluate
+        loop.eval_metrics = eval_metrics
 
     def _row(self, act: Callable[[], None]) -> None:
         """After `within` bytes of the line."""
@@ -129,15 +129,15 @@ class Moment:
         files.append_line = append_line
 
     def _step(self, act: Callable[[], None]) -> None:
-        real, calls = engine.training_step, [0]
+        real, calls = engine.train_step, [0]
 
-        def training_step(*args: Any) -> Any:
+        def train_step(*args: Any) -> Any:
             calls[0] += 1
             if calls[0] == self.nth:
                 act()
             return real(*args)
 
-        engine.training_step = training_step
+        engine.train_step = train_step
 
     def _start(self, act: Callable[[], None]) -> None:
         from degradation.training import setup

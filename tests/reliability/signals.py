@@ -54,16 +54,16 @@ class Since:
 
     def count(self) -> None:
         """In the child: count what begins after the signal."""
-        for index, owner, name in ((8, engine, "training_step"), (10, checkpoint, "save")):
+        for index, owner, name in ((8, engine, "train_step"), (10, checkpoint, "save")):
             setattr(owner, name, self._counted(getattr(owner, name), index))
-        looking = engine._looking
+        calling = engine._calling
 
-        def counted(batches: Iterable[Any], look: engine.Work) -> Iterable[Any]:
-            for batch in looking(batches, look):
+        def counted(between: Callable[[], object], batches: Iterable[Any]) -> Iterable[Any]:
+            for batch in calling(between, batches):
                 self.memory[9] += self.at > 0
                 yield batch
 
-        engine._looking = counted
+        engine._calling = counted
 
     def _counted(self, real: Callable[..., object], index: int) -> Callable[..., object]:
         def counted(*args: object) -> object:

@@ -1,38 +1,28 @@
 """The process of one run: its exit status says how it ended."""
 
+import dataclasses
 import json
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from degradation.config import schema
 from degradation.runs.run_dir import RunDir
 from degradation.system import files, signals
-from degradation.system.signals import Stop
 from degradation.training import checkpoint, loop
-from degradation.training.setup import prepare
 from degradation.training.worker import (
     BUSY,
     DATA,
     REFUSED,
     STORAGE,
+    main,
 )
-
-
-def worker(
-    run: RunDir, machine: schema.Machine, before: Callable[[], None] | None = None
-) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-m", "degradation.training.worker", str(run.folder)]
-    return subprocess.run(
-        [*words, json.dumps(schema.plain(machine))],
-        capture_output=True,
-        text=True,
-        preexec_fn=before,
-    )
+from tests.training.train_here import bits, context_of, train_here
 
 
 def made(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
@@ -41,120 +31,156 @@ def made(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
     return run
 
 
+def words(run: RunDir, machine: schema.Machine) -> list[str]:
+    return [str(run.folder), json.dumps(schema.plain(machine))]
+
+
+def message(run: RunDir) -> str:
+    """Why the run ended early."""
+    return str((run.failure() or {})["message"])
+
+
+@pytest.mark.usefixtures("deaf")
 def test_done(small, machine) -> None:
     run = made(small(), machine)
     files.write_json(run.failed_json, {"message": "an older process"})
     (run.folder / ".done.json.1.tmp").touch()
-    assert worker(run, machine).returncode == 0
+    assert main(words(run, machine)) == 0
     assert run.state() == "done"
     assert not run.failed_json.exists()
     assert not list(run.folder.glob(".*.tmp"))
 
 
-def test_missing_data(small, machine, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("deaf")
+def test_missing_data_and_refused_settings(small, machine, tmp_path: Path) -> None:
     run = made(small(data__name="cifar10", data__root=str(tmp_path / "none")), machine)
-    assert worker(run, machine).returncode == DATA
-    assert "CIFAR-10 is not there" in run.failure()["message"]
-
-
-def test_refused_settings(small, machine) -> None:
+    assert main(words(run, machine)) == DATA
+    assert "CIFAR-10 is not there" in message(run)
     run = made(small(data__val_size=2000), machine)
-    assert worker(run, machine).returncode == DATA
+    assert main(words(run, machine)) == DATA
     run.config_json.write_text("{")
-    assert worker(run, machine).returncode == REFUSED
-    assert "config.json" in run.failure()["message"]
+    assert main(words(run, machine)) == REFUSED
+    assert "config.json" in message(run)
 
 
-def test_another_process_has_it(small, machine) -> None:
+@pytest.mark.usefixtures("deaf")
+def test_another_process_has_it(small, machine, capfd: pytest.CaptureFixture[str]) -> None:
     run = made(small(), machine)
     with files.lock(run.lock):
-        busy = worker(run, machine)
-    assert busy.returncode == BUSY
-    assert "is in use by pid" in busy.stderr
+        assert main(words(run, machine)) == BUSY
+    assert "is in use by pid" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_a_checkpoint(small, machine) -> None:
     """A real limit of the kernel's: files of at most 8 kB, and the checkpoint is larger."""
-    run = made(small(), machine)
-    limit = (8_192, 8_192)
-    full = worker(run, machine, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    run, limit = made(small(), machine), (8_192, 8_192)
+    full = subprocess.run(
+        [sys.executable, "-m", "degradation.training.worker", *words(run, machine)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
     assert full.returncode == STORAGE
     assert "ulimit -f" in full.stderr
     assert "Traceback" not in full.stderr
     assert not list(run.checkpoints.iterdir())
-    assert worker(run, machine).returncode == 0
-    assert run.result()["exact"] is True
+    assert (train_here(small(), machine).result() or {})["exact"] is True
 
 
 def test_no_room_is_found_before_the_first_step(small, machine, monkeypatch) -> None:
     run = made(small(), machine)
     monkeypatch.setattr(files, "free", lambda folder: 1_000)
-    try:
-        prepare(run, machine, Stop())
-    except files.StorageError as refusal:
-        assert "need 0.1 MB" in str(refusal)
-    else:
-        raise AssertionError("it began")
+    with pytest.raises(files.StorageError, match=r"need 0\.1 MB"):
+        context_of(small(), machine)
     assert not run.launches_jsonl.exists()
 
 
 def test_weights_that_are_no_numbers_are_not_saved(small, machine) -> None:
-    session = prepare(made(small(), machine), machine, Stop())
-    saver = loop.Saver(session)
+    context = context_of(small(), machine)
+    saver = loop.Saver(context)
     saver.save()
-    before = list(session.run.checkpoints.iterdir())
-    next(session.state.network.parameters()).data[0] = float("nan")
-    session.state.iteration += 1
+    before = list(context.run.checkpoints.iterdir())
+    next(context.state.network.parameters()).data[0] = float("nan")
+    context.state.iteration += 1
     saver.save()
-    assert list(session.run.checkpoints.iterdir()) == before
+    assert list(context.run.checkpoints.iterdir()) == before
     assert len(before) == 1
 
 
-def test_the_look_for_nan_is_part_of_what_a_save_costs(small, machine, monkeypatch) -> None:
-    session = prepare(made(small(), machine), machine, Stop())
-    saver = loop.Saver(session)
+def test_the_check_for_nan_is_part_of_what_a_save_costs(small, machine, monkeypatch) -> None:
+    context = context_of(small(), machine)
+    saver = loop.Saver(context)
     monkeypatch.setattr(loop.State, "finite", property(lambda state: not time.sleep(0.2)))
     saver.save()
     assert saver.cost > 0.2
 
 
-def test_a_checkpoint_of_another_point_is_refused_with_what_to_do(small, machine) -> None:
-    run, other = made(small(), machine), made(small(seed=1), machine)
-    assert worker(other, machine).returncode == 0
+@pytest.mark.usefixtures("deaf")
+def test_a_folder_that_is_not_as_it_was_left_is_refused(small, machine) -> None:
+    run, other = made(small(), machine), train_here(small(seed=1), machine)
     content = checkpoint.newest(other.checkpoints)
-    checkpoint.save(run.checkpoints, 5, content)
-    assert worker(run, machine).returncode == REFUSED
-    said = run.failure()["message"]
-    assert f"the newest is a checkpoint of {other.name}, which belongs elsewhere" in said
-    assert f"remove {run.folder}" in said
-    assert not run.launches_jsonl.exists()
+    assert content is not None
+    saved = checkpoint.save(run.checkpoints, 5, content)
+    assert main(words(run, machine)) == REFUSED
+    assert f"the newest is a checkpoint of {other.name}, which belongs elsewhere" in message(run)
+    assert f"remove {run.folder}" in message(run)
 
+    saved.unlink()
+    row = json.dumps({"iteration": 4, "train_error": 90.0, "test_error": 90.0})
+    run.curves.write_text(f"{row}\n{row}\n")
+    assert main(words(run, machine)) == REFUSED
+    assert "curves.jsonl, line 2: iteration=4 behind 4: must rise" in message(run)
 
-def test_a_file_for_the_folder_of_checkpoints_is_refused_before_a_row(small, machine) -> None:
-    run = made(small(), machine)
+    run.curves.unlink()
     run.checkpoints.rmdir()
     run.checkpoints.touch()
-    assert worker(run, machine).returncode == STORAGE
-    assert not run.curves.exists()
+    assert main(words(run, machine)) == STORAGE
+    assert not run.launches_jsonl.exists() and not run.curves.exists()
 
 
-def test_rows_that_do_not_rise_are_refused(small, machine) -> None:
-    run = made(small(), machine)
-    for iteration in (4, 4):
-        row = {"iteration": iteration, "train_error": 90.0, "test_error": 90.0}
-        files.append_line(run.curves, json.dumps(row))
-    assert worker(run, machine).returncode == REFUSED
-    assert "curves.jsonl, line 2: iteration=4 behind 4: must rise" in run.failure()["message"]
-    assert not run.launches_jsonl.exists()
+@pytest.mark.usefixtures("deaf")
+def test_after_a_stop_the_runs_that_wait_are_not_begun(small, machine, monkeypatch) -> None:
+    """They would write a checkpoint of iteration 0 each."""
+    runs = [made(small(seed=seed), machine) for seed in range(3)]
+    advance = loop.advance
+
+    def stop_in_the_middle(context: loop.TrainContext) -> None:
+        advance(context)
+        if context.state.iteration == 5:
+            context.stop.signal = signal.SIGTERM  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(loop, "advance", stop_in_the_middle)
+    status = main([*(str(run.folder) for run in runs), json.dumps(schema.plain(machine))])
+    assert status == 128 + signal.SIGTERM
+    assert [len(checkpoint.saved(run.checkpoints)) for run in runs] == [1, 0, 0]
+    assert not runs[1].launches_jsonl.exists()
 
 
+@pytest.mark.usefixtures("deaf")
+def test_interleaved_runs_have_the_bytes_of_their_solo_runs(small, machine, tmp_path) -> None:
+    configs = [small(), small(model__shortcut="identity"), small(seed=3)]
+    solo = [train_here(config, machine, tmp_path / "solo") for config in configs]
+    packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
+    for run, config in zip(packed, configs, strict=True):
+        run.create(config)
+    words = json.dumps(schema.plain(dataclasses.replace(machine, runs_per_gpu=2)))
+    assert main([*(str(run.folder) for run in packed), words]) == 0
+    for run, alone in zip(packed, solo, strict=True):
+        assert bits(run) == bits(alone)
+        own = run.name.rpartition("-")[0]
+        assert all(own in line for line in run.log.read_text().splitlines())
+
+
+@pytest.mark.slow
 def test_a_signal_while_it_starts_is_no_traceback(small, machine) -> None:
     """As `run` starts it: held back, until it listens."""
     run = made(small(), machine)
-    words = [sys.executable, "-m", "degradation.training.worker", str(run.folder),
-             json.dumps(schema.plain(machine))]  # fmt: skip
     process = subprocess.Popen(
-        words, stderr=subprocess.PIPE, text=True, preexec_fn=signals.block_signals
+        [sys.executable, "-m", "degradation.training.worker", *words(run, machine)],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=signals.block_signals,
     )
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

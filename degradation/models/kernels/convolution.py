@@ -7,7 +7,7 @@ from torch import Tensor
 
 from degradation.models.kernels import library
 
-CACHED = 448  # lines of 64 bytes that a band may take: most of a first-level cache of 32 KiB
+CACHED = 448  # lines of 64 bytes that a band may take: most of a level-1 cache of 32 KiB
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -15,8 +15,8 @@ def convolve(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
     `in` a multiple of 8, `out` of 4, float32 on the CPU.
     """
-    found: Tensor = _Convolution.apply(x, weight, stride)  # type: ignore[no-untyped-call]
-    return found
+    y: Tensor = _Convolution.apply(x, weight, stride)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Convolution(torch.autograd.Function):
@@ -48,10 +48,9 @@ def weight_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:
     native = library.load()
     scratch = x.new_zeros(native.scratch_size(height, width, inputs, high, wide, outputs))
     total = x.new_zeros(outputs, 3, 3, inputs)
-    native.weight_gradient(
-        x.data_ptr(), grad.data_ptr(), total.data_ptr(), scratch.data_ptr(), images, height,
-        width, inputs, outputs, stride, band(width, high, wide, stride),
-    )  # fmt: skip
+    pointers = [tensor.data_ptr() for tensor in (x, grad, total, scratch)]
+    sizes = images, height, width, inputs, outputs, stride, band(width, high, wide, stride)
+    native.weight_gradient(*pointers, *sizes)
     return total.permute(0, 3, 1, 2)
 
 

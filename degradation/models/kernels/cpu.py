@@ -1,21 +1,21 @@
 """`numerics.native`: what is slow in torch on a CPU, by kernels in C that are compiled here.
 
-Two things are: a convolution's gradient by its weight, a third of an iteration at two thirds of the
-other parts' rate (convolution.py), and everything between two convolutions, which torch does in
-passes over memory of their own (normalisation.py). Both also round less than torch. They sum in
-orders of their own, so the bits are others than torch's. One thread a run, as everywhere here.
+Two things are slow: a convolution's gradient by its weight, a third of an iteration at two thirds
+of the other parts' rate (convolution.py), and everything between two convolutions, for which torch
+passes over the maps once an operation (normalization.py). Both kernels also round less than
+torch's, and sum in another order, so the bits are others. They use one thread.
 """
 
 from torch import nn
 
 from degradation.models.kernels import library
 from degradation.models.kernels.convolution import convolve
-from degradation.models.kernels.normalisation import rectify
+from degradation.models.kernels.normalization import rectify
 from degradation.models.layers import BatchNorm, Conv3x3
 
 
 def use(network: nn.Module) -> None:
-    """Let the kernels serve each layer that they fit. Raises ConfigError where they can't be built."""
+    """Let the kernels serve each layer that they fit. Raises ConfigError where none compiles."""
     library.load()
     for module in network.modules():
         if isinstance(module, Conv3x3) and module.in_channels % 8 == module.out_channels % 4 == 0:

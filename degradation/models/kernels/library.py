@@ -26,11 +26,11 @@ ARGUMENTS: dict[str, list[type[Any]]] = {
 
 @cache
 def load() -> ctypes.CDLL:
-    """The library: a fifth of a second, once a process. Raises ConfigError where there can't be one.
+    """The library: a fifth of a second, once a process. Raises ConfigError where none can be built.
 
     Built anew in each process, so none finds one that was built for another processor.
     """
-    # Not -march on others: what a 64-bit ARM has, it has always had.
+    # An x86 compiler assumes an old processor unless told otherwise.
     march = ["-march=native"] if platform.machine() in ("x86_64", "AMD64") else []
     with tempfile.TemporaryDirectory(prefix="degradation-") as folder:
         built = Path(folder) / "native.so"
@@ -38,8 +38,8 @@ def load() -> ctypes.CDLL:
         try:
             found = ctypes.CDLL(str(built))
         except OSError as error:
-            raise ConfigError(f"numerics.native=true: {error}; say TMPDIR=FOLDER, on a disk that may "
-                          "hold programs, or numerics=reference") from error  # fmt: skip
+            remedy = "give TMPDIR=FOLDER, on a disk that may hold programs"
+            raise _refused(str(error), remedy) from error
     for name, types in ARGUMENTS.items():
         getattr(found, name).argtypes, getattr(found, name).restype = types, None
     found.scratch_size.restype = LONG
@@ -53,14 +53,15 @@ def versions() -> dict[str, Any]:
 
 def compiler() -> list[str]:
     """The C compiler: $CC, or the first of cc, gcc and clang. Raises ConfigError without one."""
-    if asked := shlex.split(os.environ.get("CC", "")):
-        return asked
+    if words := shlex.split(os.environ.get("CC", "")):
+        return words
     for name in ("cc", "gcc", "clang"):
-        if there := shutil.which(name):
-            return [there]
-    raise ConfigError("numerics.native=true: needs a C compiler, and finds no cc, gcc or clang; "
-                  "install one (Debian: apt install gcc libc6-dev), name it in CC, or say "
-                  "numerics=reference")  # fmt: skip
+        if path := shutil.which(name):
+            return [path]
+    raise _refused(
+        "needs a C compiler, and finds no cc, gcc or clang",
+        "install one (Debian: apt install gcc libc6-dev), name it in CC",
+    )
 
 
 def _run(command: list[str]) -> str:
@@ -68,10 +69,13 @@ def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise ConfigError(f"numerics.native=true: {command[0]}: {error.strerror}; name a C compiler in "
-                      "CC, or say numerics=reference") from error  # fmt: skip
+        remedy = "name a C compiler in CC"
+        raise _refused(f"{command[0]}: {error.strerror}", remedy) from error
     if done.returncode:
-        raise ConfigError(f"numerics.native=true: {shlex.join(command)} failed:\n"
-                      f"{done.stderr.strip()}\nname another C compiler in CC, or say "
-                      "numerics=reference")  # fmt: skip
+        words = f"{shlex.join(command)} failed:\n{done.stderr.strip()}\n"
+        raise _refused(words, "name another C compiler in CC")
     return done.stdout
+
+
+def _refused(why: str, remedy: str) -> ConfigError:
+    return ConfigError(f"numerics.native=true: {why}; {remedy}, or give numerics=reference")

@@ -1,8 +1,8 @@
-"""Several points in one process, by turns, each on a CUDA stream of its own.
+"""Several runs in one process, interleaved on one device, each on a CUDA stream of its own.
 
 A small network's kernels leave most of a GPU idle; kernels of several streams fill it. Each run
-launches what it would launch alone, so its bits are those of its solo run. The host only feeds: it
-goes round, and passes over whoever has enough launched already.
+launches what it would launch alone, so its bits are those of its solo run. The host goes round, and
+passes over a run that has enough launched already.
 """
 
 import contextvars
@@ -16,77 +16,104 @@ from typing import Any, TypeVar
 import torch
 
 T = TypeVar("T")
-Turns = Generator[Callable[[], bool], None, T]
-"""Work that pauses now and then, saying how to find out whether going on would mean waiting."""
+Steps = Generator[Callable[[], bool], None, T]
+"""A generator that yields a function: would the next step go on without waiting for the GPU?"""
 
-PAUSE = 1e-4  # seconds, when nobody is ready
+PAUSE = 1e-4  # seconds, when no run is ready
 
 
-def finish(turns: Turns[T]) -> T:
-    """Take all turns; the result."""
+def drain(steps: Steps[T]) -> T:
+    """Take all steps; the result."""
     try:
         while True:
-            next(turns)
+            next(steps)
     except StopIteration as end:
         result: T = end.value
         return result
 
 
 @dataclass
-class Lane:
-    """One run's turns, with what belongs to them alone."""
+class Slot:
+    """One run's steps, with what belongs to that run alone."""
 
     number: int
-    turns: Turns[int]
-    share: float
+    steps: Steps[int]
+    fraction: float
     ready: Callable[[], bool] = lambda: True
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     stream: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
-    def turn(self) -> int | None:
-        """Take one turn; the result, if it was the last."""
+    def step(self) -> int | None:
+        """Take one step; the result, if it was the last."""
         try:
             with self.stream:
-                self.ready = self.context.run(next, self.turns)
+                self.ready = self.context.run(next, self.steps)
         except StopIteration as end:
             result: int = end.value
             return result
         return None
 
 
-def take_turns(configs: Iterable[tuple[Turns[int], float]]) -> list[int]:
-    """Finish all `points`, as many at once as their shares of the device add up to 1; the results.
+def interleave(
+    runs: Iterable[tuple[Steps[int], float]], device: torch.device | None = None
+) -> list[int]:
+    """Finish all `runs`, as many at once as their fractions of `device` add up to 1; the results.
 
-    They begin in the order given. A run whose share is all that is left, or more, waits until it
+    They start in the order given. A run whose fraction is all that is left, or more, waits until it
     is alone.
     """
-    waiting = deque(Lane(i, turns, share) for i, (turns, share) in enumerate(configs))
-    if len(waiting) > 1 and torch.cuda.is_available():
-        for lane in waiting:
-            lane.stream = torch.cuda.stream(torch.cuda.Stream())  # type: ignore[no-untyped-call]
-    lanes: list[Lane] = []
+    waiting = deque(Slot(i, steps, fraction) for i, (steps, fraction) in enumerate(runs))
+    streams = Streams(device)
+    active: list[Slot] = []
     results: dict[int, int] = {}
-    while waiting or lanes:
-        while waiting and (not lanes or sum(a.share for a in [*lanes, waiting[0]]) <= 1 + 1e-9):
-            lanes.append(waiting.popleft())
-        due = [lane for lane in lanes if lane.ready()]
-        for lane in due:
-            if (result := lane.turn()) is not None:
-                results[lane.number] = result
-                lanes.remove(lane)
+    while waiting or active:
+        while waiting and _fits(waiting[0], active):
+            active.append(waiting.popleft())
+            active[-1].stream = streams.take()
+        due = [slot for slot in active if slot.ready()]
+        for slot in due:
+            if (result := slot.step()) is not None:
+                results[slot.number] = result
+                active.remove(slot)
+                streams.give_back(slot.stream)
         if not due:
             time.sleep(PAUSE)
     return [results[i] for i in sorted(results)]
 
 
-def share(pack: int | str, depth: int, gpu: bool) -> float:
+def _fits(slot: Slot, active: list[Slot]) -> bool:
+    return not active or sum(s.fraction for s in [*active, slot]) <= 1 + 1e-9
+
+
+class Streams:
+    """CUDA streams for the runs of one device; those of finished runs are used again, since torch
+    has 32 in all, and gives one of them to two runs where it is asked for more."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self.device = device
+        self.free: list[AbstractContextManager[Any]] = []
+
+    def take(self) -> AbstractContextManager[Any]:
+        """Within it, a run's work goes to its own stream of the device."""
+        if self.device is None or self.device.type != "cuda":
+            return nullcontext()
+        if self.free:
+            return self.free.pop()
+        own = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(own)
+
+    def give_back(self, stream: AbstractContextManager[Any]) -> None:
+        self.free.append(stream)
+
+
+def fraction(runs_per_gpu: int | str, depth: int, device: torch.device | None) -> float:
     """The part of the device that a run of `depth` layers takes.
 
     On a GPU, auto: by the launches and the traffic of its layers, a sixth up to 56 layers, a third
     at 110, all of it for 1,202 (a model; not measured yet). A CPU core is taken by one run.
     """
-    if isinstance(pack, int):
-        return 1 / pack
-    if not gpu:
+    if isinstance(runs_per_gpu, int):
+        return 1 / runs_per_gpu
+    if device is None or device.type != "cuda":
         return 1.0
     return 1 / 6 if depth < 100 else 1 / 3 if depth < 500 else 1.0

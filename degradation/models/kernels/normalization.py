@@ -1,4 +1,4 @@
-"""Batch normalisation in training, a shortcut's addition and ReLU as one operation (rectified.c).
+"""Batch normalization in training, a shortcut's addition and ReLU as one operation (rectified.c).
 
 Torch does them in three operations forward and three backward, each over all maps in memory.
 """
@@ -13,13 +13,14 @@ from degradation.models.layers import BatchNorm
 
 
 def rectify(norm: BatchNorm, x: Tensor, shortcut: Tensor | None) -> Tensor:
-    """ReLU of the normalised maps plus the shortcut, all (n, planes, h, w); moves the averages.
+    """ReLU of the normalized maps plus the shortcut, all (n, planes, h, w); moves the running
+    statistics.
 
     Planes a multiple of 8, float32 on the CPU.
     """
-    given = x, shortcut, norm.weight, norm.bias, norm
-    found: Tensor = _Rectified.apply(*given)  # type: ignore[no-untyped-call]
-    return found
+    inputs = x, shortcut, norm.weight, norm.bias, norm
+    y: Tensor = _Rectified.apply(*inputs)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Rectified(torch.autograd.Function):
@@ -27,13 +28,11 @@ class _Rectified(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, shortcut: Tensor | None, weight: Tensor, bias: Tensor, norm: BatchNorm
     ) -> Tensor:
-        x, shortcut = _pixels_first(x), _pixels_first(shortcut)
+        x, shortcut = _channels_last(x), _channels_last(shortcut)
         y, moments, scratch = torch.empty_like(x), x.new_empty(2, weight.numel()), _scratch(weight)
-        library.load().rectified(
-            *_places(x, shortcut, weight, bias, norm.running_mean, norm.running_var, moments, y,
-                     scratch),
-            *_sizes(x), norm.eps, cast(float, norm.momentum),
-        )  # fmt: skip
+        running = norm.running_mean, norm.running_var
+        pointers = _pointers(x, shortcut, weight, bias, *running, moments, y, scratch)
+        library.load().rectified(*pointers, *_sizes(x), norm.eps, cast(float, norm.momentum))
         # Without a shortcut, what ReLU let through follows from x, and y need not be read again.
         ctx.save_for_backward(x, weight, bias, moments, None if shortcut is None else y)
         return y
@@ -41,24 +40,23 @@ class _Rectified(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, Tensor, Tensor, None]:
         x, weight, bias, moments, y = ctx.saved_tensors
-        grad = _pixels_first(grads[0])
-        of_x = torch.empty_like(x)
+        grad, scratch = _channels_last(grads[0]), _scratch(weight)
+        of_x, of_weight, of_bias = map(torch.empty_like, (x, weight, bias))
         of_shortcut = None if y is None else torch.empty_like(x)
-        of_weight, of_bias, scratch = *map(torch.empty_like, (weight, bias)), _scratch(weight)
-        library.load().rectified_backward(
-            *_places(grad, x, weight, bias, moments, y, of_x, of_shortcut, of_weight, of_bias,
-                     scratch),
-            *_sizes(x),
-        )  # fmt: skip
+        inputs, outputs = (
+            (grad, x, weight, bias, moments, y),
+            (of_x, of_shortcut, of_weight, of_bias),
+        )
+        library.load().rectified_backward(*_pointers(*inputs, *outputs, scratch), *_sizes(x))
         return of_x, of_shortcut, of_weight, of_bias, None
 
 
-def _pixels_first(maps: Tensor | None) -> Any:
+def _channels_last(maps: Tensor | None) -> Any:
     return None if maps is None else maps.contiguous(memory_format=torch.channels_last)
 
 
-def _places(*tensors: Tensor | None) -> list[int | None]:
-    """Where they lie; whoever asks must hold them for as long."""
+def _pointers(*tensors: Tensor | None) -> list[int | None]:
+    """Where they lie; the caller must hold them as long as it uses these."""
     return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 

@@ -10,33 +10,35 @@ from degradation.config import validation
 from degradation.config.schema import RunConfig
 from degradation.data import sources
 from degradation.data.device_loader import DeviceEvalLoader
-from degradation.models import identity_init, resnet
+from degradation.models import init
+from degradation.models.identity_init import initialize_as_identity
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir
-from degradation.system.signals import Stop
-from degradation.training import setup, worker
-from degradation.training.devices.interleave import finish
+from degradation.training import setup
+from tests.training.train_here import context_of, train_here
 
 CPU = torch.device("cpu")
 
 
 def net_of(config: RunConfig) -> Network:
-    return resnet.build(config.model, config.depth, 1, 10, config.seed, config.recipe.init)
+    return init.build(config.model, config.depth, 1, 10, config.seed, config.recipe.init)
 
 
-def grown(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
-    """A shallow net that is no longer fresh, the deep one that grew from it, and test images."""
+def deepened(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
+    """A shallow net that is no longer fresh, the deep one made from it, and test images."""
     images = sources.load(config.data)
     shallow = net_of(setup.parent(config))
     with torch.no_grad():
         for x, _ in DeviceEvalLoader(images, "train", CPU, batch_size=64):
-            shallow(x)  # moves the running averages
+            shallow(x)  # moves the running statistics
         for name, parameter in shallow.named_parameters():
             if "norm" in name:
                 parameter += 0.1 * torch.randn_like(parameter)
     deep = net_of(config)
     before = {name: tensor.clone() for name, tensor in shallow.state_dict().items()}
-    identity_init.grow(deep, config, before, DeviceEvalLoader(images, "train", CPU, batch_size=128))
+    initialize_as_identity(
+        deep, config, before, DeviceEvalLoader(images, "train", CPU, batch_size=128)
+    )
     assert all(torch.equal(deep.state_dict()[name], tensor) for name, tensor in before.items())
     x, _ = next(iter(DeviceEvalLoader(images, "test", CPU)))
     return shallow, deep, x
@@ -46,9 +48,13 @@ def grown(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
 @pytest.mark.parametrize("norm", [True, False])
 def test_the_deep_net_computes_what_the_shallow_one_does(shortcut: str, norm: bool, small) -> None:
     config = small(
-        depth=26, model__shortcut=shortcut, model__norm=norm, recipe__identity_init_from=14
+        depth=26,
+        model__shortcut=shortcut,
+        model__norm=norm,
+        model__width=8,
+        recipe__identity_init_from=14,
     )
-    shallow, deep, x = grown(config)
+    shallow, deep, x = deepened(config)
     with torch.no_grad():
         wanted, found = shallow.eval()(x), deep.eval()(x)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
@@ -60,7 +66,7 @@ def test_in_training_the_residual_net_computes_it_too_and_the_plain_one_nearly(s
     """A plain net's identities undo what all batches' statistics do, not each batch's own."""
     for shortcut, low, high in (("identity", 0, 1e-5), ("none", 1e-5, 0.6)):
         config = small(depth=20, model__shortcut=shortcut, recipe__identity_init_from=14)
-        shallow, deep, x = grown(config)
+        shallow, deep, x = deepened(config)
         with torch.no_grad():
             wanted, found = shallow.train()(x), deep.train()(x)
         assert low <= float((found - wanted).norm() / wanted.norm()) < high
@@ -70,37 +76,41 @@ def test_in_training_the_residual_net_computes_it_too_and_the_plain_one_nearly(s
 def test_noise_moves_it_away(shortcut: str, small) -> None:
     distances = []
     for noise in (0.0, 0.1, 1.0):
-        config = small(depth=20, model__shortcut=shortcut, recipe__identity_init_from=14,
-                      recipe__identity_init_noise=noise)  # fmt: skip
-        shallow, deep, x = grown(config)
+        config = small(
+            depth=20,
+            model__shortcut=shortcut,
+            recipe__identity_init_from=14,
+            recipe__identity_init_noise=noise,
+        )
+        shallow, deep, x = deepened(config)
         with torch.no_grad():
             distances.append(float((deep.eval()(x) - shallow.eval()(x)).norm()))
     assert distances[0] < 1e-3 < distances[1] < distances[2]
 
 
-def test_a_point_grows_from_the_finished_run_beside_it(small, machine, tmp_path: Path) -> None:
+def test_a_run_starts_from_the_finished_one_beside_it(small, machine, tmp_path: Path) -> None:
     deep = small(depth=14, model__shortcut="identity", recipe__identity_init_from=8)
-    shallow = dataclasses.replace(
-        deep, depth=8, recipe=dataclasses.replace(deep.recipe, grown_from=None)
-    )
+    recipe = dataclasses.replace(deep.recipe, identity_init_from=None)
+    shallow = dataclasses.replace(deep, depth=8, recipe=recipe)
     assert setup.parent(deep) == shallow
-    runs = {p: RunDir.of(p, tmp_path) for p in (deep, shallow)}
-    for config, run in runs.items():
-        run.create(config)
+    RunDir(tmp_path / shallow.name).create(shallow)
     with pytest.raises(
-        validation.ConfigError, match=r"grown_from=8: needs the finished run .*partial"
+        validation.ConfigError, match=r"identity_init_from=8: needs the finished run .*partial"
     ):
-        finish(worker.work(runs[deep], machine, Stop()))
-    finish(worker.work(runs[shallow], machine, Stop()))
-    session = setup.prepare(runs[deep], machine, Stop())
-    exam = DeviceEvalLoader(sources.load(deep.data), "test", CPU)
-    _, errors = session.engine.examine("test", exam, lambda: None)
-    last = runs[shallow].rows()[-1]
-    assert round(100 * errors / len(exam), 4) == last["test_error"]
+        context_of(deep, machine, tmp_path)
+    finished = train_here(shallow, machine, tmp_path)
+    context = context_of(deep, machine, tmp_path)
+    loader = context.eval_loaders["test"]
+    _, errors = context.engine.evaluate(loader, lambda: None)
+    assert round(100 * errors / len(loader), 4) == finished.rows()[-1]["test_error"]
 
 
-def test_only_deeper_points_grow(small) -> None:
-    with pytest.raises(validation.ConfigError, match=r"grown_from=14: must be below depth=14"):
+def test_only_deeper_networks_start_from_another(small) -> None:
+    with pytest.raises(
+        validation.ConfigError, match=r"identity_init_from=14: must be below depth=14"
+    ):
         small(depth=14, recipe__identity_init_from=14)
-    with pytest.raises(validation.ConfigError, match=r"must be 0 without recipe\.grown_from"):
+    with pytest.raises(
+        validation.ConfigError, match=r"must be 0 without recipe\.identity_init_from"
+    ):
         small(depth=14, recipe__identity_init_noise=0.5)

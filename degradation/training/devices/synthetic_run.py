@@ -1,6 +1,6 @@
 """A run on images of noise, to measure a device or to try it: speed does not depend on the images.
 
-    python -m degradation.training.synthetic_run rate|check REQUEST
+    python -m degradation.training.devices.synthetic_run rate|check REQUEST
 
 `degradation plan` and `degradation doctor` start this process, as they must not import torch
 themselves. REQUEST is JSON, and so is the answer, one line on stdout.
@@ -19,12 +19,12 @@ import torch
 from degradation.config.schema import Machine, Numerics, RunConfig
 from degradation.config.validation import ConfigError, read
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.device_loader import DeviceLoader
+from degradation.data.loaders import train_loader
 from degradation.training.devices import device as devices
-from degradation.training.devices import engine as engines
-from degradation.training.devices import interleave
+from degradation.training.devices.cuda_graph import capture_for
 from degradation.training.devices.engine import Engine
-from degradation.training.state import State, fresh
+from degradation.training.devices.interleave import Steps, drain, fraction
+from degradation.training.state import fresh
 
 ENGINES = {
     "eager": Numerics("fp32", "channels_last", True, graph="off"),
@@ -53,13 +53,10 @@ class SyntheticRun:
     """A run whose first iteration is done: everything is allocated, compiled and captured."""
 
     def __init__(self, config: RunConfig, images: ImageDataset, device: torch.device) -> None:
-        self.state: State = fresh(config, images, device)
-        self.loader = DeviceLoader(
-            images, config.data, config.seed, config.recipe.batch_size, device
-        )
-        record = engines.record_for(config.numerics.graph, device)
-        self.engine = Engine(config, self.state, self.loader, record)
-        self.device = device
+        self.config, self.state = config, fresh(config, images, device)
+        self.loader = train_loader(images, config, device, workers=0)
+        capture = capture_for(config.numerics.graph, device)
+        self.engine = Engine(config.numerics, self.state, device, capture)
         self.train(1)
 
     def batch(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -68,14 +65,15 @@ class SyntheticRun:
 
     def train(self, iterations: int) -> None:
         """Train, and wait for the device."""
-        interleave.finish(self.steps(iterations))
-        wait(self.device)
+        drain(self.steps(iterations))
+        self.engine.finish()
 
-    def steps(self, iterations: int) -> interleave.Turns[int]:
-        """The same as a generator, for several runs at once (see `interleave`)."""
-        left = iterations
-        while left:
-            left -= self.engine.advance(left)
+    def steps(self, iterations: int) -> Steps[int]:
+        """The same as a generator, for several runs at once (see interleave.py)."""
+        for _ in range(iterations):
+            x, y = self.loader.get_batch(self.state.iteration)
+            self.engine.train_step(x, y, self.config.recipe.lr)
+            self.state.iteration += 1
             yield self.engine.ready
         return 0
 
@@ -107,7 +105,7 @@ def rate(request: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds / count,
         "batch_size": config.recipe.batch_size,
         "runs_at_once": {
-            depth: round(1 / interleave.share(machine.runs_per_gpu, depth, device.type == "cuda"))
+            depth: round(1 / fraction(machine.runs_per_gpu, depth, device))
             for depth in request["depths"]
         },
     }

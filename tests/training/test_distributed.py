@@ -1,6 +1,5 @@
 """One run on several processes: the same function, the same bytes over a stop, clean ends."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -16,26 +15,24 @@ import torch
 from degradation.config import compose, validation, world_size
 from degradation.data import sources
 from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
-from degradation.models import resnet
 from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import process_group
-from degradation.system.signals import Stop
-from degradation.training import step
 from degradation.training.checkpoint import newest
-from degradation.training.devices.interleave import finish
-from degradation.training.worker import work
 
 CPU = torch.device("cpu")
-POINT = ("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost_batch_size=8",
-         "recipe.batch_size=32", "recipe.milestones=[200]", "recipe.eval_every=10", "recipe.iterations=300",
-         "machine.device=cpu", "machine.wandb=disabled", "machine.progress=none")  # fmt: skip
+RUN = (
+    *("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost_batch_size=8"),
+    *("recipe.batch_size=32", "recipe.milestones=[200]", "recipe.eval_every=10"),
+    *("recipe.iterations=300", "machine.device=cpu", "machine.wandb=disabled"),
+    "machine.progress=none",
+)
 SIZE = 2
 
 
 def start(folder: Path, *words: str, size: int = SIZE) -> "subprocess.Popen[str]":
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
     return subprocess.Popen(
-        [sys.executable, *(torchrun if size > 1 else []), "-m", "degradation.run", *POINT, *words],
+        [sys.executable, *(torchrun if size > 1 else []), "-m", "degradation.run", *RUN, *words],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")},
     )  # fmt: skip
@@ -130,15 +127,14 @@ def _wait(condition, seconds: float = 60):
         (["recipe.batch_size=33"], ["recipe.batch_size=33", "multiple of 2"]),
         (
             ["model.ghost_batch_size=null"],
-            ["model.ghost_batch_size=null", "say model.ghost_batch_size=16"],
+            ["model.ghost_batch_size=null", "give model.ghost_batch_size=16"],
         ),
-        (["machine.accumulate=4"], ["machine.accumulate=4", "say model.ghost_batch_size=4"]),
     ],
 )
-def test_what_several_cannot_train_is_refused(words, says) -> None:
-    configs = compose.runs_of([*POINT, *words])
+def test_what_several_cannot_train_is_refused(words: list[str], says: list[str]) -> None:
+    [settings] = compose.runs_of([*RUN, *words])
     with pytest.raises(validation.ConfigError) as refusal:
-        world_size.check(configs[0].config, 2, configs[0].machine.accumulate)
+        world_size.check(settings.config, 2)
     assert all(part in str(refusal.value) for part in says), refusal.value
 
 
@@ -146,7 +142,9 @@ def test_shares_of_a_batch_make_the_batch(small) -> None:
     config = small(data__pad=1, data__flip=True)
     images = sources.load(config.data)
     whole = DeviceLoader(images, config.data, 0, 6, CPU)
-    shares = [DeviceLoader(images, config.data, 0, 6, CPU, rank=rank, world_size=3) for rank in range(3)]
+    shares = [
+        DeviceLoader(images, config.data, 0, 6, CPU, rank=rank, world_size=3) for rank in range(3)
+    ]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
         parts = [stream.get_batch(iteration) for stream in shares]
@@ -162,34 +160,6 @@ def test_shares_of_an_exam_have_every_image_once(small) -> None:
     ]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()
-
-
-def test_a_batch_in_parts_is_the_batch(small) -> None:
-    """Loss, logits, gradients, averages: the same but for roundings."""
-    config = small(model__ghost_batch_size=4)
-    images = sources.load(config.data)
-    x, labels = DeviceLoader(images, config.data, 0, 16, CPU).get_batch(0)
-    found = []
-    for parts in (1, 2, 4):
-        net = resnet.build(config.model, 8, 1, 10, 0, "fan_in")
-        optimizer = torch.optim.SGD(net.parameters(), 0.0)
-        loss, logits = step.training_step(net, optimizer, x, labels, "fp32", parts=parts)
-        averages = step.running_averages(net)
-        found.append([loss, logits, *step.gradients(net), *averages])
-    for other in found[1:]:
-        for whole, ours in zip(found[0], other, strict=True):
-            assert torch.allclose(whole, ours, rtol=1e-4, atol=1e-6)
-
-
-def test_a_run_in_parts_is_marked_so(small, machine) -> None:
-    config = small(model__ghost_batch_size=4)
-    machine = dataclasses.replace(machine, accumulate=2)
-    run = RunDir.of(config, machine.runs)
-    run.create(config)
-    finish(work(run, machine, Stop()))
-    assert json.loads(run.launches_jsonl.read_text())["fingerprint"]["parts"] == 2
-    with pytest.raises(validation.ConfigError, match=r"machine\.accumulate=3"):
-        world_size.check(config, 1, 3)
 
 
 def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:

@@ -1,4 +1,4 @@
-"""The learning rate at each phase, and the optimizer."""
+"""The optimizer: torch's arithmetic, in tensors that a CUDA graph can go on with."""
 
 import subprocess
 import sys
@@ -6,74 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
-from degradation.config import validation
-from degradation.config.schema import Recipe
-from degradation.system.paths import CONF
 from degradation.training import optimizer as optim
-
-PAPER = validation.read(
-    Recipe, OmegaConf.to_container(OmegaConf.load(CONF / "recipe/cifar10.yaml"))
-)
-
-
-@pytest.mark.parametrize(
-    ("iteration", "rate"),
-    [(0, 0.1), (31_999, 0.1), (32_000, 0.01), (47_999, 0.01), (48_000, 0.001), (63_999, 0.001)],
-)
-def test_the_papers_schedule(iteration: int, rate: float) -> None:
-    assert optim.learning_rate(PAPER, iteration, warmup_end=0) == rate
-
-
-@pytest.mark.parametrize(
-    ("iteration", "rate"),
-    [
-        (0, 0.01),
-        (399, 0.01),
-        (400, 0.1),
-        (401, 0.1),
-        (31_999, 0.1),
-        (32_000, 0.01),
-        (48_000, 0.001),
-    ],
-)
-def test_after_the_warm_up_the_rate_is_really_the_full_one(iteration: int, rate: float) -> None:
-    """Well-known re-implementations stay at 0.01, or return to it."""
-    assert optim.learning_rate(PAPER, iteration, warmup_end=400) == rate
-
-
-def test_a_warm_up_that_has_not_ended_goes_on() -> None:
-    assert optim.learning_rate(PAPER, 5_000, warmup_end=None) == 0.01
-
-
-def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
-    recipe = small(
-        recipe__plateau_patience=3, recipe__plateau_threshold=1.0, recipe__milestones=[]
-    ).recipe
-    errors = [90, 80, 79.5, 79.2, 78.9, 78, 77.5, 77.2, 77.1, 90, 91, 92, 93, 94]
-    plateau = optim.Plateau()
-    for row, error in enumerate(errors, 1):
-        plateau.see(recipe, 4 * row, error)
-    # 78.9 is progress beside 80, 78 beside 78.9 is none; what it was before a drop counts no more.
-    assert plateau.dropped == [4 * 10, 4 * 14]
-    rates = [optim.learning_rate(recipe, i, 0, plateau.dropped) for i in (39, 40, 55, 56)]
-    assert rates == [0.05, 0.005, 0.005, 0.0005]
-    idle = optim.Plateau()
-    idle.see(small().recipe, 4, 90.0)
-    assert idle == optim.Plateau()
-
-
-def test_a_plateau_and_drops_are_two_answers(small) -> None:
-    with pytest.raises(validation.ConfigError, match=r"recipe\.drops=\[6, 9\]: must be \[\] where"):
-        small(recipe__plateau_patience=3)
-
-
-def test_depths_that_warm_up() -> None:
-    assert not optim.warms_up(PAPER, 56)
-    assert optim.warms_up(PAPER, 110)
-    assert optim.warms_up(PAPER, 1202)
 
 
 def test_weight_decay_spares_vectors_only_where_asked(small) -> None:
@@ -116,7 +51,7 @@ def test_adamw_is_torchs(small) -> None:
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"nesterov": True}, {"momentum": 0.0}, {"decay_norm": False, "weight_decay": 0.01},
+    {}, {"nesterov": True}, {"momentum": 0.0}, {"weight_decay_on_norm": False, "weight_decay": 0.01},
 ])  # fmt: skip
 def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
     recipe = small(**{f"recipe__{key}": value for key, value in settings.items()}).recipe
@@ -131,7 +66,7 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
     x = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     for i in range(5):
         rate = torch.tensor(0.1 / (1 + i))
-        optim.set_learning_rate(ours, rate)
+        optim.learning_rate_tensor(ours).copy_(rate)
         for group in theirs.param_groups:
             group["lr"] = float(rate)
         for net, optimizer in ((nets[0], ours), (nets[1], theirs)):
@@ -145,15 +80,35 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
             assert torch.equal(mine, other)
 
 
+def test_torch_lets_adamw_be_captured(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's own check, on a stream that says it is being captured."""
+
+    class Capturing:
+        def is_capturing(self) -> bool:
+            return True
+
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda", 0)
+    )
+    monkeypatch.setattr(torch.accelerator, "current_stream", Capturing)
+    net = nn.Linear(3, 2)
+    adam = optim.build(net, small(recipe__optimizer="adamw").recipe)
+    net(torch.ones(3)).sum().backward()
+    adam.step()
+    monkeypatch.setattr(Capturing, "is_capturing", lambda self: False)
+    adam.step()  # launched, as before a capture: it warns of nothing
+    monkeypatch.setattr(Capturing, "is_capturing", lambda self: True)
+    theirs = torch.optim.AdamW(net.parameters(), fused=True)
+    with pytest.raises(RuntimeError, match="capturable is False"):
+        theirs.step()
+
+
 STEP = """
 import sys, torch
-from degradation.config import compose
-from degradation.training import synthetic_run
+from tests.conftest import small
+from degradation.training.devices.synthetic_run import SyntheticRun, noise
 
-words = ["data=digits", "depth=8", "recipe.batch_size=4"]
-[settings] = compose.runs_of(words)
-images = synthetic_run.noise(16, 8, 1)
-synthetic_run.SyntheticRun(settings.config, images, torch.device("cpu"))
+SyntheticRun(small(recipe__batch_size=4), noise(16, 8, 1), torch.device("cpu"))
 print(*sorted({"sympy", "torch._dynamo"} & sys.modules.keys()))
 """
 

@@ -1,4 +1,4 @@
-"""Signals and gradients by layer: the numbers, and that looking changes nothing."""
+"""Layer statistics: the numbers, and that measuring them changes nothing."""
 
 import dataclasses
 import json
@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from degradation.models import resnet
-from degradation.runs.run_dir import RunDir, whole_lines
-from degradation.system.signals import Stop
-from degradation.training import checkpoint, layer_stats, worker
-from degradation.training.devices.interleave import finish
+from degradation.models import init, layer_stats
+from degradation.runs.run_dir import whole_lines
+from tests.training.train_here import bits, train_here
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,10 +19,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("changes", [{}, {"model__norm": False},
-                                     {"model__shortcut": "projection_all"}])  # fmt: skip
+                                     {"model__shortcut": "projection_all", "model__width": 8}])  # fmt: skip
 def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, object], small) -> None:
     config = small(depth=14, **changes)
-    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
+    net = init.build(config.model, 14, 1, 10, 0, "fan_in")
     x, labels = batch()
     found = layer_stats.measure(net, x, labels, "fp32")
     assert [layer["layer"] for layer in found] == list(range(1, 14))
@@ -39,9 +37,9 @@ def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, objec
         assert all(layer["response_std"] == pytest.approx(1, abs=0.01) for layer in found)
 
 
-def test_looking_moves_nothing(small) -> None:
+def test_measuring_moves_nothing(small) -> None:
     config = small(depth=14)
-    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
+    net = init.build(config.model, 14, 1, 10, 0, "fan_in")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     layer_stats.measure(net, *batch(), "fp32")
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
@@ -50,27 +48,23 @@ def test_looking_moves_nothing(small) -> None:
 
 
 @pytest.mark.parametrize(("every", "iterations"), [(1, [0, 4, 6, 8, 9, 12]), (2, [0, 6, 9])])
-def test_a_run_looks_when_asked_and_its_bytes_are_the_same(
+def test_a_run_logs_them_when_asked_and_its_bytes_are_the_same(
     every: int, iterations: list[int], small, machine, tmp_path: Path
 ) -> None:
-    runs = []
-    for looks in (0, every):
-        run = RunDir(tmp_path / str(looks) / small().name)
-        run.create(small())
-        finish(worker.work(run, dataclasses.replace(machine, layers_every=looks), Stop()))
-        runs.append(run)
+    runs = [
+        train_here(small(), dataclasses.replace(machine, log_layers_every=n), tmp_path / str(n))
+        for n in (0, every)
+    ]
     assert not runs[0].layers.exists()
-    looked = [json.loads(line) for line in whole_lines(runs[1].layers)]
-    assert [look["iteration"] for look in looked] == iterations
-    assert all(len(look["layers"]) == 7 for look in looked)
-    assert runs[0].curves.read_bytes() == runs[1].curves.read_bytes()
-    states = [checkpoint.newest(run.checkpoints) for run in runs]
-    assert states[0] == states[1]
+    logged = [json.loads(line) for line in whole_lines(runs[1].layers)]
+    assert [line["iteration"] for line in logged] == iterations
+    assert all(len(line["layers"]) == 7 for line in logged)
+    assert bits(runs[0]) == bits(runs[1])
 
 
 def test_what_is_no_number_is_null(small) -> None:
     config = small(depth=14)
-    net = resnet.build(config.model, 14, 1, 10, 0, "fan_in")
+    net = init.build(config.model, 14, 1, 10, 0, "fan_in")
     with torch.no_grad():
         net.linear.weight.fill_(float("inf"))
     found = layer_stats.measure(net, *batch(), "fp32")

@@ -1,0 +1,159 @@
+"""The device and its settings: which GPU, what torch is set to, how maps lie in memory."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from degradation.config.schema import Machine, RunConfig
+from degradation.config.validation import ConfigError
+from degradation.data import digits, loaders
+from degradation.models.resnet import compile_blocks
+from degradation.training.devices import cuda_graph
+from degradation.training.devices import device as devices
+from degradation.training.devices.engine import Engine
+from degradation.training.state import fresh
+from tests.conftest import small as small_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """A machine that says it has them; the devices that were set."""
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+    def set_device(device: torch.device) -> None:
+        if device.index is None:  # as torch's own does
+            raise ValueError(f"Expected a torch.device with a specified index, but got:{device}")
+        chosen.append(device)
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("name", "local_rank", "index"),
+    [("auto", 0, 0), ("auto", 2, 2), ("auto", 5, 1), ("cuda", 0, 0), ("cuda:3", 0, 3)],
+)
+def test_a_gpu_is_set_by_its_number(
+    name: str, local_rank: int, index: int, four_gpus, small, machine: Machine, monkeypatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    asked = dataclasses.replace(machine, device=name)
+    assert devices.apply(asked, small().numerics) == torch.device("cuda", index)
+    assert four_gpus == [torch.device("cuda", index)]
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_a_gpu_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"machine\.device=cuda:7: not found.*cpu, cuda:0"):
+        devices.resolve("cuda:7")
+
+
+def test_without_a_gpu_there_is_the_cpu() -> None:
+    assert devices.resolve("auto") == CPU
+    with pytest.raises(ConfigError, match=r"machine\.device=cuda: not found; this machine has cpu"):
+        devices.resolve("cuda")
+
+
+def test_fresh_tensors_are_not_filled(small, machine: Machine) -> None:
+    devices.apply(machine, small().numerics)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:
+    assert cuda_graph.capture_for("auto", CPU) is cuda_graph.capture_for("off", CPU) is None
+    with pytest.raises(ConfigError, match=r"numerics\.graph=on: needs a CUDA device"):
+        cuda_graph.capture_for("on", CPU)
+
+
+def engine_of(config: RunConfig) -> Engine:
+    return Engine(config.numerics, fresh(config, digits.load(config.data), CPU), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_format"),
+    [("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)],
+)
+def test_all_maps_lie_in_memory_as_asked(
+    name: str, memory_format: torch.memory_format, small
+) -> None:
+    config = small(numerics__memory_format=name, model__shortcut="identity", data__pad=1)
+    engine, images = engine_of(config), digits.load(config.data)
+    batches = [
+        loaders.train_loader(images, config, CPU, 0).get_batch(0),
+        next(iter(loaders.eval_loaders(images, config, CPU, 0)["test"])),
+    ]
+    seen = []
+    for module in engine.state.network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.BatchNorm2d):
+            module.register_forward_hook(lambda _, x, y: seen.extend([x[0], y]))
+    for x, _ in batches:
+        engine.state.network(x)
+    # Maps of one plane or one pixel, and the matrix product that 2×2 maps take on a CPU, aside.
+    maps = [m for m in seen if m.shape[1] > 1 and m.shape[2] > 2]
+    assert len(maps) > 20
+    assert all(m.is_contiguous(memory_format=memory_format) for m in maps)
+
+
+class Counted:
+    """Dynamo's backend that compiles nothing, counted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import torch._dynamo
+
+        torch._dynamo.reset()
+        self.count = 0
+        compile_here = torch.nn.Module.compile
+
+        def compile_module(module: torch.nn.Module, *, backend: str, **how: bool) -> None:
+            assert backend == "inductor"
+            compile_here(module, backend=self.run, **how)
+
+        monkeypatch.setattr(torch.nn.Module, "compile", compile_module)
+
+    def run(self, graph, inputs):
+        self.count += 1
+        return graph.forward
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("shortcut", ["none", "identity"])
+def test_compiled_blocks_train_as_the_others_do(
+    precision: str, shortcut: str, small, monkeypatch
+) -> None:
+    """Warnings are errors here, also those inside the compiler."""
+    Counted(monkeypatch)
+    rows = []
+    for compiled in (False, True):
+        config = small(
+            model__shortcut=shortcut,
+            numerics__compiled=compiled,
+            numerics__precision=precision,
+        )
+        engine = engine_of(config)
+        loader = loaders.train_loader(digits.load(config.data), config, CPU, 0)
+        for step in range(3):
+            engine.train_step(*loader.get_batch(step), lr=0.05)
+        loss, _ = engine.evaluate([loader.get_batch(3)], lambda: None)
+        rows.append([engine.state.row.mean_loss, loss])
+    assert rows[0] == pytest.approx(rows[1], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_few_compilations_serve_any_depth(monkeypatch) -> None:
+    """More for a deeper network would mean hundreds for 1,202 layers."""
+    counts = []
+    for depth in (20, 44):
+        counted = Counted(monkeypatch)
+        network = engine_of(small_config(model__shortcut="identity", depth=depth)).state.network
+        compile_blocks(network)
+        for training in (True, False):
+            network.train(training)(torch.randn(4, 1, 8, 8))
+        counts.append(counted.count)
+        monkeypatch.undo()
+    assert counts[0] == counts[1] <= 10

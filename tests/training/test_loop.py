@@ -1,0 +1,205 @@
+"""The loop: rows, warm-up, resume to the bit, stops, and networks that diverge."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from degradation.config import schema
+from degradation.runs.run_dir import RunDir, RunDirError, whole_lines
+from degradation.system import files
+from degradation.training import loop
+from degradation.training.setup import MismatchError
+from tests.conftest import After
+from tests.training.train_here import bits, context_of, stop_here, train_here
+
+
+def test_rows_come_when_due_and_hold_what_they_say(small, machine) -> None:
+    rows = train_here(small(recipe__milestones=[5, 9]), machine).rows()
+    assert [r["iteration"] for r in rows] == [4, 5, 8, 9, 12]
+    assert [r["lr"] for r in rows] == [0.05, 0.05, 0.005, 0.005, 0.0005]
+    assert [r["iteration"] for r in rows if "train_error_eval" in r] == [5, 9, 12]
+    assert rows[0]["epoch"] == round(4 * 16 / 1438, 4)
+    assert all(0 <= r[k] <= 100 for r in rows for k in ("train_error", "test_error"))
+    seen = rows[1]["train_error"] / 100 * 16  # one minibatch: a whole number of errors
+    assert seen == pytest.approx(round(seen), abs=1e-3)
+
+
+@pytest.mark.parametrize("values", [[math.nan], [math.inf], [-math.inf], [math.inf, -math.inf]])
+def test_one_parameter_that_is_no_number_is_seen(small, machine, values: list[float]) -> None:
+    state = context_of(small(), machine).state
+    for parameter in state.network.parameters():
+        before = parameter.detach().clone()
+        parameter.detach()[: len(values)].fill_(values[0])[:1] = values[-1]
+        assert not state.finite
+        parameter.detach().copy_(before)
+        assert state.finite
+
+
+def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
+    """Stopped at any moment, it drops where the uninterrupted run drops, to the byte."""
+    config = small(
+        recipe__plateau_patience=1,
+        recipe__plateau_threshold=30.0,
+        recipe__milestones=[],
+        recipe__eval_every=2,
+    )
+    whole = train_here(config, machine)
+    assert [r["lr"] for r in whole.rows()] == [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005]
+    for looks in range(0, 40, 5):
+        run = train_here(config, machine, tmp_path / f"stopped{looks}", After(looks))
+        assert bits(run) == bits(whole)
+
+
+def test_a_row_has_the_norm_of_the_last_minibatchs_gradient(small, machine) -> None:
+    """Counted here by hand: four iterations, then the fifth one's gradient."""
+    config = small(recipe__milestones=[5])
+    context = context_of(config, machine)
+    for _ in range(4):
+        loop.advance(context)
+    x, labels = context.loader.get_batch(4)
+    loss = functional.cross_entropy(context.state.network(x), labels)
+    parameters = list(context.state.network.parameters())
+    squares = [float(g.double().pow(2).sum()) for g in torch.autograd.grad(loss, parameters)]
+    rows = train_here(config, machine).rows()
+    assert rows[1]["gradient_norm"] == pytest.approx(math.sqrt(sum(squares)), rel=1e-4)
+
+
+def test_validation_images_are_evaluated_apart(small, machine) -> None:
+    run = train_here(small(data__val_size=38), machine)
+    assert {"validation_error", "validation_loss"} <= set(run.rows()[0])
+
+
+def test_two_runs_of_one_config_are_equal_to_the_byte(small, machine, tmp_path: Path) -> None:
+    runs = [train_here(small(), machine, tmp_path / name) for name in "ab"]
+    assert bits(runs[0]) == bits(runs[1])
+
+
+@pytest.mark.parametrize("shortcut", ["none", "identity"])
+def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
+    small, machine, tmp_path: Path, shortcut: str
+) -> None:
+    """Between iterations, in evaluation, before a row: 12 iterations with rows look 53 times."""
+    config = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
+    whole = train_here(config, machine)
+    for looks in range(0, 55, 6):
+        folder = tmp_path / f"stopped{looks}"
+        stopped = stop_here(context_of(config, machine, folder, After(looks)))
+        assert stopped == (looks < 53)
+        assert bits(train_here(config, machine, folder)) == bits(whole)
+
+
+@pytest.fixture
+def whole(small, machine, tmp_path: Path) -> RunDir:
+    """An uninterrupted run."""
+    return train_here(small(), machine, tmp_path / "whole")
+
+
+Crash = Callable[[Callable[[list[str]], list[str]]], RunDir]
+
+
+@pytest.fixture
+def crashed(small, machine, whole: RunDir, tmp_path: Path) -> Crash:
+    """Makes a run that was killed: its checkpoint is from iteration 5, its rows are some of the
+    uninterrupted run's."""
+
+    def crash(rows: Callable[[list[str]], list[str]]) -> RunDir:
+        context = context_of(small(), machine, tmp_path / "crashed", After(9))
+        assert stop_here(context)
+        assert len(whole_lines(context.run.curves)) == 1
+        files.remove(context.run.curves)
+        for line in rows(whole_lines(whole.curves)[:3]):
+            files.append_line(context.run.curves, line)
+        return context.run
+
+    return crash
+
+
+def go_on(run: RunDir, machine: schema.Machine) -> RunDir:
+    return train_here(run.config(), machine, run.folder.parent)
+
+
+def test_killed_after_rows_the_replayed_ones_are_compared(
+    crashed: Crash, whole: RunDir, machine
+) -> None:
+    """Rows behind the checkpoint stay; equal replays leave the file as it is."""
+    run = go_on(crashed(lambda lines: lines), machine)
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+    assert not run.resume_mismatches.exists()
+
+
+def test_a_replayed_row_that_differs_is_reported_and_marks_the_run(
+    crashed: Crash, whole: RunDir, machine
+) -> None:
+    run = go_on(crashed(lambda lines: [*lines[:2], lines[2].replace("8", "7")]), machine)
+    assert run.curves.read_bytes() == whole.curves.read_bytes()
+    assert json.loads(run.resume_mismatches.read_text())["row"] == 3
+    assert (run.result() or {})["exact"] is False
+
+
+def test_a_torn_last_line_is_written_again(crashed: Crash, whole: RunDir, machine) -> None:
+    run = crashed(lambda lines: lines[:2])
+    with run.curves.open("ab") as file:
+        file.write(b'{"iteration": 9, "ep')
+    assert go_on(run, machine).curves.read_bytes() == whole.curves.read_bytes()
+
+
+def test_fewer_rows_than_the_checkpoint_had_are_refused(crashed: Crash, machine) -> None:
+    with pytest.raises(RunDirError, match=r"0 rows, its checkpoint 1"):
+        go_on(crashed(lambda lines: []), machine)
+
+
+def test_other_numerics_are_refused_or_marked(crashed: Crash, machine, monkeypatch) -> None:
+    run = crashed(lambda lines: lines[:1])
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    with pytest.raises(MismatchError, match=r"limits\.MKL_CBWR.*\n.*machine.resume=inexact"):
+        go_on(run, machine)
+    go_on(run, dataclasses.replace(machine, resume="inexact"))
+    assert (run.result() or {})["exact"] is False
+
+
+def test_other_data_than_at_the_start_is_refused(crashed: Crash, machine) -> None:
+    run = crashed(lambda lines: lines[:1])
+    launch = json.loads(run.launches_jsonl.read_text())
+    launch["digests"]["images"] = "0" * 64
+    run.launches_jsonl.write_text(json.dumps(launch) + "\n")
+    with pytest.raises(MismatchError, match="images"):
+        go_on(run, machine)
+
+
+@pytest.mark.parametrize(
+    ("error", "rates", "end"),
+    [
+        (100, [0.05, 0.05, 0.005, 0.005, 0.0005], 2),
+        (0.001, [0.005, 0.005, 0.0005, 0.0005, 0.00005], None),
+    ],
+)
+def test_the_warm_up_ends_by_the_training_error(
+    error: float, rates: list[float], end: int | None, small, machine
+) -> None:
+    """It is a condition on the error, checked every `warmup_window` iterations."""
+    config = small(recipe__warmup_min_depth=8, recipe__warmup_error=error)
+    assert [row["lr"] for row in train_here(config, machine).rows()] == rates
+    assert context_of(config, machine).state.warmup_end == end
+
+
+def test_a_network_that_diverges_is_a_result_with_its_iteration(small, machine) -> None:
+    config = small(recipe__lr=1e6, recipe__milestones=[], recipe__eval_every=6)
+    context = context_of(config, machine)
+    losses = []
+    for _ in range(12):
+        loop.advance(context)
+        losses.append(float(context.state.row.loss))
+    first = [math.isfinite(loss) for loss in losses].index(False)
+    run = train_here(config, machine)
+    result: dict[str, Any] = run.result() or {}
+    assert (result["outcome"], result["iteration"]) == ("diverged", first)
+    assert run.state() == "diverged"
+    for line in whole_lines(run.curves):
+        json.loads(line, parse_constant=lambda constant: pytest.fail(constant))
