@@ -184,7 +184,12 @@ def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
 
 def channels_first(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     """(n, height, width, channels) → (n, channels, height, width); channels_last copies nothing."""
-    return x.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+    x = x.permute(0, 3, 1, 2)
+    # Images of one channel are contiguous in both ways, and torch takes strides as they lie here
+    # for channels_last: a copy has those of the format asked for.
+    if memory_format == torch.contiguous_format:
+        return x.clone(memory_format=memory_format)
+    return x.contiguous(memory_format=memory_format)
 
 
 def _all_crops(padded: Tensor, pad: int) -> Tensor:

@@ -68,6 +68,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return runs_in(folder)[0]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_function_that_one_does(pair: RunDir, tmp_path: Path) -> None:
     """The same images, groups of batch normalisation and averages; other roundings."""
     status, said = train(tmp_path, f"machine.runs={tmp_path}", size=1)
@@ -82,12 +83,14 @@ def test_two_processes_train_the_function_that_one_does(pair: RunDir, tmp_path: 
     assert pair.rows()[0]["train_error"] == alone.rows()[0]["train_error"]
 
 
+@pytest.mark.slow
 def test_one_of_them_writes(pair: RunDir) -> None:
     assert len(pair.launches_jsonl.read_text().splitlines()) == 1
     assert len(pair.timing()) == len(pair.rows()) == 30
     assert json.loads(pair.launches_jsonl.read_text())["fingerprint"]["processes"] == SIZE
 
 
+@pytest.mark.slow
 def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path) -> None:
     """First one of the two is killed: both ends are clean; then torchrun is asked to stop."""
     place = f"machine.runs={tmp_path}"

@@ -10,11 +10,11 @@ import torch
 
 from degradation.config import schema
 from degradation.runs.run_dir import RunDir
-from degradation.training import checkpoint, worker
+from degradation.training import worker
 from degradation.training.devices import device as devices
 from degradation.training.devices.synthetic_run import ENGINES, SyntheticRun, noise
 from tests.conftest import After
-from tests.training.train_here import train_here
+from tests.training.train_here import bits, train_here
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
 
@@ -30,15 +30,6 @@ WARMUP = {"recipe__warmup_min_depth": 8, "recipe__warmup_error": 95, "recipe__wa
 @pytest.fixture
 def gpu(machine: schema.Machine) -> schema.Machine:
     return dataclasses.replace(machine, device="cuda")
-
-
-def bits(run: RunDir) -> tuple[bytes, bytes]:
-    """The rows, and every tensor of the last checkpoint; its name says the settings, too, and in
-    them whether there is a graph."""
-    content = checkpoint.newest(run.checkpoints)
-    assert content is not None
-    tensors, _ = checkpoint.decode(content)
-    return run.curves.read_bytes(), checkpoint.encode(tensors, {})
 
 
 @pytest.mark.parametrize("arm", ARMS, ids=["plain", "residual"])

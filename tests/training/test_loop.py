@@ -85,13 +85,13 @@ def test_two_runs_of_one_config_are_equal_to_the_byte(small, machine, tmp_path: 
 def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
     small, machine, tmp_path: Path, shortcut: str
 ) -> None:
-    """Between iterations, in evaluation, before a row: 12 iterations with rows look 53 times."""
+    """Between iterations, in evaluation, before a row: 12 iterations with rows look 55 times."""
     config = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
     whole = train_here(config, machine)
-    for looks in range(0, 55, 6):
+    for looks in range(0, 60, 6):
         folder = tmp_path / f"stopped{looks}"
         stopped = stop_here(context_of(config, machine, folder, After(looks)))
-        assert stopped == (looks < 53)
+        assert stopped == (looks < 55)
         assert bits(train_here(config, machine, folder)) == bits(whole)
 
 
