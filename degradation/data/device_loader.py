@@ -76,8 +76,8 @@ class DeviceLoader:
         self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
         self.device, self.memory_format = device, memory_format
         self.shape, self.max_value = dataset.train.images.shape[1:], dataset.max_value
-        key = ("train", dataset.digest, data.pad, data.flip, device)
-        self.images = shared(key, lambda: TrainImages(dataset, data, device))
+        key = ("train", dataset.digest, data.pad, data.flip)
+        self.images = shared(device, key, lambda: TrainImages(dataset, data, device))
         self.chunk_steps = max(8, CHUNK // batch_size)
         self.chunk = -1
         """Which chunk of steps `table` is of."""
@@ -140,8 +140,8 @@ class DeviceEvalLoader:
     ) -> None:
         """`name`: train, validation or test."""
         split: Split = getattr(dataset, name)
-        key = (name, dataset.digest, device)
-        self.images = shared(key, lambda: EvalImages(split, dataset.mean, device))
+        key = (name, dataset.digest)
+        self.images = shared(device, key, lambda: EvalImages(split, dataset.mean, device))
         self.max_value, self.memory_format = dataset.max_value, memory_format
         self.rank, self.world_size = rank, world_size
         # Measured: on a CPU 100 images at a time are the fastest; a GPU wants many.
@@ -161,14 +161,17 @@ T = TypeVar("T")
 _shared: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
 
-def shared(key: tuple[object, ...], make: Callable[[], T]) -> T:
-    """What `make` gives, or what it gave for `key` while someone still holds that.
+def shared(device: torch.device, key: tuple[object, ...], make: Callable[[], T]) -> T:
+    """What `make` gives, or what it gave for `key` on the device while someone still holds that.
 
     Several runs of one process share the one copy of a data set on their device.
     """
-    found = _shared.get(key)
+    found = _shared.get((device, key))
     if found is None:
-        found = _shared[key] = make()
+        found = _shared[device, key] = make()
+        if device.type == "cuda":
+            # The next run that takes it may work in another stream.
+            torch.cuda.synchronize(device)
     return found
 
 

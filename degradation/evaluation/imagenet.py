@@ -43,13 +43,13 @@ def evaluate(
     config = run.config()
     dataset = sources.load(config.data)
     if not isinstance(dataset, ImageFolder) or config.model.design != "imagenet":
-        raise ConfigError(f"{run.name}: needs data=imagenet and network=imagenet; the curves have "
-                          "the test error of other runs")  # fmt: skip
+        raise ConfigError(
+            f"{run.name}: needs data=imagenet and network=imagenet; of other runs the curves have "
+            "the test error"
+        )
     network = trained_network(run, dataset, device)
-    found: dict[str, Any] = {
-        "images": len(dataset.test), "classes": dataset.classes, "batches": batches,
-        "running": {}, "true": {},
-    }  # fmt: skip
+    found: dict[str, Any] = {"images": len(dataset.test), "classes": dataset.classes}
+    found |= {"batches": batches, "running": {}, "true": {}}
     averages: dict[str, AbstractContextManager[None]] = {"running": nullcontext()}
     if batches:
         loader = loaders.train_loader(dataset, config, device, workers)
@@ -77,7 +77,7 @@ def _errors(
     count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
     places = [range(i, min(i + size, count)) for i in range(0, count, size)]
     processes = num_workers(workers, device)
-    batches = decoded(TestViews(dataset, views), places, processes, device)
+    batches = decoded(TestViews(dataset, views), places, processes, device, collate=list)
     mean = torch.from_numpy(MEAN).float().to(device)
     layout = loaders.memory_format(config.numerics)
 

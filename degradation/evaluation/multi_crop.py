@@ -13,7 +13,6 @@ The workers of torch's DataLoader decode, resize and crop: an image becomes a li
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,22 +35,15 @@ REDUCTION = 32
 """Side of an image over that of a network's last maps."""
 
 
-class TestViews(Dataset[Any]):
-    """Places in the list of test images → their views and labels (n,), or why one can't be read."""
+class TestViews(Dataset[tuple[Views, int]]):
+    """Place in the list of test images → its views and its label. Raises DecodeError."""
 
     def __init__(self, dataset: ImageFolder, views: Callable[[Image.Image], Views]) -> None:
         self.root, self.files, self.views = dataset.manifest.root, dataset.test, views
 
-    def __getitems__(self, places: Sequence[int]) -> tuple[list[Views], Tensor] | str:
-        found = []
-        for place in places:
-            path = self.root / self.files.paths[place]
-            try:
-                with decode.opened(path) as image:
-                    found.append(self.views(decode.rgb(image)))
-            except decode.DecodeError as error:
-                return f"{path}: {error}"
-        return found, torch.tensor([self.files.labels[place] for place in places])
+    def __getitem__(self, place: int) -> tuple[Views, int]:
+        with decode.opened(self.root / self.files.paths[place]) as image:
+            return self.views(decode.rgb(image)), self.files.labels[place]
 
 
 def resized(image: Image.Image, shorter: int) -> Tensor:
@@ -117,18 +109,18 @@ class FullyConvolutional(nn.Module):
 
 @torch.no_grad()
 def errors(
-    network: Network, batches: Iterable[tuple[list[Views], Tensor]], prepare: Prepare, score: Score
+    network: Network, batches: Iterable[list[tuple[Views, int]]], prepare: Prepare, score: Score
 ) -> dict[str, float]:
     """Top-1 and top-5 error in percent, and the number of images."""
     top1 = top5 = count = 0
     network.eval()
-    for images, labels in batches:
-        probabilities = score(network, images, prepare).cpu()
+    for batch in batches:
+        probabilities = score(network, [views for views, _ in batch], prepare).cpu()
         best = probabilities.topk(min(5, probabilities.shape[1])).indices
-        hits = best == labels[:, None]
+        hits = best == torch.tensor([[label] for _, label in batch])
         top1 += int((~hits[:, 0]).sum())
         top5 += int((~hits.any(1)).sum())
-        count += len(labels)
+        count += len(batch)
     if not count:
         raise ValueError("no image to evaluate; give a folder whose val/ holds some")
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "images": count}

@@ -82,7 +82,7 @@ def test_one_scale_of_an_image_as_large_as_a_crop_is_the_network(net, images) ->
 
 def test_errors_count_the_first_and_the_first_five(net) -> None:
     order = torch.tensor([[6, 5, 4, 3, 2, 1, 0]]).float()  # class 0 is best, then 1 …
-    batches = [([[]], torch.tensor([label])) for label in (0, 1, 4, 5)]
+    batches = [[([], label)] for label in (0, 1, 4, 5)]
     found = multi_crop.errors(net, batches, prepare, lambda *_: order)
     assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
     with pytest.raises(ValueError, match="no image"):

@@ -21,12 +21,10 @@ from degradation.data.order import below
 Pixels = NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG")
 MODES = ("RGB", "L", "LA", "CMYK", "RGBA")
-MAX_PIXELS = 150_000_000
-"""ImageNet's largest image has 60 million; a decompression bomb would fill the memory."""
 
 
 class DecodeError(ValueError):
-    """A file that is no image to train on; the message is the reason alone."""
+    """A file that is no image to train on; the message is its path and the reason."""
 
 
 @contextmanager
@@ -38,27 +36,15 @@ def opened(path: Path) -> Iterator[Image.Image]:
             # Pillow warns of odd metadata; what damages pixels is an error.
             warnings.simplefilter("ignore")
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                _check(image)
+                if getattr(image, "is_animated", False):
+                    raise ValueError("an animation")
+                if image.mode not in MODES:
+                    raise ValueError(f"neither colour nor grey (Pillow's mode {image.mode})")
                 yield image
     except UnidentifiedImageError as error:
-        raise DecodeError("no JPEG or PNG") from error
-    except Image.DecompressionBombError as error:
-        raise DecodeError(f"more than {MAX_PIXELS:,} pixels") from error
-    except OSError as error:
-        raise DecodeError(error.strerror or str(error)) from error
-    except DecodeError:
-        raise
-    except (SyntaxError, ValueError) as error:
-        raise DecodeError(f"damaged: {error}") from error
-
-
-def _check(image: Image.Image) -> None:
-    if getattr(image, "is_animated", False):
-        raise DecodeError("an animation")
-    if image.mode not in MODES:
-        raise DecodeError(f"neither colour nor grey (Pillow's mode {image.mode})")
-    if image.width * image.height > MAX_PIXELS:
-        raise DecodeError(f"{image.width} × {image.height} pixels, more than {MAX_PIXELS:,}")
+        raise DecodeError(f"{path}: no JPEG or PNG") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DecodeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -82,7 +68,7 @@ def crop_resized(
     right = min((left + crop) * across, image.width)
     bottom = min((top + crop) * down, image.height)
     box = (left * across, top * down, right, bottom)
-    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+    return np.array(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
 
 
 def random_crop(
@@ -113,7 +99,7 @@ def fault(path: Path) -> str:
         with opened(path) as image:
             rgb(image).load()
     except DecodeError as error:
-        return str(error)
+        return str(error).removeprefix(f"{path}: ")
     return ""
 
 

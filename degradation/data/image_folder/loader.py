@@ -12,15 +12,16 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from degradation.config.schema import Data
 from degradation.data.dataset import DataError
 from degradation.data.device_loader import channels_first
 from degradation.data.image_folder import decode
@@ -32,63 +33,51 @@ from degradation.system.signals import end_with_parent, signals_blocked
 
 MAX_VALUE = 255
 MAX_WORKERS = 16
-PREFETCH = 2
-"""Batches that each worker may be ahead."""
 
 
-class TrainCrops(Dataset[Any]):
-    """Positions of the training stream → crops (n, crop, crop, 3) uint8, colour shifts (n, 3)
-    float32 and labels (n,), or the reason why one can't be read."""
+class TrainCrops(Dataset[tuple[Tensor, Tensor, int]]):
+    """Position in the training stream → crop (crop, crop, 3) uint8, what is added to its colours
+    (3,) float32, and label. Raises DecodeError."""
 
     def __init__(self, dataset: ImageFolder, seed: int) -> None:
-        self.root, self.data, self.seed = dataset.manifest.root, dataset.data, seed
-        self.paths = dataset.train.paths
-        self.labels = np.array(dataset.train.labels, np.int64)
+        self.root, self.files = dataset.manifest.root, dataset.train
+        self.data, self.seed = dataset.data, seed
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitems__(self, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor] | str:
-        data, start, count = self.data, positions[0], len(positions)
-        assert data.crop_size is not None
-        table = batch_table(self.seed, start, count, len(self), 0, data.flip)
-        drawn = draws(self.seed, start, count)
-        crops = np.empty((count, data.crop_size, data.crop_size, 3), np.uint8)
-        for i, index in enumerate(table.index):
-            path = self.root / self.paths[index]
-            bits = (int(drawn.side[i]), int(drawn.top[i]), int(drawn.left[i]))
-            try:
-                crop = decode.random_crop(path, data.crop_size, data.resize_range, bits)
-            except decode.DecodeError as error:
-                return f"{path}: {error}"
-            crops[i] = crop[:, ::-1] if table.flip[i] else crop
-        shift = np.tile(-MEAN, (count, 1))
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor, int]:
+        data, count = self.data, len(self.files)
+        table = batch_table(self.seed, position, 1, count, 0, data.flip)
+        drawn = draws(self.seed, position, 1)
+        index, bits = int(table.index[0]), (drawn.side[0], drawn.top[0], drawn.left[0])
+        path = self.root / self.files.paths[index]
+        crop = decode.random_crop(path, crop_size(data), data.resize_range, bits)
+        if table.flip[0]:
+            crop = crop[:, ::-1].copy()
+        shift = -MEAN
         if data.pca_lighting:
             # One component after the other: the bits of a matrix product vary by library.
-            for component in range(3):
-                shift += drawn.lighting[:, component, None] * LIGHTING[component]
-        tensors = (crops, shift.astype(np.float32), self.labels[table.index])
-        return tuple(map(torch.from_numpy, tensors))  # type: ignore[return-value]
+            for normal, component in zip(drawn.lighting[0], LIGHTING, strict=True):
+                shift = shift + normal * component
+        return torch.from_numpy(crop), torch.from_numpy(shift).float(), self.files.labels[index]
 
 
-class CenterCrops(Dataset[Any]):
-    """Places in a list of files → center crops (n, crop, crop, 3) uint8 and labels (n,), or the
-    reason why one can't be read."""
+class CenterCrops(Dataset[tuple[Tensor, int]]):
+    """Place in a list of files → center crop (crop, crop, 3) uint8, and label. Raises
+    DecodeError."""
 
     def __init__(self, dataset: ImageFolder, files: Files) -> None:
         self.root, self.files, self.data = dataset.manifest.root, files, dataset.data
 
-    def __getitems__(self, places: Sequence[int]) -> tuple[Tensor, Tensor] | str:
-        crop, resize = self.data.crop_size, self.data.eval_resize
-        assert crop is not None and resize is not None
-        crops = np.empty((len(places), crop, crop, 3), np.uint8)
-        for i, place in enumerate(places):
-            path = self.root / self.files.paths[place]
-            try:
-                crops[i] = decode.center_crop(path, crop, resize)
-            except decode.DecodeError as error:
-                return f"{path}: {error}"
-        return torch.from_numpy(crops), torch.tensor([self.files.labels[p] for p in places])
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        path, resize = self.root / self.files.paths[place], self.data.eval_resize
+        assert resize is not None
+        crop = decode.center_crop(path, crop_size(self.data), resize)
+        return torch.from_numpy(crop), self.files.labels[place]
+
+
+def crop_size(data: Data) -> int:
+    """The side of a crop, which every folder of images has."""
+    assert data.crop_size is not None
+    return data.crop_size
 
 
 class FolderLoader:
@@ -126,7 +115,7 @@ class FolderLoader:
             self.next_step = step
         self.last_step = step
         if self.decoded is None or step != self.next_step:
-            batch = _checked(self.crops.__getitems__(next(self.positions(step))))
+            [batch] = decoded(self.crops, [next(self.positions(step))], 0, self.device)
         else:
             batch = next(self.decoded)
             self.next_step += 1
@@ -194,33 +183,33 @@ class FolderEvalLoader:
 
 
 def decoded(
-    dataset: Dataset[Any], batches: Iterable[Any], workers: int, device: torch.device
+    dataset: Dataset[Any],
+    batches: Iterable[Any],
+    workers: int,
+    device: torch.device,
+    collate: Callable[[list[Any]], Any] = default_collate,
 ) -> Generator[Any, None, None]:
-    """What the data set gives for each batch of places (a sequence of ints), in order, by
-    `workers` processes.
+    """What the data set gives for each batch of places, in order, by `workers` processes.
 
     Raises DataError where an image can't be read, and RuntimeError where a worker has died.
     """
-    options: dict[str, Any] = (
-        {"prefetch_factor": PREFETCH, "worker_init_fn": leave_signals_to_parent} if workers else {}
-    )
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=_unchanged,
+        collate_fn=collate,
         # A copy from pinned memory doesn't hold up the host. Torch's allocator reuses such memory
         # only after an event has said that the copy is done.
         pin_memory=device.type == "cuda",
+        worker_init_fn=leave_signals_to_parent,
         # Else it would draw a number from the generator that everyone shares.
         generator=torch.Generator(),
-        **options,
     )
     with signals_blocked():
         coming = iter(loader)
     try:
         while (batch := _next(coming)) is not None:
-            yield _checked(batch)
+            yield batch
     finally:
         # The workers end with their iterator; at the next garbage collection they would end in
         # whatever thread that runs, which would wait for them for seconds.
@@ -228,45 +217,35 @@ def decoded(
 
 
 def _next(coming: Iterator[Any]) -> Any:
-    """What comes next, None at the end. Raises RuntimeError where a worker has died."""
+    """What comes next, None at the end. Raises as `decoded`."""
     try:
         return next(coming, None)
-    except (RuntimeError, OSError, EOFError) as error:  # whichever of them is noticed first
+    except decode.DecodeError as error:
+        # From a worker it comes with that one's traceback before it.
+        reason = str(error).rpartition("DecodeError: ")[2].strip()
+        raise DataError(
+            f"{reason}; restore the file, or move the run's folder away and list it in "
+            "data.skip=FILE; `degradation data verify FOLDER` finds all such files"
+        ) from None
+    except (RuntimeError, OSError, EOFError) as error:  # whichever is noticed first
         raise RuntimeError(f"DataLoader worker died: {error}") from error
 
 
-def _checked(batch: Any) -> Any:
-    """A batch; raises DataError for a reason why there is none.
-
-    The reason comes as a string, since an exception would arrive with two tracebacks.
-    """
-    if isinstance(batch, str):
-        raise DataError(
-            f"{batch}; restore the file, or move the run's folder away and list it in "
-            "data.skip=FILE; `degradation data verify FOLDER` finds all such files"
-        )
-    return batch
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
-
-
 class Faults(Dataset[str]):
-    """Places in a list of paths → what is wrong with each of those images."""
+    """Place in a list of paths → what is wrong with that image."""
 
     def __init__(self, root: Path, paths: Sequence[str]) -> None:
         self.root, self.paths = root, paths
 
-    def __getitems__(self, places: Sequence[int]) -> list[str]:
-        return [decode.fault(self.root / self.paths[place]) for place in places]
+    def __getitem__(self, place: int) -> str:
+        return decode.fault(self.root / self.paths[place])
 
 
 def faults(root: Path, paths: Sequence[str], workers: int) -> Iterator[str]:
     """What is wrong with each image, found by decoding all of it; "" where nothing is."""
     places = (range(i, min(i + 32, len(paths))) for i in range(0, len(paths), 32))
-    for found in decoded(Faults(root, paths), places, workers, torch.device("cpu")):
-        yield from found
+    for batch in decoded(Faults(root, paths), places, workers, torch.device("cpu")):
+        yield from batch
 
 
 def num_workers(asked: int | str, device: torch.device) -> int:

@@ -6,10 +6,11 @@ No file is opened: a million of them take seconds. What lies in the files, decod
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from degradation.data.dataset import DataError
 from degradation.system import files as storage
@@ -35,15 +36,17 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @classmethod
+    def of(cls, images: Sequence[tuple[str, int, int]]) -> Self:
+        """From (path, size, label) of each."""
+        paths, sizes, labels = (tuple(image[i] for image in images) for i in range(3))
+        return cls(paths, sizes, labels)  # type: ignore[arg-type]
+
     def evenly(self, most: int) -> "Files":
         """All of them, or `most` at equal distances in the list."""
-        count = len(self)
-        chosen = [i * count // min(count, most) for i in range(min(count, most))]
-        return Files(
-            tuple(self.paths[i] for i in chosen),
-            tuple(self.sizes[i] for i in chosen),
-            tuple(self.labels[i] for i in chosen),
-        )
+        images = list(zip(self.paths, self.sizes, self.labels, strict=True))
+        count = min(len(self), most)
+        return Files.of([images[i * len(self) // count] for i in range(count)])
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,8 @@ class Manifest:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {
-            "classes": len(self.classes),
-            "train": len(self.train),
-            "val": len(self.val),
-            "skipped": len(self.skipped),
-        }
+        names = ("classes", "train", "val", "skipped")
+        return {name: len(getattr(self, name)) for name in names}
 
 
 def read(root: Path, skip: Path | None = None) -> Manifest:
@@ -98,7 +97,7 @@ def read(root: Path, skip: Path | None = None) -> Manifest:
     ]
     if faults:
         raise faulty(root, faults)
-    train, val = (Files(*zip(*kept[split], strict=True)) for split in SPLITS)
+    train, val = (Files.of(kept[split]) for split in SPLITS)
     return Manifest(root, classes, train, val, tuple(sorted(skip_list)))
 
 
@@ -179,10 +178,7 @@ def _images(root: Path, split: str, classes: tuple[str, ...]) -> Iterator[tuple[
                 f"folder from {' and '.join(SPLITS)} alike"
             )
         for entry in entries:
-            try:
-                size = entry.stat().st_size if entry.is_file() else -1
-            except OSError as error:
-                raise DataError(f"{entry.path}: {error.strerror}; let this user read it") from error
+            size = entry.stat().st_size if entry.is_file() else -1
             yield f"{split}/{name}/{entry.name}", size, label
 
 
