@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from degradation.commands import estimate, probe
-from degradation.config import compose, schema
-from degradation.config.schema import Settings
+from degradation.config import compose, overrides, schema
+from degradation.config.schema import Machine, Settings
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.launch import gpus
@@ -97,12 +97,12 @@ def device(settings: Settings) -> Iterator[Finding]:
     except (probe.ProbeError, subprocess.TimeoutExpired) as error:
         yield Finding(FAIL, "device", str(error))
         return
-    yield _described(answer, settings.machine.threads)
+    yield _described(answer, settings.machine)
     yield _step(answer["difference"])
     yield _fast(answer)
 
 
-def _described(answer: dict[str, Any], threads: int) -> Finding:
+def _described(answer: dict[str, Any], machine: Machine) -> Finding:
     if answer["memory"] is not None:
         return Finding(
             OK,
@@ -110,10 +110,11 @@ def _described(answer: dict[str, Any], threads: int) -> Finding:
             f"{answer['device']}: {answer['name']}, driver {driver()}, CUDA {answer['cuda']}, "
             f"capability {answer['capability']}, {answer['memory'] / 1e9:.1f} GB",
         )
-    if count := gpus.visible():
+    if count := len(gpus.usable(machine)):
         fault = f"{count} GPUs are here, and torch {answer['torch']} uses none of them"
         return Finding(WARN, "device", fault, "install a torch for this driver (nvidia-smi)")
     cores = len(os.sched_getaffinity(0))
+    threads = machine.threads
     found = f"cpu: {cores} cores, {threads} thread{'s' if threads > 1 else ''} a run"
     if threads > cores:
         return Finding(WARN, "device", found, f"machine.threads={cores}")
@@ -146,7 +147,9 @@ def _fast(answer: dict[str, Any]) -> Finding:
     lacking = [name for name in ("bf16", "triton") if not answer[name]]
     if lacking:
         return Finding(WARN, "fast", f"without {' and '.join(lacking)}", "numerics=reference")
-    return Finding(OK, "fast", "numerics=fast would use bf16, torch.compile and a CUDA graph")
+    preset = overrides.content("numerics", "fast").items()
+    used = ", ".join(f"{key}={overrides.written(value)}" for key, value in preset)
+    return Finding(OK, "fast", f"numerics=fast would use {used}")
 
 
 def images(settings: Settings) -> Finding:

@@ -73,7 +73,7 @@ def test_a_gpu_that_torch_does_not_see(settings, monkeypatch) -> None:
     none = {"memory": None, "difference": None, "torch": "2.13+cpu"}
     monkeypatch.setattr(probe, "ask", lambda *_: none)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    found = next(doctor.device(settings))
+    found = next(doctor.device(changed(settings, "machine", device="auto")))
     assert found.state == WARN and "2 GPUs are here" in found.found
 
 
