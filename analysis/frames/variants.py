@@ -136,7 +136,7 @@ def described(
         return runs
     varied = {key: _varied(protocol) for key, protocol in known.items()}
     extra = pd.DataFrame([varied[key] for key in runs["protocol"]], index=runs.index)
-    table = pd.concat([runs, extra], axis=1).set_index("run", drop=False)
+    table = pd.concat([runs.drop(columns="variant", errors="ignore"), extra], axis=1).set_index("run", drop=False)
     rows = rows.sort_values(["run", "iteration"]) if len(rows) else rows
     for name, row in (("", "last"), ("first_", "first")):
         ends = getattr(rows.groupby("run"), row)() if len(rows) else pd.DataFrame()

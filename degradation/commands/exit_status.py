@@ -13,11 +13,12 @@ from degradation.launch.process import Interrupted
 from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 from degradation.system.files import StorageError
+from degradation.tracking.wandb_api import TrackingError
 
 STATUSES: list[tuple[tuple[type[BaseException], ...], int]] = [
     ((StorageError,), 5),
     ((DataError,), 3),
-    ((ConfigError, RunDirError), 2),
+    ((ConfigError, RunDirError, TrackingError), 2),
 ]
 
 

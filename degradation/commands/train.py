@@ -110,7 +110,7 @@ def _train(asked: list[Settings], by: Callable[[list[Settings]], None]) -> int:
         log.warning("stopped; the same command goes on where it was:\n  %s", again)
         raise
     finally:
-        process.leave_mirror([RunDir.of(s.config, s.machine.runs) for s in asked])
+        process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in asked])
 
 
 def _unfinished(asked: list[Settings]) -> list[Settings]:

@@ -259,8 +259,6 @@ class Machine:
     """Log rows between two measurements of signals and gradients layer by layer; 0: none."""
     workers: Annotated[int | str, _auto_or(0, 256)] = "auto"
     """Processes that decode images for a run (imagenet); 0: its own alone; auto: by cores."""
-    tensorboard: bool = False
-    """Keep event files for TensorBoard in each run's folder, too."""
 
 
 @dataclass(frozen=True, config=STRICT)

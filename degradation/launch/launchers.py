@@ -134,7 +134,7 @@ def train_here(runs: list[Settings]) -> None:
             process.assist(runs[0])
             return
         process.train_groups([process.Group(runs)])
-    process.leave_mirror([RunDir.of(s.config, s.machine.runs) for s in runs])
+    process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in runs])
 
 
 def _words(study: Study, settings: Settings) -> list[str]:

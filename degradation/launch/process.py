@@ -30,12 +30,11 @@ from degradation.system.signals import (
     signal_name,
     stop_signals,
 )
-from degradation.tracking.follow import Feed
+from degradation.tracking.sync import Sync
 
 log = logging.getLogger("degradation")
 
 POLL = 0.25  # seconds until one looks again for processes that a launcher has yet to start
-WAIT = 10.0  # seconds until one looks again whether the process that sends rows lives
 LOCKED, STORAGE = 75, 5  # exit statuses of a run's process
 
 
@@ -115,7 +114,7 @@ class Stopping:
 
 
 stopping = Stopping()
-feed = Feed()
+sync = Sync()
 
 
 @dataclass(frozen=True)
@@ -185,9 +184,9 @@ def assist(settings: Settings) -> int:
     return _start([_run_dir(settings)], Group([settings])).wait()
 
 
-def leave_mirror(runs: Sequence[RunDir]) -> None:
+def finish_sync(runs: Sequence[RunDir]) -> None:
     """Give W&B a moment for the rows of `runs`, and say what it lacks then."""
-    if behind := feed.leave(runs):
+    if behind := sync.finish(runs):
         log.warning(
             "W&B lacks rows of %d runs; `degradation sync %s` sends them",
             len(behind),
@@ -202,21 +201,17 @@ def _run_dir(settings: Settings) -> RunDir:
 def _train(groups: Sequence[Group]) -> None:
     started = []
     for group in groups:
-        runs = [run for settings in group.runs if (run := _ready(settings)) is not None]
-        if runs:
+        ready = [(run, s) for s in group.runs if (run := _ready(s)) is not None]
+        if ready:
+            runs = [run for run, _ in ready]
             started.append((_start(runs, group), runs))
-            by_name = {settings.config.name: settings for settings in group.runs}
-            for run in runs:
-                feed.begin(run, by_name[run.name])
+            sync.start(ready)
     for process, _ in started:
-        while process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(WAIT)
-            feed.look()
+        process.wait()
     stopping.processes.clear()
+    sync.end()
     for process, runs in started:
         for run in runs:
-            feed.end(run)
             _note_end(run, process.returncode, alone=len(runs) == 1)
 
 

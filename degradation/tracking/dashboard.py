@@ -1,51 +1,108 @@
-"""A study's dashboard in W&B: three saved views of its workspace, and a report; as code.
+"""A study's dashboard in W&B, as code: three saved views of its workspace, and a report.
 
     degradation dashboard                              what it would show
-    degradation dashboard --save entity/project        saved in W&B
+    degradation dashboard --save entity/project        save it in W&B
     degradation dashboard --media entity/project [runs/] [--figures figures/]
-                                                                 figures and tables, as one run
+                                                       send figures and tables, as one run
 
-Building needs no network; `pip install 'degradation[dashboard]'`. The panels are those of
-`panels.py`.
+Building needs no network, and `pip install 'degradation[dashboard]'`.
 """
 
 import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from degradation.runs import reference
+from degradation.runs import summary
+from degradation.runs.columns import COLUMNS
 from degradation.runs.run_dir import RunDirError
-from degradation.tracking import panels, wandb_api
-from degradation.tracking.panels import (
-    PANELS,
-    TABLE,
-    VIEWS,
-    Panel,
-)
+from degradation.tracking import wandb_api
 from degradation.tracking.wandb_api import Address
 
 WIDTH, HEIGHT = 12, 9  # of a panel, in the grid's 24 columns
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel; `x`, `y` and `by` are keys of docs/what-is-logged.md."""
+
+    title: str
+    kind: Literal["lines", "points"]
+    """lines: of rows, the mean over the runs of a group; points: one a run, of its summary."""
+    x: str
+    y: tuple[str, ...]
+    by: str
+    """The config key that makes the groups."""
+    arm: str | None = None
+    """The only arm it shows."""
+    log_y: bool = False
+
+
+def _lines(
+    title: str, *y: str, by: str = "network", arm: str | None = None, log_y: bool = False
+) -> Panel:
+    assert COLUMNS.keys() >= {*y}
+    return Panel(title, "lines", "iteration", y, by, arm, log_y)
+
+
+PANELS = (
+    _lines("Degradation: training error, plain", "train_error", by="depth", arm="plain"),
+    _lines("The intervention: training error, residual", "train_error", by="depth", arm="residual"),
+    Panel(
+        "The gap: final training error against depth", "points", "depth", ("last_train_error",), "arm"
+    ),
+    _lines("Overfitting: test and training error", "test_error", "train_error"),
+    _lines("Learning rate", "lr", log_y=True),
+    _lines("Gradient norm", "gradient_norm", log_y=True),
+    _lines("Throughput: images a second", "images_per_second"),
+)
+TABLE = (
+    "last_train_error",
+    "last_test_error",
+    "min_test_error",
+    "paper_train_error",
+    "paper_test_error",
+    "test_error_minus_paper",
+)
+"""Columns of the table beside the paper's, of a run's summary."""
+VIEWS: dict[str, str | None] = {
+    "degradation: plain": "plain",
+    "intervention: residual": "residual",
+    "both arms": None,
+}
+"""The saved views, by the only arm that each shows: a workspace filters as a whole, a panel can't."""
+
+
+def panels_of(arm: str | None) -> list[Panel]:
+    """The panels of a view of one arm, or of both."""
+    if arm is None:
+        return [panel for panel in PANELS if panel.arm is None]
+    return [panel for panel in PANELS if panel.arm in (None, arm) and panel.by != "arm"]
 
 
 def views(entity: str, project: str) -> list[Any]:
     """The saved views, as `wandb_workspaces.workspaces.Workspace`."""
     import wandb_workspaces.workspaces as ws
 
-    return [
-        ws.Workspace(
-            entity=entity, project=project, name=name,
-            sections=[ws.Section(name=name, is_open=True, pinned=True,
-                                 panels=[_panel(p, i) for i, p in enumerate(panels.of_view(arm))])],
-            settings=ws.WorkspaceSettings(x_axis="iteration", max_runs=100),
-            runset_settings=ws.RunsetSettings(
-                filters=[ws.Config("arm") == arm] if arm else [],
-                groupby=[ws.Config("network")],
-                pinned_columns=[f"summary:{key}" for key in TABLE],
-            ),
+    workspaces = []
+    for name, arm in VIEWS.items():
+        panels = [_panel(panel, i) for i, panel in enumerate(panels_of(arm))]
+        runset = ws.RunsetSettings(
+            filters=[ws.Config("arm") == arm] if arm else [],
+            groupby=[ws.Config("network")],
+            pinned_columns=[f"summary:{key}" for key in TABLE],
         )
-        for name, arm in VIEWS.items()
-    ]  # fmt: skip
+        workspaces.append(
+            ws.Workspace(
+                entity=entity,
+                project=project,
+                name=name,
+                sections=[ws.Section(name=name, is_open=True, pinned=True, panels=panels)],
+                settings=ws.WorkspaceSettings(x_axis="iteration", max_runs=100),
+                runset_settings=runset,
+            )
+        )
+    return workspaces
 
 
 def report(entity: str, project: str) -> Any:
@@ -58,14 +115,18 @@ def report(entity: str, project: str) -> Any:
         runs = wr.Runset(entity, project, name=panel.arm or "both arms", filters=arm)
         grid = wr.PanelGrid(runsets=[runs], panels=[_panel(panel, 0)])
         blocks += [wr.H2(text=panel.title), grid]
-    table = wr.Runset(entity, project, name="beside the paper's", groupby=["network"],
-                      visible_columns=[f"summary:{key}" for key in TABLE])  # fmt: skip
-    blocks += [wr.H2(text="Beside the paper's"), wr.PanelGrid(runsets=[table]),
-               wr.MarkdownBlock(text=paper_table())]  # fmt: skip
+    columns = [f"summary:{key}" for key in TABLE]
+    table = wr.Runset(
+        entity, project, name="beside the paper's", groupby=["network"], visible_columns=columns
+    )
+    blocks += [wr.H2(text="Beside the paper's"), wr.PanelGrid(runsets=[table])]
     return wr.Report(
-        entity=entity, project=project, title="The degradation problem", blocks=blocks,
+        entity=entity,
+        project=project,
+        title="The degradation problem",
         description="Built by `degradation dashboard`",
-    )  # fmt: skip
+        blocks=[*blocks, wr.MarkdownBlock(text=summary.paper_markdown())],
+    )
 
 
 def _panel(panel: Panel, index: int) -> Any:
@@ -73,25 +134,20 @@ def _panel(panel: Panel, index: int) -> Any:
 
     layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
     if panel.kind == "points":
-        return wr.ScatterPlot(title=panel.title, layout=layout, x=wr.Config(panel.x),
-                              y=wr.SummaryMetric(panel.y[0]), z=wr.Config(panel.by))  # fmt: skip
+        x, y, z = wr.Config(panel.x), wr.SummaryMetric(panel.y[0]), wr.Config(panel.by)
+        return wr.ScatterPlot(title=panel.title, layout=layout, x=x, y=y, z=z)
     return wr.LinePlot(
-        title=panel.title, layout=layout, x=panel.x, y=list(panel.y), log_y=panel.log_y,
-        groupby=wr.Config(panel.by), groupby_aggfunc="mean", groupby_rangefunc="minmax",
-        smoothing_factor=0.0, max_runs_to_show=100,
-    )  # fmt: skip
-
-
-def paper_table() -> str:
-    """The paper's errors in Markdown."""
-    lines = ["| the paper's | train error % | test error % |", "|---|--:|--:|"]
-    networks = dict.fromkeys(key[:3] for key in reference.errors())
-    for data, arm, depth in networks:
-        values = [reference.errors().get((data, arm, depth, quantity)) for quantity in
-                  ("train_error", "test_error")]  # fmt: skip
-        cells = " | ".join("–" if value is None else f"{value:.2f}" for value in values)
-        lines.append(f"| {data} {arm}-{depth} | {cells} |")
-    return "\n".join(lines)
+        title=panel.title,
+        layout=layout,
+        x=panel.x,
+        y=list(panel.y),
+        log_y=panel.log_y,
+        groupby=wr.Config(panel.by),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="minmax",
+        smoothing_factor=0.0,
+        max_runs_to_show=100,
+    )
 
 
 def describe() -> str:
@@ -103,28 +159,32 @@ def describe() -> str:
 
 
 def save(path: str) -> list[str]:
-    """Save views and report in W&B; their addresses. Raises remote.Refused and Unreachable."""
+    """Save views and report in W&B; their addresses. Raises TrackingError."""
     entity, project = _split(path)
-    if not wandb_api.has_key():
-        raise wandb_api.Refused("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
-    saved = []
-    with wandb_api.in_our_words():
+    wandb_api.check_key()
+    addresses = []
+    with wandb_api.tracking_errors():
         for one in (*views(entity, project), report(entity, project)):
             one.save()
-            saved.append(str(one.url))
-    return saved
+            addresses.append(str(one.url))
+    return addresses
 
 
 def send_media(path: str, runs: Path, figures: Path) -> str:
-    """Send what `plot_curves.py` has drawn to a run of its own, one a project; its address."""
+    """Send what plot_curves.py has drawn to a run of its own, one a project; its address."""
     entity, project = _split(path)
-    files = [p for kind in ("png", "csv") for p in sorted(figures.glob(f"*.{kind}"))
-             if kind == "png" or p.stem.endswith("-errors")]  # fmt: skip
+    files = [*sorted(figures.glob("*.png")), *sorted(figures.glob("*-errors.csv"))]
     if not files:
         raise RunDirError(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
-    address = Address(project, entity, "study-figures")
-    return wandb_api.send_media(address, runs, files, name="figures", group="study",
-                             job_type="figures", tags=["figures"])  # fmt: skip
+    return wandb_api.send_media(
+        Address(project, entity, "study-figures"),
+        runs,
+        files,
+        name="figures",
+        group="study",
+        job_type="figures",
+        tags=["figures"],
+    )
 
 
 def _split(path: str) -> tuple[str, str]:
@@ -135,31 +195,24 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 2 where it can't be done."""
+    """The command; 0. Raises RunDirError and TrackingError."""
     parser = argparse.ArgumentParser(
-        prog="degradation dashboard", description=__doc__,
+        prog="degradation dashboard",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("runs", nargs="?", type=Path, default=Path("runs"))
     parser.add_argument("--save", metavar="ENTITY/PROJECT", help="save it in W&B")
     parser.add_argument("--media", metavar="ENTITY/PROJECT", help="send figures and tables there")
     parser.add_argument("--figures", type=Path, default=Path("figures"))
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        for address in save(asked.save) if asked.save else []:
+        for address in save(options.save) if options.save else []:
             print(address)
-        if asked.media:
-            print(send_media(asked.media, asked.runs, asked.figures))
-        if not (asked.save or asked.media):
-            print(describe())
+        if options.media:
+            print(send_media(options.media, options.runs, options.figures))
     except ImportError as error:
-        print(f"{error}: pip install 'degradation[dashboard]'", file=sys.stderr)
-        return 2
-    except (RunDirError, wandb_api.Absent, wandb_api.Refused, wandb_api.Unreachable) as error:
-        print(error, file=sys.stderr)
-        return 2
+        raise wandb_api.RefusedError(f"{error}: pip install 'degradation[dashboard]'") from error
+    if not (options.save or options.media):
+        print(describe())
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -21,7 +21,7 @@ import yaml
 from degradation.runs.run_dir import runs_in
 from degradation.system.paths import TOP
 from tests.launch import slurm_here
-from tests.tracking.mirror_world import world
+from tests.tracking.world import world
 
 QUICK = ("recipe.iterations=40", "recipe.milestones=[20]", "recipe.eval_every=10", "machine.device=cpu",
          "machine.progress=none")  # fmt: skip
@@ -62,7 +62,6 @@ def by_an_agent(runs: Path) -> None:
     sweep["command"] += [*QUICK, f"machine.runs={runs}"]
     (folder := runs.parent / "agent").mkdir()
     with world(folder) as w, w.stub:
-        w.runs.mkdir()
         w.stub.sweep = yaml.safe_dump(sweep)
         w.stub.commands = [
             {"type": "run", "program": "degradation.run", "run_id": f"{model}{depth}",

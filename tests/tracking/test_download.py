@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from degradation.runs.run_dir import RunDirError
+from degradation.system.paths import TOP
 from degradation.tracking import download, wandb_api
-from tests.tracking.mirror_world import TOP, World, world
+from tests.tracking.world import World, world
 
 PLOT = [sys.executable, str(TOP / "analysis" / "plot_curves.py")]
 
@@ -17,18 +18,17 @@ PLOT = [sys.executable, str(TOP / "analysis" / "plot_curves.py")]
 @pytest.fixture
 def w(tmp_path: Path):
     with world(tmp_path) as made:
-        made.runs.mkdir()
         yield made
 
 
 def test_the_figures_from_wandb_equal_the_local_ones(w: World) -> None:
     runs = []
     for seed in range(2):
-        run = w.begin(seed)
+        run = w.start(seed)
+        w.kill_senders()
         w.row(run, 6)
         w.end(run, result=seed == 0)  # one finished, one not
         runs.append(run)
-    w.kill_follower()
     with w.stub:
         assert w.command().returncode == 0
         local = w.call([*PLOT, str(w.runs), "--out", "local"])
@@ -86,21 +86,21 @@ def test_rows_that_were_changed_in_wandb_are_refused(tmp_path: Path, monkeypatch
     text = json.dumps({"iteration": 4, "train_error": 2.0}) + "\n"
     sha256 = download.hashlib.sha256(text.encode()).hexdigest()
     good = {"outcome": "done", "curves_sha256": sha256}
-    assert download._bring(Theirs(config, good), tmp_path)
+    assert download._fetch_run(Theirs(config, good), tmp_path)
     assert (tmp_path / small().name / "curves.jsonl").read_text() == text
     with pytest.raises(RunDirError, match="not those that were trained"):
-        download._bring(Theirs(config, good | {"curves_sha256": "0" * 64}), tmp_path / "other")
+        download._fetch_run(Theirs(config, good | {"curves_sha256": "0" * 64}), tmp_path / "other")
 
 
 @pytest.mark.parametrize("config", [{}, {"run": None}, {"run": {"depth": "../.."}}])
 def test_other_runs_of_the_project_are_passed_over(tmp_path: Path, config: dict) -> None:
-    assert not download._bring(Theirs(config, {}), tmp_path)
+    assert not download._fetch_run(Theirs(config, {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lost_network_names_the_cache(tmp_path: Path, monkeypatch) -> None:
     def unreachable(path: str) -> None:
-        raise wandb_api.Unreachable("no route")
+        raise wandb_api.TrackingError("no route")
 
     monkeypatch.setattr(wandb_api, "project_runs", unreachable)
     with pytest.raises(RunDirError, match=r"no route.*the same command goes on"):

@@ -8,7 +8,7 @@ import pytest
 from degradation.config import validation
 from degradation.system.paths import TOP
 from degradation.tracking import keys
-from tests.tracking.mirror_world import curve
+from tests.tracking.world import curve
 
 PAGE = TOP / "docs" / "what-is-logged.md"
 
@@ -20,13 +20,13 @@ def listed(heading: str) -> list[str]:
 
 
 def test_the_page_lists_exactly_the_keys_that_are_logged(small, monkeypatch) -> None:
-    assert listed("History") == [*keys.COLUMNS, *keys.TIMING]
+    assert listed("History") == [*keys.CURVES, *keys.TIMING]
     assert listed("Configuration") == list(keys.config(small(), {}))
     every = {("digits", "plain", 8, name): 1.0 for name in keys.ERRORS}
-    monkeypatch.setattr(keys.paper, "errors", lambda: every)
-    row = dict.fromkeys(keys.COLUMNS, 1.0)
+    monkeypatch.setattr(keys.reference, "errors", lambda: every)
+    row = dict.fromkeys(keys.CURVES, 1.0)
     assert set(listed("Summary")) == set(keys.summary(small(), {"outcome": "done"}, [row]))
-    for key in keys.STARTED:
+    for key in keys.LAUNCH:
         assert key in PAGE.read_text()
 
 
@@ -56,9 +56,9 @@ def test_no_path_of_this_machine_is_told(small) -> None:
     config = keys.config(small(data__root="/home/me/secret"), {"host": "mine", "commit": "c"})
     assert "/home/me" not in json.dumps(config)
     assert "mine" not in json.dumps(config)
-    assert keys.point_of(config).name == small().name
+    assert keys.run_config_of(config).name == small().name
 
 
-def test_a_configuration_without_a_point_is_refused() -> None:
+def test_a_configuration_without_settings_is_refused() -> None:
     with pytest.raises(validation.ConfigError):
-        keys.point_of({"lr": 0.1})
+        keys.run_config_of({"lr": 0.1})
