@@ -1,4 +1,4 @@
-"""Reading back: what the figures are drawn from is byte for byte what was trained."""
+"""Downloading: what the figures are drawn from is byte for byte what was trained."""
 
 import json
 import sys
@@ -7,12 +7,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from degradation.runs import frames
 from degradation.runs.run_dir import RunDirError
 from degradation.system.paths import TOP
 from degradation.tracking import download, wandb_api
 from tests.tracking.world import World, world
 
 PLOT = [sys.executable, str(TOP / "analysis" / "plot_curves.py")]
+FETCH = [
+    sys.executable,
+    "-c",
+    "from degradation.tracking import download; download.fetch('team/project')",
+]
 
 
 @pytest.fixture
@@ -21,45 +27,28 @@ def w(tmp_path: Path):
         yield made
 
 
-def test_the_figures_from_wandb_equal_the_local_ones(w: World) -> None:
+def test_what_is_downloaded_equals_what_was_trained(w: World) -> None:
     runs = []
     for seed in range(2):
-        run = w.start(seed)
-        w.kill_senders()
+        runs.append(run := w.start(seed, mode="disabled"))
         w.row(run, 6)
         w.end(run, result=seed == 0)  # one finished, one not
-        runs.append(run)
     with w.stub:
-        assert w.command().returncode == 0
-        local = w.call([*PLOT, str(w.runs), "--out", "local"])
-        far = w.call([*PLOT, "--wandb", "team/project", "--out", "far"])
-        assert far.returncode == 0, far.stderr
-        asked = len([r for r in w.stub.requests if "HistoryPage" in r])
-        again = w.call([*PLOT, "--wandb", "team/project", "--out", "far"])
-        assert again.returncode == 0
-        assert len([r for r in w.stub.requests if "HistoryPage" in r]) == asked + 1
-    folder = w.runs.parent
+        assert w.command("--project", "project").returncode == 0
+        assert w.call(FETCH).returncode == 0
+        histories = len([r for r in w.stub.requests if "HistoryPage" in r])
+        assert w.call(FETCH).returncode == 0  # the finished one is in the cache
+        assert len([r for r in w.stub.requests if "HistoryPage" in r]) == histories + 1
+    cache = w.runs.parent / "wandb-runs" / "team" / "project"
     for run in runs:
-        cached = folder / "wandb-runs" / "team" / "project" / run.name
-        assert (cached / "curves.jsonl").read_bytes() == run.curves.read_bytes()
-    names = {path.name for path in (folder / "local").iterdir()}
-    assert names == {path.name for path in (folder / "far").iterdir()}
-    assert {"digits-figure6.png", "digits-figure6.svg", "digits-figure6.pdf"} <= names
-    for name in names:
-        one, other = folder / "local" / name, folder / "far" / name
-        if name.endswith(".csv") and "folder" in (rows := pd.read_csv(one)):
-            pd.testing.assert_frame_equal(
-                rows.drop(columns="folder"), pd.read_csv(other).drop(columns="folder")
-            )
-        else:
-            assert one.read_bytes() == other.read_bytes(), name
-    assert "W&B" not in local.stdout
+        assert (cache / run.name / "curves.jsonl").read_bytes() == run.curves.read_bytes()
+    for ours, theirs in zip(frames.load(w.runs), frames.load(cache), strict=True):
+        pd.testing.assert_frame_equal(ours.drop(columns="folder"), theirs.drop(columns="folder"))
 
 
 def test_what_cannot_be_read_is_said(w: World) -> None:
     with w.stub:
         for path, key, said in [
-            ("team", True, "must be entity/project"),
             ("team/none", True, "Could not find project none"),
             ("team/none", False, "no W&B key is configured"),
         ]:
@@ -90,6 +79,11 @@ def test_rows_that_were_changed_in_wandb_are_refused(tmp_path: Path, monkeypatch
     assert (tmp_path / small().name / "curves.jsonl").read_text() == text
     with pytest.raises(RunDirError, match="not those that were trained"):
         download._fetch_run(Theirs(config, good | {"curves_sha256": "0" * 64}), tmp_path / "other")
+
+
+def test_a_project_needs_an_entity(tmp_path: Path) -> None:
+    with pytest.raises(RunDirError, match="must be entity/project"):
+        download.fetch("team", tmp_path)
 
 
 @pytest.mark.parametrize("config", [{}, {"run": None}, {"run": {"depth": "../.."}}])
