@@ -24,7 +24,7 @@ from degradation.config.schema import Machine, Settings
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.launch import gpus
-from degradation.system import files
+from degradation.system import console, files
 from degradation.system.provenance import versions
 from degradation.tracking import wandb_api
 
@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> int:
     settings = compose.runs_of(rest)[0]
     failed = 0
     for finding in findings(settings):
-        print(finding, flush=True)
+        console.print_line(console.escape_control_chars(str(finding)))
         failed += finding.state == FAIL
-    print(f"{failed} failed" if failed else "ready")
+    console.print_line(f"{failed} failed" if failed else "ready")
     return 1 if failed else 0
 
 

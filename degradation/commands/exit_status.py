@@ -4,6 +4,7 @@
 a run folder); 3: the data is not there; 5: the disk refused; 128 + n: stopped by signal n.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ STATUSES: list[tuple[tuple[type[BaseException], ...], int]] = [
     ((DataError,), 3),
     ((ConfigError, RunDirError, TrackingError), 2),
 ]
+"""CheckpointError, which needs torch, is a RunDirError."""
 
 
 def exit_status(error: BaseException) -> int:
@@ -29,11 +31,12 @@ def exit_status(error: BaseException) -> int:
     """
     if isinstance(error, Interrupted):
         return 128 + error.number
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
     for kinds, status in STATUSES:
         if isinstance(error, kinds):
-            print(
-                console.escape_control_chars(str(error)), file=console.IgnoreBrokenPipe(sys.stderr)
-            )
+            message = console.escape_control_chars(str(error))
+            print(message, file=console.IgnoreBrokenPipe(sys.stderr))
             return status
     raise error
 
@@ -42,5 +45,5 @@ def run(command: Callable[[list[str]], int], words: list[str]) -> int:
     """Call a command with the words behind its name; its exit status, whatever it raises."""
     try:
         return command(words)
-    except (Exception, Interrupted) as error:
+    except (Exception, Interrupted, KeyboardInterrupt) as error:
         return exit_status(error)

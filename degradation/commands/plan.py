@@ -99,8 +99,7 @@ def main(arguments: list[str]) -> int:
             speed = probe.speed(left, deadline - time.monotonic())
     except probe.ProbeError as error:
         problems.append(f"device: {error}")
-    print(table(groups, speed))
-    print("\n".join(notes(groups, speed)))
+    console.print_line("\n".join([table(groups, speed), *notes(groups, speed)]))
     problems += lacking(groups, speed, Path(machine.runs).expanduser())
     for problem in problems:
         print(console.escape_control_chars(problem), file=sys.stderr)

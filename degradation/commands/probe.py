@@ -71,7 +71,7 @@ def _quick_to_start(config: RunConfig) -> RunConfig:
 
 
 def ask(what: str, request: dict[str, Any], threads: int, timeout: float) -> dict[str, Any]:
-    """What `training.devices.synthetic_run` answers. Raises ProbeError and subprocess.TimeoutExpired."""
+    """What synthetic_run.py answers. Raises ProbeError and subprocess.TimeoutExpired."""
     command = [sys.executable, "-m", "degradation.training.devices.synthetic_run", what]
     done = subprocess.run(
         [*command, json.dumps(request)],

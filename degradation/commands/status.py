@@ -31,14 +31,14 @@ def main(arguments: list[str]) -> int:
     runs, everything = _progress(_with_folder(rest))
     found = progress.filter_runs(everything, options.only)
     if not found:
-        print(console.escape_control_chars(f"no such runs in {Path(runs).absolute()}"))
+        console.print_line(console.escape_control_chars(f"no such runs in {Path(runs).absolute()}"))
         return 0
     parts = [
         brief(found) if options.brief else listing(found),
         failures(found),
         summary.as_text(progress.final_errors(found)),
     ]
-    print(console.escape_control_chars("\n\n".join(part for part in parts if part)))
+    console.print_line(console.escape_control_chars("\n\n".join(part for part in parts if part)))
     return 1 if any(run.state == "failed" for run in found) else 0
 
 

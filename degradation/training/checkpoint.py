@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from degradation.runs.run_dir import RunDirError
 from degradation.system import files
 
 KEEP = 2
@@ -24,7 +25,7 @@ META = "meta"
 NAME = re.compile(r"iteration-(\d{8,})-([0-9a-f]{64})\.safetensors")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RunDirError):
     """A checkpoint that can't be trusted, or none that can; the message says which and why."""
 
 
