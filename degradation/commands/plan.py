@@ -77,10 +77,10 @@ class Group:
             f"{self.config.recipe.iterations:,}",
             *(str(count or "–") for count in (len(self.runs), done, partial)),
             f"{estimate.work(self.config).parameters:,}",
-            f"{estimate.memory(self.config) / 1e9:.2f} GB",
-            f"{self.disk / 1e9:,.2f} GB",
+            _size(estimate.memory(self.config)),
+            _size(self.disk),
             _rounded(self.flops / 1e15),
-            _rounded(self.flops / rate / 3600) if rate else "–",
+            _hours(self.flops / rate / 3600) if rate else "–",
         ]
 
 
@@ -139,8 +139,16 @@ def table(groups: Sequence[Group], speed: Speed) -> str:
     )
 
 
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
 def _rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _hours(hours: float) -> str:
+    return "<0.01" if 0 < hours < 0.01 else f"{hours:,.2f}"
 
 
 def notes(groups: Sequence[Group], speed: Speed) -> list[str]:
@@ -171,8 +179,8 @@ def lacking(groups: Sequence[Group], speed: Speed, runs: Path) -> list[str]:
     faults = [_too_large(group, speed) for group in groups]
     if need > (have := files.free(there)):
         faults.append(
-            f"disk: {need / 1e9:.2f} GB are still to be written to {runs}, {have / 1e9:.2f} GB are "
-            "free; remedy: machine.runs=OTHER"
+            f"disk: {_size(need)} are still to be written to {runs}, {_size(have)} are free; "
+            "remedy: machine.runs=OTHER"
         )
     return [fault for fault in faults if fault]
 
@@ -184,7 +192,7 @@ def _too_large(group: Group, speed: Speed) -> str:
     if speed.memory is None or need <= speed.memory:
         return ""
     return (
-        f"memory: {group.name}: {count} at once need at least {need / 1e9:.1f} GB, "
-        f"{speed.name} has {speed.memory / 1e9:.1f} GB; remedy: "
+        f"memory: {group.name}: {count} at once need at least {_size(need)}, "
+        f"{speed.name} has {_size(speed.memory)}; remedy: "
         f"machine.runs_per_gpu={max(1, count // 2)}, or a smaller recipe.batch_size"
     )

@@ -109,7 +109,7 @@ def test_hours_are_operations_over_the_measured_rate(study, capsys, monkeypatch)
     monkeypatch.setattr(probe, "speed", lambda left, timeout: Speed("a thing", flops / 7200))
     assert plan.main([]) == 0
     out = capsys.readouterr().out
-    assert next(line for line in out.splitlines() if line.startswith("all")).split()[-1] == "2"
+    assert next(line for line in out.splitlines() if line.startswith("all")).split()[-1] == "2.00"
     assert "hours: of a thing" in out
 
 
