@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degradation.commands import estimate, probe
-from degradation.config import compose, overrides, schema
+from degradation.commands import probe
+from degradation.config import compose, overrides
 from degradation.config.schema import Machine, Settings
 from degradation.data import sources
 from degradation.data.dataset import DataError
@@ -81,19 +81,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 def device(settings: Settings) -> Iterator[Finding]:
     """The device, a few training steps on it, and what numerics=fast would use there."""
-    config = settings.config
-    small = dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, ghost_batch_size=None),
-        recipe=dataclasses.replace(config.recipe, batch_size=BATCH_SIZE),
-    )
-    request = {
-        "config": schema.plain(small),
-        "machine": schema.plain(settings.machine),
-        "image": estimate.SHAPES[config.data.name].image,
-    }
+    question = probe.request(settings, BATCH_SIZE, settings.config.numerics.compiled)
     try:
-        answer = probe.ask("check", request, settings.machine.threads, TIMEOUT)
+        answer = probe.ask("check", question, settings.machine.threads, TIMEOUT)
     except (probe.ProbeError, subprocess.TimeoutExpired) as error:
         yield Finding(FAIL, "device", str(error))
         return

@@ -11,7 +11,7 @@ from typing import Any
 
 from degradation.commands import estimate
 from degradation.config import schema
-from degradation.config.schema import RunConfig, Settings
+from degradation.config.schema import Settings
 from degradation.launch import process
 
 # A core does so many operations in a tenth of a second, and a probe needs several iterations.
@@ -43,38 +43,41 @@ def speed(left: Sequence[Settings], timeout: float) -> Speed:
     seconds is only `unknown`.
     """
     cheapest = min(left, key=lambda s: estimate.iteration_flops(s.config))
-    config = _quick_to_start(cheapest.config)
-    flops = estimate.work(config).training
-    request = {
-        "config": schema.plain(config),
-        "machine": schema.plain(cheapest.machine),
-        "image": estimate.SHAPES[config.data.name].image,
-        "cpu_batch_size": min(config.recipe.batch_size, max(2, int(CPU_ITERATION_FLOPS / flops))),
+    batch_size, flops = cheapest.config.recipe.batch_size, estimate.work(cheapest.config).training
+    question = request(cheapest, batch_size, compiled=False) | {  # which would take minutes
+        "cpu_batch_size": min(batch_size, max(2, int(CPU_ITERATION_FLOPS / flops))),
         "depths": sorted({s.config.depth for s in left}),
         "until": time.time() + timeout - 0.5,
     }
     try:
-        answer = ask("rate", request, cheapest.machine.threads, timeout)
+        answer = ask("rate", question, cheapest.machine.threads, timeout)
     except subprocess.TimeoutExpired:
         return Speed(unknown="this machine is too slow or too busy to tell within ten seconds")
     rate = flops * answer["batch_size"] / answer["seconds"]
     return Speed(answer["name"], rate, answer["memory"], answer["runs_at_once"])
 
 
-def _quick_to_start(config: RunConfig) -> RunConfig:
-    """The same network for batches of any size, without compilation, which takes minutes."""
-    return dataclasses.replace(
+def request(settings: Settings, batch_size: int, compiled: bool) -> dict[str, Any]:
+    """A network like that of a run, for batches of any size, and the machine to try it on."""
+    config = settings.config
+    tried = dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, ghost_batch_size=None),
-        numerics=dataclasses.replace(config.numerics, compiled=False),
+        recipe=dataclasses.replace(config.recipe, batch_size=batch_size),
+        numerics=dataclasses.replace(config.numerics, compiled=compiled),
     )
+    return {
+        "config": schema.plain(tried),
+        "machine": schema.plain(settings.machine),
+        "image": estimate.SHAPES[config.data.name].image,
+    }
 
 
-def ask(what: str, request: dict[str, Any], threads: int, timeout: float) -> dict[str, Any]:
+def ask(what: str, question: dict[str, Any], threads: int, timeout: float) -> dict[str, Any]:
     """What synthetic_run.py answers. Raises ProbeError and subprocess.TimeoutExpired."""
     command = [sys.executable, "-m", "degradation.training.devices.synthetic_run", what]
     done = subprocess.run(
-        [*command, json.dumps(request)],
+        [*command, json.dumps(question)],
         capture_output=True,
         text=True,
         env=process.environment(threads),
