@@ -35,7 +35,7 @@ IMAGES = 10_000
 def main(arguments: list[str]) -> int:
     """Print the table, and keep it, as far as it is there. Raises ConfigError."""
     console.show_messages()
-    options = parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     device = devices.resolve(options.device)
     engines = parse_engines(options.engines or usual_engines(device), device)
     lines, results = list[str](), list[Result]()
@@ -48,13 +48,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="degradation bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = found.add_argument
+    add = parser.add_argument
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--depths", type=int, nargs="+", default=[20, 56], metavar="DEPTH", help="20 and 56")
     add("--engines", nargs="+", metavar="ENGINE", help=f"of {'; '.join(ENGINES)}")
@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--rounds", type=int, default=5, metavar="N", help="5")
     add("--out", type=Path, metavar="DIR", help="keep bench.md and bench.json there")
-    return found
+    return parser
 
 
 def usual_engines(device: torch.device) -> list[str]:
@@ -80,15 +80,15 @@ def usual_engines(device: torch.device) -> list[str]:
 
 def parse_engines(words: Sequence[str], device: torch.device) -> tuple[tuple[str, int], ...]:
     """`fast*4` is ("fast", 4). Raises ConfigError for an engine that there is not."""
-    there = [name for name in ENGINES if name != "native" or device.type == "cpu"]
-    found = []
+    known = [name for name in ENGINES if name != "native" or device.type == "cpu"]
+    engines = []
     for word in words:
         name, _, count = word.partition("*")
-        if name not in there or not (count or "1").isdecimal():
-            hint = console.did_you_mean(name, there)
-            raise ConfigError(f"--engines {word}: must be of {'; '.join(there)}, or ENGINE*N{hint}")
-        found.append((name, int(count or 1)))
-    return tuple(found)
+        if name not in known or not (count or "1").isdecimal():
+            hint = console.did_you_mean(name, known)
+            raise ConfigError(f"--engines {word}: must be of {'; '.join(known)}, or ENGINE*N{hint}")
+        engines.append((name, int(count or 1)))
+    return tuple(engines)
 
 
 def measure(
@@ -116,8 +116,8 @@ def measure(
 
 def _settings(arm: str, depth: int, device: torch.device) -> Settings:
     words = [f"model={arm}", f"depth={depth}", f"machine.device={device}"]
-    [found] = compose.runs_of(words)
-    return found
+    [settings] = compose.runs_of(words)
+    return settings
 
 
 def keep(folder: Path, lines: Sequence[str], results: Sequence[Result]) -> None:

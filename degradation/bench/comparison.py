@@ -168,17 +168,21 @@ def _contestants(
     config: RunConfig, plan: Plan, images: ImageDataset, device: torch.device
 ) -> dict[str, Contestant]:
     """By name, in the order of the table."""
-    found: dict[str, Contestant] = {}
+    contestants: dict[str, Contestant] = {}
     for workers in plan.workers:
-        name = f"{BASELINE}, {workers} workers" if found else BASELINE
-        found[name] = Contestant(None, partial(_baseline, config, plan, images, device, workers))
-    found[BATCHES_READY] = Contestant(None, partial(_baseline, config, plan, images, device, None))
+        name = f"{BASELINE}, {workers} workers" if contestants else BASELINE
+        contestants[name] = Contestant(
+            None, partial(_baseline, config, plan, images, device, workers)
+        )
+    contestants[BATCHES_READY] = Contestant(
+        None, partial(_baseline, config, plan, images, device, None)
+    )
     for name, count in plan.engines:
         own = replace(config, numerics=ENGINES[name])
         label = name if count == 1 else f"{name} ×{count}"
         make = partial(_engine, own, plan, images, device, count)
-        found[label] = Contestant(own.numerics, make, count)
-    return found
+        contestants[label] = Contestant(own.numerics, make, count)
+    return contestants
 
 
 def _baseline(

@@ -35,13 +35,13 @@ def alternate(
     works: Mapping[str, Work], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
     """Seconds of each work in each round: A B C, A B C, …, after a round that is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in works}
+    results: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
             took = seconds(work, device)
             if number:
-                found[name].append(took)
-    return found
+                results[name].append(took)
+    return results
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:

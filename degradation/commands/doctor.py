@@ -39,18 +39,18 @@ class Finding:
     """What one check found."""
 
     state: str
-    what: str
-    found: str
+    check: str
+    message: str
     remedy: str = ""
 
     def __str__(self) -> str:
         remedy = f"; remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.state:5} {self.what:9} {self.found}{remedy}"
+        return f"{self.state:5} {self.check:9} {self.message}{remedy}"
 
 
 def main(arguments: list[str]) -> int:
     """Print the findings as they come; 1 where one failed. Raises ConfigError."""
-    _, rest = parser().parse_known_args(arguments)
+    _, rest = _parser().parse_known_args(arguments)
     settings = compose.runs_of(rest)[0]
     failed = 0
     for finding in findings(settings):
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog="degradation doctor",
         usage="degradation doctor [KEY=VALUE] …",
@@ -101,14 +101,14 @@ def _described(answer: dict[str, Any], machine: Machine) -> Finding:
             f"capability {answer['capability']}, {answer['memory'] / 1e9:.1f} GB",
         )
     if count := len(gpus.usable(machine)):
-        fault = f"{count} GPUs are here, and torch {answer['torch']} uses none of them"
-        return Finding(WARN, "device", fault, "install a torch for this driver (nvidia-smi)")
+        message = f"{count} GPUs are here, and torch {answer['torch']} uses none of them"
+        return Finding(WARN, "device", message, "install a torch for this driver (nvidia-smi)")
     cores = len(os.sched_getaffinity(0))
     threads = machine.threads
-    found = f"cpu: {cores} cores, {threads} thread{'s' if threads > 1 else ''} a run"
+    message = f"cpu: {cores} cores, {threads} thread{'s' if threads > 1 else ''} a run"
     if threads > cores:
-        return Finding(WARN, "device", found, f"machine.threads={cores}")
-    return Finding(OK, "device", found)
+        return Finding(WARN, "device", message, f"machine.threads={cores}")
+    return Finding(OK, "device", message)
 
 
 def driver() -> str:
@@ -127,8 +127,8 @@ def _step(difference: float | None) -> Finding:
         return Finding(
             OK, "step", "a step captured as a CUDA graph equals the launched one, bit by bit"
         )
-    fault = f"a step captured as a CUDA graph differs from the launched one by {difference:.1e}"
-    return Finding(FAIL, "step", fault, "numerics.graph=off")
+    message = f"a step captured as a CUDA graph differs from the launched one by {difference:.1e}"
+    return Finding(FAIL, "step", message, "numerics.graph=off")
 
 
 def _fast(answer: dict[str, Any]) -> Finding:
@@ -150,33 +150,33 @@ def images(settings: Settings) -> Finding:
         remedy = "the first run downloads it; or data.root=DIR"
         return Finding(WARN, "data", f"{data.name} is not in {root} yet", remedy)
     try:
-        found = sources.load(dataclasses.replace(data, download=False))
+        dataset = sources.load(dataclasses.replace(data, download=False))
     except DataError as error:
         remedy = "data.root=DIR, or data=digits, which is built in"
         return Finding(FAIL, "data", str(error).splitlines()[0].rstrip("."), remedy)
-    counts = f"{len(found.train):,} + {len(found.test):,} images"
-    return Finding(OK, "data", f"{data.name}: {counts}, verified, digest {found.digest[:12]}")
+    counts = f"{len(dataset.train):,} + {len(dataset.test):,} images"
+    return Finding(OK, "data", f"{data.name}: {counts}, verified, digest {dataset.digest[:12]}")
 
 
 def folder(runs: Path) -> Finding:
     """Whether files can be written and locked in `runs`, or in the nearest folder that is there."""
-    there = next(path for path in [runs.absolute(), *runs.absolute().parents] if path.exists())
+    existing = next(path for path in [runs.absolute(), *runs.absolute().parents] if path.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=there, prefix=".doctor-") as own:
+        with tempfile.TemporaryDirectory(dir=existing, prefix=".doctor-") as own:
             files.write_json(Path(own) / "file", {})
             with files.lock(Path(own) / "lock"):
                 locks = files.is_locked(Path(own) / "lock")
     except OSError as error:
-        fault = f"{there}: {error.strerror or error}"
-        return Finding(FAIL, "runs", fault, "let this user write there, or machine.runs=OTHER")
+        message = f"{existing}: {error.strerror or error}"
+        return Finding(FAIL, "runs", message, "let this user write there, or machine.runs=OTHER")
     if not locks:
         remedy = "mount the file system with locks, or machine.runs=OTHER"
-        return Finding(FAIL, "runs", f"{there}: a lock keeps no other process out", remedy)
-    free = files.free(there)
-    found = f"{there} can be written to and locked, {free / 1e9:,.1f} GB free"
+        return Finding(FAIL, "runs", f"{existing}: a lock keeps no other process out", remedy)
+    free = files.free(existing)
+    message = f"{existing} can be written to and locked, {free / 1e9:,.1f} GB free"
     if free < FREE:
-        return Finding(WARN, "runs", found, "`degradation plan` counts what a study needs")
-    return Finding(OK, "runs", found)
+        return Finding(WARN, "runs", message, "`degradation plan` counts what a study needs")
+    return Finding(OK, "runs", message)
 
 
 def wandb(settings: Settings) -> Finding:

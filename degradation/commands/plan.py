@@ -59,8 +59,8 @@ class Group:
     @property
     def flops(self) -> float:
         """Operations of what is left to train."""
-        left = [run for run in self.runs if not run.finished]
-        return sum(estimate.remaining_flops(run.config, run.iteration) for run in left)
+        unfinished = [run for run in self.runs if not run.finished]
+        return sum(estimate.remaining_flops(run.config, run.iteration) for run in unfinished)
 
     @property
     def disk(self) -> float:
@@ -87,16 +87,16 @@ class Group:
 def main(arguments: list[str]) -> int:
     """Print the plan; the exit status. Raises ConfigError and RunDirError."""
     deadline = time.monotonic() + SECONDS
-    options, rest = parser().parse_known_args(arguments)
+    options, rest = _parser().parse_known_args(arguments)
     settings = compose.runs_of(rest)
     machine = settings[0].machine
-    found = progress.of_configs([s.config for s in settings], machine.runs)
-    left = [s for s, run in zip(settings, found, strict=True) if not run.finished]
-    groups, problems = grouped(found), []
+    runs = progress.of_configs([s.config for s in settings], machine.runs)
+    remaining = [s for s, run in zip(settings, runs, strict=True) if not run.finished]
+    groups, problems = grouped(runs), []
     speed = Speed(unknown="not measured")
     try:
-        if left and not options.no_probe:
-            speed = probe.speed(left, deadline - time.monotonic())
+        if remaining and not options.no_probe:
+            speed = probe.speed(remaining, deadline - time.monotonic())
     except probe.ProbeError as error:
         problems.append(f"device: {error}")
     console.print_line("\n".join([table(groups, speed), *notes(groups, speed)]))
@@ -106,24 +106,26 @@ def main(arguments: list[str]) -> int:
     return 1 if problems else 0
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="degradation plan",
         usage="degradation plan [--no-probe] [-m] [KEY=VALUE | +sweeps=NAME] …",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    found.add_argument("--no-probe", action="store_true", help="measure nothing, and tell no hours")
-    return found
+    parser.add_argument(
+        "--no-probe", action="store_true", help="measure nothing, and tell no hours"
+    )
+    return parser
 
 
-def grouped(found: Sequence[RunProgress]) -> list[Group]:
+def grouped(runs: Sequence[RunProgress]) -> list[Group]:
     """The runs by network and length, in the order of the study."""
     groups: dict[tuple[str, str, int], list[RunProgress]] = defaultdict(list)
-    for run in found:
+    for run in runs:
         groups[run.network, run.config.variant, run.config.recipe.iterations].append(run)
-    return [Group(runs) for runs in groups.values()]
+    return [Group(own) for own in groups.values()]
 
 
 def table(groups: Sequence[Group], speed: Speed) -> str:
@@ -153,31 +155,31 @@ def _hours(hours: float) -> str:
 
 def notes(groups: Sequence[Group], speed: Speed) -> list[str]:
     """What the numbers mean, and what is not known."""
-    found = ["memory: of one run, at least; disk: of finished runs, without W&B's files"]
+    lines = ["memory: of one run, at least; disk: of finished runs, without W&B's files"]
     if speed.flops_per_second is None:
-        return [*found, f"hours: {speed.unknown or 'not measured'}"]
+        return [*lines, f"hours: {speed.unknown or 'not measured'}"]
     rate = speed.flops_per_second / 1e9
-    found.append(
+    lines.append(
         f"hours: of {speed.name} at {rate:,.0f} GFLOP/s, as measured just now, one run after the "
         "other; other depths may differ by a quarter"
     )
     configs = [group.config for group in groups]
     if (count := gpus.visible()) > 1:
-        found.append(f"hours: {count} GPUs are here; cluster=joblib divides the hours by {count}")
+        lines.append(f"hours: {count} GPUs are here; cluster=joblib divides the hours by {count}")
     if any(config.numerics.compiled for config in configs):
-        found.append("hours: measured without torch.compile, which makes them fewer")
+        lines.append("hours: measured without torch.compile, which makes them fewer")
     if any(config.data.name == "imagenet" for config in configs):
-        found.append("not measured: reading and decoding the images, which may take longer")
-    return found
+        lines.append("not measured: reading and decoding the images, which may take longer")
+    return lines
 
 
 def lacking(groups: Sequence[Group], speed: Speed, runs: Path) -> list[str]:
     """What the study needs and this machine does not have."""
     missing = [run for group in groups for run in group.runs if run.state == "missing"]
     need = Group(missing).disk
-    there = next(folder for folder in [runs, *runs.absolute().parents] if folder.exists())
+    existing = next(folder for folder in [runs, *runs.absolute().parents] if folder.exists())
     faults = [_too_large(group, speed) for group in groups]
-    if need > (have := files.free(there)):
+    if need > (have := files.free(existing)):
         faults.append(
             f"disk: {_size(need)} are still to be written to {runs}, {_size(have)} are free; "
             "remedy: machine.runs=OTHER"

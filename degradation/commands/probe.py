@@ -36,17 +36,17 @@ class ProbeError(RuntimeError):
     """The device could not be tried; the message says why."""
 
 
-def speed(left: Sequence[Settings], timeout: float) -> Speed:
-    """Train the cheapest network of `left` for at most two seconds on images of noise.
+def speed(remaining: Sequence[Settings], timeout: float) -> Speed:
+    """Train the cheapest network of `remaining` for at most two seconds on images of noise.
 
     Raises ProbeError where the device refuses. A machine that does not answer within `timeout`
     seconds is only `unknown`.
     """
-    cheapest = min(left, key=lambda s: estimate.iteration_flops(s.config))
+    cheapest = min(remaining, key=lambda s: estimate.iteration_flops(s.config))
     batch_size, flops = cheapest.config.recipe.batch_size, estimate.work(cheapest.config).training
     question = request(cheapest, batch_size, compiled=False) | {  # which would take minutes
         "cpu_batch_size": min(batch_size, max(2, int(CPU_ITERATION_FLOPS / flops))),
-        "depths": sorted({s.config.depth for s in left}),
+        "depths": sorted({s.config.depth for s in remaining}),
         "until": time.time() + timeout - 0.5,
     }
     try:
@@ -85,6 +85,6 @@ def ask(what: str, question: dict[str, Any], threads: int, timeout: float) -> di
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise ProbeError(lines[-1] if lines else f"its process left with {done.returncode}")
+        raise ProbeError(lines[-1] if lines else f"its process ended with status {done.returncode}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

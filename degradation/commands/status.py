@@ -27,33 +27,32 @@ MOST_FAILURES = 10  # whose log is shown
 
 def main(arguments: list[str]) -> int:
     """Print the states; the exit status. Raises ConfigError and RunDirError."""
-    options, rest = parser().parse_known_args(arguments)
-    runs, everything = _progress(_with_folder(rest))
-    found = progress.filter_runs(everything, options.only)
-    if not found:
-        console.print_line(console.escape_control_chars(f"no such runs in {Path(runs).absolute()}"))
-        return 0
-    parts = [
-        brief(found) if options.brief else listing(found),
-        failures(found),
-        summary.as_text(progress.final_errors(found)),
-    ]
-    console.print_line(console.escape_control_chars("\n\n".join(part for part in parts if part)))
-    return 1 if any(run.state == "failed" for run in found) else 0
+    options, rest = _parser().parse_known_args(arguments)
+    folder, all_runs = _progress(_with_folder(rest))
+    runs = progress.filter_runs(all_runs, options.only)
+    parts = [f"no such runs in {Path(folder).absolute()}"]
+    if runs:
+        parts = [
+            brief(runs) if options.brief else listing(runs),
+            failures(runs),
+            summary.as_text(progress.final_errors(runs)),
+        ]
+    console.print_line(console.escape_control_chars("\n\n".join(filter(None, parts))))
+    return 1 if any(run.state == "failed" for run in runs) else 0
 
 
-def parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="degradation status",
         usage="degradation status [DIR] [--only KEY=VALUE,…] [--brief] [-m] [+sweeps=NAME | …]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add, keys = found.add_argument, ", ".join(KEYS)
+    add, keys = parser.add_argument, ", ".join(KEYS)
     add("--only", action="append", default=[], metavar="KEY=VALUE,…", help=f"KEY is one of {keys}")
     add("--brief", action="store_true", help="a line a network, not one a run")
-    return found
+    return parser
 
 
 def _with_folder(words: list[str]) -> list[str]:
@@ -72,39 +71,39 @@ def _progress(words: list[str]) -> tuple[str, list[RunProgress]]:
     return runs, progress.of_configs([s.config for s in settings], runs)
 
 
-def listing(found: Sequence[RunProgress]) -> str:
+def listing(runs: Sequence[RunProgress]) -> str:
     """A line a run: state, name, what it varies, iterations, errors, reason; then the counts."""
-    return "\n".join([*map(_line, found), _counts(found)])
+    return "\n".join([*map(_line, runs), _counts(runs)])
 
 
 def _line(run: RunProgress) -> str:
     errors = [run.row[name] if run.row else None for name in ("train_error", "test_error")]
     train, test = ("–" if error is None else f"{error:.2f}" for error in errors)
-    shown = f"train {train:>5} %  test {test:>5} %" if run.row else ""
-    line = f"{run.state:9} {run.run.name:36} {run.progress:>13}  {shown:30}  {run.reason}"
+    percent = f"train {train:>5} %  test {test:>5} %" if run.row else ""
+    line = f"{run.state:9} {run.run.name:36} {run.progress:>13}  {percent:30}  {run.reason}"
     return f"{line.rstrip()}  {run.config.variant}".rstrip()
 
 
-def _counts(found: Sequence[RunProgress]) -> str:
+def _counts(runs: Sequence[RunProgress]) -> str:
     """`7 done, 1 failed`."""
-    return ", ".join(f"{n} {state}" for state, n in Counter(run.state for run in found).items())
+    return ", ".join(f"{n} {state}" for state, n in Counter(run.state for run in runs).items())
 
 
-def brief(found: Sequence[RunProgress]) -> str:
+def brief(runs: Sequence[RunProgress]) -> str:
     """A line a network: how many of its runs are in which state."""
     networks: dict[str, Counter[str]] = defaultdict(Counter)
-    for run in found:
+    for run in runs:
         networks[f"{run.network} {run.config.variant}".rstrip()][run.state] += 1
-    there = [state for state in STATES if any(states[state] for states in networks.values())]
-    lines = [" " * 30 + "".join(f"{state:>10}" for state in there)]
+    columns = [state for state in STATES if any(states[state] for states in networks.values())]
+    lines = [" " * 30 + "".join(f"{state:>10}" for state in columns)]
     for name, states in networks.items():
-        lines.append(f"{name:30}" + "".join(f"{states[state] or '–':>10}" for state in there))
-    return "\n".join([*lines, _counts(found)])
+        lines.append(f"{name:30}" + "".join(f"{states[state] or '–':>10}" for state in columns))
+    return "\n".join([*lines, _counts(runs)])
 
 
-def failures(found: Sequence[RunProgress]) -> str:
+def failures(runs: Sequence[RunProgress]) -> str:
     """Of each failed run: the last lines of its log, and the command that trains it again."""
-    failed = [run for run in found if run.state == "failed"]
+    failed = [run for run in runs if run.state == "failed"]
     parts = []
     for run in failed[:MOST_FAILURES]:
         log = whole_lines(run.run.log)[-LOG_LINES:]

@@ -74,7 +74,7 @@ def test_a_gpu_that_torch_does_not_see(settings, monkeypatch) -> None:
     monkeypatch.setattr(probe, "ask", lambda *_: none)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     found = next(doctor.device(changed(settings, "machine", device="auto")))
-    assert found.state == WARN and "2 GPUs are here" in found.found
+    assert found.state == WARN and "2 GPUs are here" in found.message
 
 
 def test_a_device_that_is_refused(settings, monkeypatch) -> None:
@@ -83,7 +83,7 @@ def test_a_device_that_is_refused(settings, monkeypatch) -> None:
 
     monkeypatch.setattr(probe, "ask", refuse)
     [found] = doctor.device(settings)
-    assert found.state == FAIL and "cuda:9" in found.found
+    assert found.state == FAIL and "cuda:9" in found.message
 
 
 def test_captured_steps_are_compared_with_launched_ones(small, settings, monkeypatch) -> None:
@@ -114,7 +114,7 @@ def test_data_that_is_not_there(settings, tmp_path: Path, download: bool, state:
 def test_data_that_is_damaged(settings, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"no archive")
     found = doctor.images(changed(settings, "data", name="cifar10", root=str(tmp_path)))
-    assert found.state == FAIL and "damaged" in found.found
+    assert found.state == FAIL and "damaged" in found.message
 
 
 def test_a_folder_that_cannot_be_written_to() -> None:

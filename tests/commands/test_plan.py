@@ -106,7 +106,7 @@ def test_a_plan_counts_what_is_done_and_left(study, capsys, monkeypatch) -> None
 def test_hours_are_operations_over_the_measured_rate(study, capsys, monkeypatch) -> None:
     done = [12, 4, 0, 0]
     flops = sum(map(estimate.remaining_flops, [s.config for s in study], done))
-    monkeypatch.setattr(probe, "speed", lambda left, timeout: Speed("a thing", flops / 7200))
+    monkeypatch.setattr(probe, "speed", lambda remaining, timeout: Speed("a thing", flops / 7200))
     assert plan.main([]) == 0
     out = capsys.readouterr().out
     assert next(line for line in out.splitlines() if line.startswith("all")).split()[-1] == "2.00"

@@ -96,11 +96,11 @@ def rate(request: dict[str, Any]) -> dict[str, Any]:
         config = replace(config, recipe=recipe)
     run = SyntheticRun(config, noise(64, *request["image"]), device)
     at_a_time = 1 if device.type == "cpu" else 32
-    count, seconds, began = 0, 0.0, time.monotonic()
+    count, seconds, start = 0, 0.0, time.monotonic()
     while not count or (seconds < RATE_SECONDS and time.time() < request["until"]):
         run.train(at_a_time)
         count += at_a_time
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
     return describe(device) | {
         "seconds": seconds / count,
         "batch_size": config.recipe.batch_size,
@@ -143,11 +143,11 @@ def _read(request: dict[str, Any]) -> tuple[RunConfig, Machine, torch.device]:
 
 def describe(device: torch.device) -> dict[str, Any]:
     """The device in words and numbers; `memory` in bytes, null for a CPU."""
-    found: dict[str, Any] = {"device": str(device), "torch": torch.__version__}
+    described: dict[str, Any] = {"device": str(device), "torch": torch.__version__}
     if device.type == "cpu":
-        return found | {"name": "a CPU core", "memory": None}
+        return described | {"name": "a CPU core", "memory": None}
     properties = torch.cuda.get_device_properties(device)
-    return found | {
+    return described | {
         "name": properties.name,
         "memory": properties.total_memory,
         "capability": f"{properties.major}.{properties.minor}",
