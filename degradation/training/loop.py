@@ -76,10 +76,12 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
     log_layers(context)
     context.logger.start(state.iteration)
     while True:
-        if recipe.row_at(state.iteration) and state.row.images:
+        if recipe.row_at(state.iteration):
+            context.engine.finish()
             if state.diverged_at is not None:
                 return {"outcome": "diverged", "iteration": state.diverged_at}
-            log_row(context, saver)
+            if state.row.images:
+                log_row(context, saver)
         if state.iteration == recipe.iterations:
             saver.save()
             return {"outcome": "done", "iteration": state.iteration}
@@ -181,7 +183,7 @@ class Saver:
         if state.diverged_at is not None or not state.finite:
             return
         content = state.to_bytes(context.config, context.fingerprint, context.group)
-        if context.group.is_main:
+        if content is not None:
             checkpoint.save(context.run.checkpoints, state.iteration, content)
         self.last = time.monotonic()
         self.cost = self.last - started

@@ -96,8 +96,8 @@ class State:
 
     def to_bytes(
         self, config: RunConfig, fingerprint: dict[str, Any], group: ProcessGroup = ALONE
-    ) -> bytes:
-        """A checkpoint. All processes of a run must call it; the main one's is to be written."""
+    ) -> bytes | None:
+        """A checkpoint, in the main process; all processes of a run must call it."""
         meta = {
             "run": config.name,
             "fingerprint": fingerprint,
@@ -110,7 +110,8 @@ class State:
             return checkpoint.encode(self.tensors(), meta)
         by_rank = group.gather(self.flat.running_stats)
         with self.flat.mean_running_stats(group):
-            return checkpoint.encode({**self.tensors(), BY_RANK: by_rank}, meta)
+            tensors = {**self.tensors(), BY_RANK: by_rank}
+            return checkpoint.encode(tensors, meta) if group.is_main else None
 
     def load(self, tensors: dict[str, Tensor], meta: dict[str, Any], rank: int = 0) -> None:
         """Become what `to_bytes` was. Raises CheckpointError where names or shapes differ."""

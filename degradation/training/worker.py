@@ -123,14 +123,19 @@ def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
     except files.LockedError as locked:
         _print_error(str(locked))
         return BUSY
-    except files.StorageError as error:
+    except (files.StorageError, ValueError) as error:
         _print_error(f"{run.name}: {error}")
-        return STORAGE
-    except ValueError as error:
-        _print_error(f"{run.name}: {error}")
-        return REFUSED
+        return _status(error)
     except Stopped:
         return stop.status
+
+
+def _status(error: Exception) -> int:
+    """The exit status of a run that ended by it. A ValueError's message is meant for people."""
+    for kind, status in ((files.StorageError, STORAGE), (DataError, DATA), (ValueError, REFUSED)):
+        if isinstance(error, kind):
+            return status
+    return FAILED
 
 
 def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
@@ -147,18 +152,14 @@ def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
         try:
             yield from train_to_result(run, machine, stop)
             return 0
-        except files.StorageError as error:
-            _fail(run, error, str(error))
-            raise
-        except DataError as error:
-            _fail(run, error, str(error))
-            return DATA
-        except ValueError as error:  # whose message is meant for people
-            _fail(run, error, str(error))
-            return REFUSED
         except Exception as error:
-            _fail(run, error, f"{type(error).__name__}: {error}{_remedy(error, run)}")
-            return FAILED
+            status, message = _status(error), str(error)
+            if status == FAILED:
+                message = f"{type(error).__name__}: {error}{_remedy(error, run)}"
+            _fail(run, error, message)
+            if status == STORAGE:
+                raise
+            return status
         finally:
             faulthandler.disable()
 
@@ -219,7 +220,7 @@ def _remedy(error: Exception, run: RunDir) -> str:
             "shared it, or several processes (torchrun), each with a share of the batch"
         )
     if isinstance(error, distributed.LostError):
-        return ": its own message is above; the same command goes on from the last checkpoint"
+        return "; its own message is above; the same command goes on from the last checkpoint"
     if "DataLoader worker" in str(error):  # it was killed; a bad image is a DataError
         return (
             "\na process that decodes images died: often the system is out of memory, or "

@@ -25,6 +25,13 @@ def test_batch_normalization_is_torchs_but_for_the_count(training: bool) -> None
     assert int(ours.num_batches_tracked) == 0
 
 
+def test_batch_normalization_leaves_no_choice_to_cudnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 with channels_last its own kernels may overflow, and stall packed runs."""
+    for owner, name in ((torch, "batch_norm"), (functional, "batch_norm")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: pytest.fail("torch would choose"))
+    BatchNorm(3)(torch.randn(2, 3, 4, 4))
+
+
 @pytest.mark.parametrize("groups", [2, 3])
 def test_groups_are_normalized_apart_and_move_the_running_statistics_once(groups: int) -> None:
     """By the mean of what each group alone would move them by: it is what several processes with a

@@ -13,11 +13,17 @@ import pytest
 import torch
 
 from degradation.config import compose, validation, world_size
+from degradation.config.schema import RunConfig
 from degradation.data import sources
 from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.loaders import train_loader
 from degradation.runs.run_dir import RunDir, runs_in
 from degradation.system import process_group
+from degradation.training import checkpoint
 from degradation.training.checkpoint import newest
+from degradation.training.devices.distributed import ALONE, FlatBuffers, ProcessGroup
+from degradation.training.state import State, fresh
+from degradation.training.step import train_step
 
 CPU = torch.device("cpu")
 RUN = (
@@ -33,9 +39,12 @@ def start(folder: Path, *words: str, size: int = SIZE) -> "subprocess.Popen[str]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
     return subprocess.Popen(
         [sys.executable, *(torchrun if size > 1 else []), "-m", "degradation.run", *RUN, *words],
-        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")},
-    )  # fmt: skip
+    )
 
 
 def train(folder: Path, *words: str, size: int = SIZE) -> tuple[int, str]:
@@ -139,6 +148,78 @@ def test_what_several_cannot_train_is_refused(words: list[str], says: list[str])
     with pytest.raises(validation.ConfigError) as refusal:
         world_size.check(settings.config, 2)
     assert all(part in str(refusal.value) for part in says), refusal.value
+
+
+@pytest.fixture
+def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Two processes that always have the same to say; what they exchanged."""
+    exchanged = []
+
+    def all_reduce(tensor: torch.Tensor, *_: object) -> None:
+        exchanged.append(tensor)
+        tensor *= 2
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    return exchanged
+
+
+def states(config: RunConfig, group: ProcessGroup) -> State:
+    """After three steps."""
+    images = sources.load(config.data)
+    state, loader = fresh(config, images, CPU, group), train_loader(images, config, CPU, 0)
+    for step in range(3):
+        train_step(state, *loader.get_batch(step), config.numerics.precision, group)
+    return state
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous"])
+def test_flat_gradients_are_the_gradients(
+    optimizer: str, memory_format: str, twins: list[torch.Tensor], small
+) -> None:
+    """One exchange of them a step, and a small one of loss and errors."""
+    config = small(
+        recipe__optimizer=optimizer,
+        numerics__memory_format=memory_format,
+        model__shortcut="identity",
+    )
+    alone, both = states(config, ALONE), states(config, ProcessGroup(0, 2))
+    assert both.flat is not None
+    assert [len(tensor) for tensor in twins] == 3 * [len(both.flat.gradients), 2]
+    for (name, parameter), twin in zip(
+        alone.network.named_parameters(), both.network.parameters(), strict=True
+    ):
+        assert torch.equal(parameter, twin), name
+        assert twin.grad is not None and twin.grad.stride() == twin.stride()
+        assert twin.grad.untyped_storage().data_ptr() == both.flat.gradients.data_ptr()
+    for name, buffer in alone.network.named_buffers():
+        assert torch.equal(buffer, both.network.get_buffer(name)), name
+
+
+def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
+    monkeypatch: pytest.MonkeyPatch, small
+) -> None:
+    """The means serve whoever reads the network; with its own, a process goes on bit by bit."""
+    config, group = small(), ProcessGroup(1, 2)
+    state = states(config, ALONE)
+    assert state.flat is None
+    state.flat = FlatBuffers.of(state.network)
+    own = state.flat.running_stats.clone()
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(3 * own))
+    monkeypatch.setattr(
+        torch.distributed, "all_gather", lambda out, own: [out[0].copy_(3 * own), out[1].copy_(own)]
+    )
+    assert state.to_bytes(config, {}, group) is None
+    content = state.to_bytes(config, {}, ProcessGroup(0, 2))
+    assert content is not None
+    assert torch.equal(state.flat.running_stats, own)
+    tensors, meta = checkpoint.decode(content)
+    mean = state.network.norm.running_mean * 2
+    assert torch.equal(tensors["network.norm.running_mean"], mean)
+    other = fresh(config, sources.load(config.data), CPU, group)
+    other.load(tensors, meta, rank=1)
+    assert other.flat is not None
+    assert torch.equal(other.flat.running_stats, own)
 
 
 def test_shares_of_a_batch_make_the_batch(small) -> None:
