@@ -5,6 +5,7 @@ scales. Each is measured with the running averages of batch normalization, as th
 with true ones over some training batches, as the authors took them.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from degradation.data.device_loader import channels_first
 from degradation.data.image_folder.imagenet import MEAN, ImageFolder
 from degradation.data.image_folder.loader import MAX_VALUE, decoded, num_workers
 from degradation.evaluation import multi_crop
-from degradation.evaluation.multi_crop import Score, TestViews
+from degradation.evaluation.multi_crop import ImageViews
 from degradation.evaluation.weights import trained_network
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir
@@ -52,15 +53,24 @@ def evaluate(
     found |= {"batches": batches, "running": {}, "true": {}}
     averages: dict[str, AbstractContextManager[None]] = {"running": nullcontext()}
     if batches:
-        loader = loaders.train_loader(dataset, config, device, workers)
-        images = (loader.get_batch(step)[0] for step in range(batches))
-        averages["true"] = multi_crop.true_averages(network, images)
+        images = _train_images(dataset, config, device, workers, batches)
+        precision = config.numerics.precision
+        averages["true"] = multi_crop.true_averages(network, images, precision)
     for kind, within in averages.items():
         with within:
             for test in tests:
-                title = f"{run.name} {test}, {kind} averages"
-                found[kind][test] = _errors(network, dataset, config, device, workers, test, title)
+                found[kind][test] = _errors(network, dataset, config, device, workers, test)
     return found
+
+
+def _train_images(
+    dataset: ImageFolder, config: RunConfig, device: torch.device, workers: int | str, batches: int
+) -> Iterator[Tensor]:
+    """The images of the first training batches."""
+    loader = loaders.train_loader(dataset, config, device, workers)
+    for step in range(batches):
+        yield loader.get_batch(step)[0]
+    loader.close()
 
 
 def _errors(
@@ -70,14 +80,10 @@ def _errors(
     device: torch.device,
     workers: int | str,
     test: str,
-    title: str,
 ) -> dict[str, float]:
     """The errors of one test over the whole test set."""
-    views, score = _test(test, config)
-    count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
-    places = [range(i, min(i + size, count)) for i in range(0, count, size)]
-    processes = num_workers(workers, device)
-    batches = decoded(TestViews(dataset, views), places, processes, device, collate=list)
+    side, shorter = config.data.crop_size, config.data.eval_resize
+    assert side is not None and shorter is not None
     mean = torch.from_numpy(MEAN).float().to(device)
     layout = loaders.memory_format(config.numerics)
 
@@ -85,21 +91,21 @@ def _errors(
         x = pixels.to(device, non_blocking=True).float().div_(MAX_VALUE).sub_(mean)
         return channels_first(x, layout)
 
-    bar = tqdm(batches, total=len(places), desc=title, unit="batch", disable=None, leave=False)
-    return multi_crop.errors(network, bar, prepare, score)
-
-
-def _test(test: str, config: RunConfig) -> tuple[Any, Score]:
-    """What makes a test's views of an image, and what scores them."""
-    side, shorter = config.data.crop_size, config.data.eval_resize
-    precision = config.numerics.precision
-    assert side is not None and shorter is not None
+    common: dict[str, Any] = {"prepare": prepare, "precision": config.numerics.precision}
     if test == "ten_crops":
         views = partial(multi_crop.ten_crops, side=side, shorter=shorter)
-        return views, multi_crop.by_ten_crops(precision)
-    sides = [round(scale * side / SCALES[0]) for scale in SCALES]
-    views = partial(multi_crop.scales, shorter_sides=sides)
-    return views, multi_crop.by_scales(side, precision)
+        probabilities = partial(multi_crop.ten_crop_probabilities, network, **common)
+    else:
+        sides = [round(scale * side / SCALES[0]) for scale in SCALES]
+        views = partial(multi_crop.scales, shorter_sides=sides)
+        probabilities = partial(multi_crop.scale_probabilities, network, side=side, **common)
+    count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
+    places = [range(i, min(i + size, count)) for i in range(0, count, size)]
+    images = ImageViews(dataset, views)
+    batches = decoded(images, places, num_workers(workers, device), device, collate=list)
+    bar = tqdm(batches, total=len(places), desc=test, unit="batch", disable=None, leave=False)
+    network.eval()
+    return multi_crop.errors(bar, probabilities)
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -28,14 +28,12 @@ from degradation.models.resnet import Network, forward
 Views = list[Tensor]
 Prepare = Callable[[Tensor], Tensor]
 """uint8 (n, height, width, 3) → what a network is trained on: float32 (n, 3, height, width)."""
-Score = Callable[[Network, list[Views], Prepare], Tensor]
-"""Class probabilities (images, classes) from the views of some images."""
 
 REDUCTION = 32
 """Side of an image over that of a network's last maps."""
 
 
-class TestViews(Dataset[tuple[Views, int]]):
+class ImageViews(Dataset[tuple[Views, int]]):
     """Place in the list of test images → its views and its label. Raises DecodeError."""
 
     def __init__(self, dataset: ImageFolder, views: Callable[[Image.Image], Views]) -> None:
@@ -67,29 +65,25 @@ def scales(image: Image.Image, shorter_sides: Sequence[int]) -> Views:
     return [torch.stack([whole, whole.flip(1)]) for whole in wholes]
 
 
-def by_ten_crops(precision: str = "fp32") -> Score:
-    """The mean over crops of their class probabilities."""
-
-    def score(network: Network, images: list[Views], prepare: Prepare) -> Tensor:
-        x = prepare(torch.cat([crops for (crops,) in images]))
-        probabilities = forward(network, x, precision).softmax(1)
-        return probabilities.view(len(images), -1, probabilities.shape[1]).mean(1)
-
-    return score
+def ten_crop_probabilities(
+    network: Network, images: list[Views], prepare: Prepare, precision: str = "fp32"
+) -> Tensor:
+    """(images, classes): the mean over an image's crops."""
+    x = prepare(torch.cat([crops for (crops,) in images]))
+    probabilities = forward(network, x, precision).softmax(1)
+    return probabilities.view(len(images), -1, probabilities.shape[1]).mean(1)
 
 
-def by_scales(side: int = 224, precision: str = "fp32") -> Score:
-    """The mean over scales and mirror images of the class probabilities of whole images."""
-
-    def score(network: Network, images: list[Views], prepare: Prepare) -> Tensor:
-        dense = FullyConvolutional(network, window=-(-side // REDUCTION))
-        found = []
-        for views in images:
-            logits = [forward(dense, prepare(pair), precision) for pair in views]
-            found.append(torch.cat(logits).softmax(1).mean(0))
-        return torch.stack(found)
-
-    return score
+def scale_probabilities(
+    network: Network, images: list[Views], prepare: Prepare, side: int, precision: str = "fp32"
+) -> Tensor:
+    """(images, classes): the mean over an image's scales and mirror images; crops had `side`."""
+    dense = FullyConvolutional(network, window=-(-side // REDUCTION))
+    found = []
+    for views in images:
+        logits = [forward(dense, prepare(pair), precision) for pair in views]
+        found.append(torch.cat(logits).softmax(1).mean(0))
+    return torch.stack(found)
 
 
 class FullyConvolutional(nn.Module):
@@ -109,14 +103,13 @@ class FullyConvolutional(nn.Module):
 
 @torch.no_grad()
 def errors(
-    network: Network, batches: Iterable[list[tuple[Views, int]]], prepare: Prepare, score: Score
+    batches: Iterable[list[tuple[Views, int]]], probabilities: Callable[[list[Views]], Tensor]
 ) -> dict[str, float]:
-    """Top-1 and top-5 error in percent, and the number of images."""
+    """Top-1 and top-5 error in percent, and how many images, from their class probabilities."""
     top1 = top5 = count = 0
-    network.eval()
     for batch in batches:
-        probabilities = score(network, [views for views, _ in batch], prepare).cpu()
-        best = probabilities.topk(min(5, probabilities.shape[1])).indices
+        found = probabilities([views for views, _ in batch]).cpu()
+        best = found.topk(min(5, found.shape[1])).indices
         hits = best == torch.tensor([[label] for _, label in batch])
         top1 += int((~hits[:, 0]).sum())
         top5 += int((~hits.any(1)).sum())
@@ -127,7 +120,9 @@ def errors(
 
 
 @contextmanager
-def true_averages(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+def true_averages(
+    network: nn.Module, batches: Iterable[Tensor], precision: str = "fp32"
+) -> Iterator[None]:
     """Inside it, normalization uses averages over all of `batches` in place of the running ones.
 
     Each batch is normalized by its own statistics, as in training, and counts alike: the mean of
@@ -146,7 +141,7 @@ def true_averages(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[Non
             for count, x in enumerate(batches, 1):
                 for norm in norms:
                     norm.momentum = 1 / count
-                network(x)
+                forward(network, x, precision)
         network.train(training)
         if not count:
             raise ValueError("no batch to average over")

@@ -11,7 +11,7 @@ from degradation.data.dataset import DataError
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stop, Stopped
 from degradation.training import checkpoint, loop, setup, worker
-from degradation.training.devices.interleave import finish
+from degradation.training.devices.interleave import drain
 from tests.conftest import After
 from tests.data import photographs
 
@@ -29,13 +29,13 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_with_other_workers(
     root = photographs.make(tmp_path / "set")
     one, none = (dataclasses.replace(machine, workers=workers) for workers in (1, 0))
     whole = made(root, tmp_path / "whole")
-    finish(worker.work(whole, one, Stop()))
+    drain(worker.train_to_result(whole, one, Stop()))
     start = json.loads(whole.launches_jsonl.read_text().splitlines()[0])
     assert start["data"]["train"] == 12 and start["fingerprint"]["pillow"]
     run = made(root, tmp_path / "cut")
     with pytest.raises(Stopped):
-        finish(loop.train(setup.prepare(run, none, After(5))))  # type: ignore[arg-type]
-    finish(worker.work(run, one, Stop()))
+        drain(loop.train(setup.prepare(run, none, After(5))))  # type: ignore[arg-type]
+    drain(worker.train_to_result(run, one, Stop()))
     assert run.curves.read_bytes() == whole.curves.read_bytes()
     assert checkpoint.newest(run.checkpoints) == checkpoint.newest(whole.checkpoints)
 
@@ -43,7 +43,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_with_other_workers(
 def test_a_run_does_not_go_on_on_other_images(tmp_path: Path, machine) -> None:
     root = photographs.make(tmp_path / "set", train=2, val=1)
     run = made(root, tmp_path / "runs")
-    finish(worker.work(run, machine, Stop()))
+    drain(worker.train_to_result(run, machine, Stop()))
     run.done_json.unlink()
     photographs.image(7, 50, 50).save(root / "train/ants/new.JPEG")
     with pytest.raises(ValueError, match="other data"):
@@ -55,4 +55,4 @@ def test_an_image_that_breaks_ends_the_run_with_its_name(tmp_path: Path, machine
     run = made(root, tmp_path / "runs")
     os.truncate(root / "train/bees/bees_1.JPEG", 500)
     with pytest.raises(DataError, match=r"bees_1\.JPEG"):
-        finish(worker.work(run, machine, Stop()))
+        drain(worker.train_to_result(run, machine, Stop()))

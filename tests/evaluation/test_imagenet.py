@@ -12,15 +12,15 @@ from degradation.data import loaders, sources
 from degradation.evaluation import weights
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.signals import Stop
-from degradation.training.devices.interleave import finish
-from degradation.training.worker import work
+from degradation.training.devices.interleave import drain
+from degradation.training.worker import train_to_result
 from tests.data import photographs
 
 
 def trained(config, machine) -> RunDir:
     found = RunDir.of(config, machine.runs)
     found.create(config)
-    finish(work(found, machine, Stop()))
+    drain(train_to_result(found, machine, Stop()))
     return found
 
 

@@ -12,11 +12,11 @@ from degradation.data.device_loader import DeviceEvalLoader
 from degradation.data.sources import load
 from degradation.evaluation import layer_responses
 from degradation.evaluation.layer_responses import StandardDeviation
-from degradation.models import resnet
+from degradation.models import init
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.signals import Stop
-from degradation.training.devices.interleave import finish
-from degradation.training.worker import work
+from degradation.training.devices.interleave import drain
+from degradation.training.worker import train_to_result
 
 CPU = torch.device("cpu")
 
@@ -37,7 +37,7 @@ def test_the_standard_deviation_is_that_of_all_numbers() -> None:
 
 def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(images) -> None:
     for shortcut in ("none", "identity", "projection_all"):
-        net = resnet.build(Model(shortcut, "back", 4), 14, 1, 10, 0, "fan_in")
+        net = init.build(Model(shortcut, "back", 4), 14, 1, 10, 0, "fan_in")
         names = list(layer_responses.responses(net, images))
         assert len(names) == 13
         assert names[:3] == ["norm", "blocks.stage1_0.norm1", "blocks.stage1_0.norm2"]
@@ -45,7 +45,7 @@ def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(images) -> None
 
 def test_a_response_is_measured_behind_the_normalization(images) -> None:
     """Scale a layer's normalization by 7 and the response is 7 times as strong: before the ReLU."""
-    net = resnet.build(Model("identity", "back", 4), 8, 1, 10, 0, "fan_in")
+    net = init.build(Model("identity", "back", 4), 8, 1, 10, 0, "fan_in")
     before = layer_responses.responses(net, images)
     net.get_parameter("blocks.stage3_0.norm2.weight").data *= 7
     after = layer_responses.responses(net, images)
@@ -58,7 +58,7 @@ def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> No
     run.create(small())
     with pytest.raises(RunDirError, match="no checkpoint"):
         evaluate.main(["responses", str(run.folder)])
-    finish(work(run, machine, Stop()))
+    drain(train_to_result(run, machine, Stop()))
     assert evaluate.main(["responses", machine.runs]) == 0
     lines = run.responses.read_text().splitlines()
     assert lines[0] == "layer,name,response_std"

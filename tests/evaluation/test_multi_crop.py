@@ -8,7 +8,8 @@ from torch import Tensor
 
 from degradation.config.schema import Model
 from degradation.evaluation import multi_crop
-from degradation.models.resnet import Network, build
+from degradation.models.init import build
+from degradation.models.resnet import Network
 
 SIDE = 64
 
@@ -47,7 +48,7 @@ def test_ten_crops_by_hand(net, images) -> None:
             total += sum(torch.softmax(net(c)[0], 0) for c in (crop, crop.flip(3))) / 10
         wanted.append(total)
     views = [multi_crop.ten_crops(image, 64, 72) for image in images]
-    found = multi_crop.by_ten_crops()(net, views, prepare)
+    found = multi_crop.ten_crop_probabilities(net, views, prepare)
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
 
 
@@ -69,7 +70,7 @@ def test_scales_by_hand(net, images) -> None:
                 total += torch.softmax(sum(logits) / len(logits), 0) / 6
         wanted.append(total)
     views = [multi_crop.scales(image, (64, 97, 130)) for image in images]
-    found = multi_crop.by_scales(64)(net, views, prepare)
+    found = multi_crop.scale_probabilities(net, views, prepare, 64)
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
 
 
@@ -77,16 +78,17 @@ def test_scales_by_hand(net, images) -> None:
 def test_one_scale_of_an_image_as_large_as_a_crop_is_the_network(net, images) -> None:
     views = multi_crop.scales(images[2], (64,))
     wanted = net(prepare(views[0])).softmax(1).mean(0)
-    torch.testing.assert_close(multi_crop.by_scales(64)(net, [views], prepare)[0], wanted)
+    found = multi_crop.scale_probabilities(net, [views], prepare, 64)
+    torch.testing.assert_close(found[0], wanted)
 
 
-def test_errors_count_the_first_and_the_first_five(net) -> None:
+def test_errors_count_the_first_and_the_first_five() -> None:
     order = torch.tensor([[6, 5, 4, 3, 2, 1, 0]]).float()  # class 0 is best, then 1 …
     batches = [[([], label)] for label in (0, 1, 4, 5)]
-    found = multi_crop.errors(net, batches, prepare, lambda *_: order)
+    found = multi_crop.errors(batches, lambda _: order)
     assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
     with pytest.raises(ValueError, match="no image"):
-        multi_crop.errors(net, [], prepare, multi_crop.by_ten_crops())
+        multi_crop.errors([], lambda _: order)
 
 
 def test_true_averages_are_means_over_batches_and_leave_no_trace(net) -> None:

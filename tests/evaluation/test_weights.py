@@ -5,7 +5,7 @@ import torch
 
 from degradation.config.validation import ConfigError
 from degradation.evaluation import weights
-from degradation.models import resnet
+from degradation.models import init
 
 THEIRS = {"conv.": "conv1.", "norm.": "bn1.", "linear.": "fc."}
 
@@ -24,7 +24,7 @@ def theirs(name: str) -> str:
 @pytest.mark.parametrize("prefix", ["", "module.", "ours"])
 def test_common_names_are_understood(shortcut: str, prefix: str, small) -> None:
     config = small(model__shortcut=shortcut, model__width=8)
-    net, other = (resnet.build(config.model, 8, 1, 10, seed, "fan_in") for seed in (3, 4))
+    net, other = (init.build(config.model, 8, 1, 10, seed, "fan_in") for seed in (3, 4))
     state = {k: v for k, v in net.state_dict().items() if "tracked" not in k}
     given = {name if prefix == "ours" else prefix + theirs(name): t for name, t in state.items()}
     weights.fit(other, weights.named(given))
@@ -37,7 +37,7 @@ def test_of_a_checkpoint_only_the_network_is_taken() -> None:
 
 
 def test_what_does_not_fit_is_named(small) -> None:
-    net = resnet.build(small().model, 8, 1, 10, 0, "fan_in")
+    net = init.build(small().model, 8, 1, 10, 0, "fan_in")
     state = dict(net.state_dict())
     state["linear.weight"] = torch.zeros(3, 3)
     del state["conv.weight"]

@@ -101,32 +101,26 @@ class FolderLoader:
         self.crops = TrainCrops(dataset, seed)
         self.decoded: Generator[Any, None, None] | None = None
         """What the workers decode, from step `next_step` on."""
-        self.next_step = self.last_step = -1
+        self.next_step = 0
 
     def get_batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Images (share, 3, crop, crop) float32 and labels (share,) int64 of a step.
 
-        The workers decode ahead once two steps in a row were asked for. A step out of order is
-        decoded in this process, and leaves them as they are.
+        The workers decode ahead, step after step; for one out of order they start anew.
         """
-        if step != self.next_step and step == self.last_step + 1:
+        if self.decoded is None or step != self.next_step:
             self.close()
             self.decoded = decoded(self.crops, self.positions(step), self.workers, self.device)
-            self.next_step = step
-        self.last_step = step
-        if self.decoded is None or step != self.next_step:
-            [batch] = decoded(self.crops, [next(self.positions(step))], 0, self.device)
-        else:
-            batch = next(self.decoded)
-            self.next_step += 1
+        self.next_step = step + 1
+        batch = next(self.decoded)
         crops, shift, labels = (part.to(self.device, non_blocking=True) for part in batch)
         x = crops.float().div_(MAX_VALUE).add_(shift[:, None, None])
         return channels_first(x, self.memory_format), labels
 
     def positions(self, step: int) -> Iterator[range]:
         """The positions in the stream of this process's share of each batch, from a step on."""
-        # No generator, which would hold the loader that holds it: its workers would only end at the
-        # next garbage collection.
+        # A generator method would keep this loader alive, which keeps the generator alive: the
+        # workers would only end at the next garbage collection.
         first, share = step * self.batch_size + self.rank * self.share, self.share
         starts = itertools.count(first, self.batch_size)
         return (range(start, start + share) for start in starts)
