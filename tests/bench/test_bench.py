@@ -48,7 +48,7 @@ def test_the_lower_roof_counts() -> None:
     assert arithmetic.images_per_second(one, "plain", False) == pytest.approx(1e9 / one.training)
 
 
-def test_each_precision_has_its_own_roof(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_roof_is_measured_in_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bf16 engine beside the peaks of fp32 would be faster than its roof."""
     seen = []
 
@@ -176,11 +176,24 @@ def test_results_are_kept_network_by_network(monkeypatch, tmp_path: Path, capsys
     assert "| residual-20 | eager |" in capsys.readouterr().out
 
 
-def test_on_a_cpu_it_says_what_it_does_not_know(monkeypatch, capsys) -> None:
+def test_each_precision_is_held_to_its_own_roof(monkeypatch, capsys) -> None:
+    measured = {}
+
+    def measure(_: torch.device, precision: str) -> Roof:
+        measured[precision] = Roof(precision, 1e11, 1e10)
+        return measured[precision]
+
     monkeypatch.setattr(comparison, "compare", lambda *_: [])
-    monkeypatch.setattr(roof, "measure", lambda _, precision: ROOFS[precision])
-    assert bench.main(["--device", "cpu", "--engines", "eager", "--depths", "8"]) == 0
-    assert "A CPU does not tell how fast a GPU is" in capsys.readouterr().out
+    monkeypatch.setattr(roof, "measure", measure)
+    assert bench.main(["--device", "cpu", "--engines", "eager", "fast", "--depths", "8"]) == 0
+    assert set(measured) == {"fp32", "bf16"}
+    told = capsys.readouterr().out
+    assert "bf16: convolution 100 GFLOP/s" in told
+    assert "A CPU does not tell how fast a GPU is" in told
+    contestants = comparison._contestants(
+        settings("plain").config, comparison.Plan((("fast", 1),), (0,), 1), None, CPU
+    )
+    assert [one.precision for one in contestants.values()] == ["fp32", "fp32", "bf16"]
 
 
 def test_engines_by_name() -> None:

@@ -16,6 +16,8 @@ from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.system import files
 from degradation.training.devices import synthetic_run
+from degradation.training.devices.cuda_graph import CudaGraph
+from tests.training.cuda_stand_in import Cuda
 
 GPU = {
     "device": "cuda:0", "name": "H100", "memory": 80e9, "capability": "9.0", "cuda": "12.8",
@@ -86,15 +88,35 @@ def test_a_device_that_is_refused(settings, monkeypatch) -> None:
     assert found.state == FAIL and "cuda:9" in found.message
 
 
-def test_captured_steps_are_compared_with_launched_ones(small, settings, monkeypatch) -> None:
-    """Without a GPU: the second of both runs is one that trains otherwise."""
-    trained = iter([[torch.zeros(3)], [torch.tensor([0.0, -0.5, 0.25])]])
-    monkeypatch.setattr(synthetic_run, "_trained", lambda *_: next(trained))
-    request = {"config": schema.plain(small()), "machine": schema.plain(settings.machine),
-               "image": [8, 1, 10]}  # fmt: skip
-    monkeypatch.setattr(synthetic_run.devices, "apply", lambda *_: torch.device("cuda:0"))
-    monkeypatch.setattr(synthetic_run, "describe", lambda _: {})
-    assert synthetic_run.check(request) == {"difference": 0.5}
+class LeavesTraces(CudaGraph):
+    """One whose warm-up moves the state."""
+
+    def _warm_up(self) -> None:
+        self.step(self.x, self.y)
+
+
+@pytest.mark.parametrize(("graph", "equal"), [(CudaGraph, True), (LeavesTraces, False)])
+def test_captured_steps_are_compared_with_launched_ones(
+    small, settings, monkeypatch, graph: type[CudaGraph], equal: bool
+) -> None:
+    """By the stand-in for CUDA, in whose streams all work is that of tensors on the CPU."""
+    gpu, trained = torch.device("cuda", 1), synthetic_run._trained
+    Cuda(gpu).install(monkeypatch)
+    for name, stand_in in {
+        "_trained": lambda config, images, _: trained(config, images, torch.device("cpu")),
+        "capture_for": lambda asked, _: {"on": graph, "off": None}[asked],
+        "describe": lambda _: {},
+    }.items():
+        monkeypatch.setattr(synthetic_run, name, stand_in)
+    monkeypatch.setattr(synthetic_run.devices, "apply", lambda *_: gpu)
+    answer = synthetic_run.check(
+        {
+            "config": schema.plain(small()),
+            "machine": schema.plain(settings.machine),
+            "image": [8, 1, 10],
+        }
+    )
+    assert (answer["difference"] == 0) == equal
 
 
 def test_more_threads_than_cores(settings, monkeypatch) -> None:
