@@ -69,7 +69,7 @@ def hydra_main(config: DictConfig) -> None:
         sys.exit(exit_status.run(lambda _: train_alone(config), []))
     settings = compose.read(config)
     launchers.train_here([settings])
-    if _unfinished([settings]):
+    if not _finished(settings):
         raise NoResult(settings.config.name)
 
 
@@ -82,7 +82,7 @@ def train_alone(config: DictConfig) -> int:
     world_size.check(settings.config, size)
     if rank == 0:
         return _train([settings], lambda left: process.train_alone(settings))
-    return process.assist(settings) if _unfinished([settings]) else 0
+    return 0 if _finished(settings) else process.assist(settings)
 
 
 def train_sweep(context: HydraContext, config: DictConfig) -> int:
@@ -100,7 +100,13 @@ def train_sweep(context: HydraContext, config: DictConfig) -> int:
 def _train(asked: list[Settings], by: Callable[[list[Settings]], None]) -> int:
     """Train, by what is given, those runs that lack their result; the exit status."""
     try:
-        if left := _unfinished(asked):
+        left = [settings for settings in asked if not _finished(settings)]
+        if len(asked) > 1 or not left:
+            nothing = "" if left else ": nothing to train"
+            log.info(
+                "runs: %d, of which %d are finished%s", len(asked), len(asked) - len(left), nothing
+            )
+        if left:
             _prepare(left)
             by(left)
         process.stopping.check()
@@ -113,13 +119,8 @@ def _train(asked: list[Settings], by: Callable[[list[Settings]], None]) -> int:
         process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in asked])
 
 
-def _unfinished(asked: list[Settings]) -> list[Settings]:
-    """The runs that lack their result; with one line on what there is to do."""
-    left = [s for s in asked if RunDir.of(s.config, s.machine.runs).result() is None]
-    if len(asked) > 1 or not left:
-        nothing = "" if left else ": nothing to train"
-        log.info("%d runs, %d of them finished%s", len(asked), len(asked) - len(left), nothing)
-    return left
+def _finished(settings: Settings) -> bool:
+    return RunDir.of(settings.config, settings.machine.runs).result() is not None
 
 
 def _prepare(left: Sequence[Settings]) -> None:

@@ -45,7 +45,10 @@ class Unit:
 
 
 def units(design: str, depth: int, width: int) -> Iterator[Unit]:
-    """The blocks in order, `width` being that of the first stage. Raises ConfigError for the depth."""
+    """The blocks in order, `width` being that of the first stage.
+
+    Raises ConfigError for the depth.
+    """
     bottleneck = is_bottleneck(design, depth)
     inputs = width
     for stage, blocks in enumerate(stages(design, depth)):

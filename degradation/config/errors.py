@@ -63,7 +63,15 @@ def _several_values(found: re.Match[str], text: str) -> str:
     return f"{given}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
 
 
+def _no_setting(found: re.Match[str], text: str) -> str:
+    return (
+        f"{found[0]}: settings are given as key=value; quote what holds brackets, commas or "
+        "spaces: key='…'"
+    )
+
+
 _EXPLAINED = [
+    (r"Error parsing override '.*'|(no viable|mismatched|extraneous) .*", _no_setting),
     (r"Could not find '([\w/]+)/([^'/]*)'", _no_such_choice),
     (r"Could not override '([\w./@]+)'", _no_such_key),
     (r"Ambiguous value for argument '(([^=]+)=.*)'", _several_values),

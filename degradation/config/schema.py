@@ -26,10 +26,15 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 LEAST_CHANNELS = 8
 
 
-def _known_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", value):
-        raise ValueError("must be auto, cpu, cuda or cuda:N")
-    return value
+def _matching(pattern: str, says: str) -> AfterValidator:
+    """Checks for text that matches `pattern`; `says` describes that to people."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {says}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _auto_or(low: int, high: int) -> PlainValidator:
@@ -49,7 +54,7 @@ Pixels = Annotated[int, Field(ge=8, le=8192)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 Path = Annotated[str, Field(min_length=1, max_length=1000)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, _matching(r"[\w.-]{1,64}", "1 to 64 letters, digits, ., _ or -")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -78,8 +83,8 @@ class Model:
     def __post_init__(self) -> None:
         if self.shortcut == "none" and self.alpha != 1:
             raise ConfigError(
-                f"model.alpha={self.alpha}: must be 1 in a plain net, which has no shortcut to scale; "
-                "or give model=residual"
+                f"model.alpha={self.alpha}: must be 1 in a plain net, which has no shortcut to "
+                "scale; or give model=residual"
             )
         if self.ghost_batch_size and not self.norm:
             raise ConfigError(
@@ -124,8 +129,8 @@ class Data:
         for name in OF_ARRAYS if is_folder else OF_A_FOLDER:
             if value := getattr(self, name):
                 raise ConfigError(
-                    f"data.{name}={short_repr(value)}: has no meaning for data={self.name}; leave it as "
-                    f"conf/data/{self.name}.yaml has it"
+                    f"data.{name}={short_repr(value)}: has no meaning for data={self.name}; leave it "
+                    f"as conf/data/{self.name}.yaml has it"
                 )
         if is_folder:
             self._check_sizes()
@@ -243,7 +248,7 @@ class Numerics:
 class Machine:
     """Where and beside what a run runs: never part of its identity."""
 
-    device: Annotated[str, AfterValidator(_known_device)]
+    device: Annotated[str, _matching(r"auto|cpu|cuda(:\d{1,4})?", "auto, cpu, cuda or cuda:N")]
     threads: Annotated[int, Field(ge=1, le=1024)]
     runs: Path
     """Folder of the run folders."""
@@ -272,8 +277,8 @@ class RunConfig:
     depth: Depth
     """Weighted layers."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = field(
-        default="", metadata=NOT_IDENTITY
+    study: Annotated[str, _matching(r"[\w.-]{0,64}", "at most 64 letters, digits, ., _ or -")] = (
+        field(default="", metadata=NOT_IDENTITY)
     )
     """The study that first trained this run: W&B groups by it."""
     # Lower case, since Hydra's `${model.norm}` in a text gives True, where its users write true.
@@ -303,8 +308,8 @@ class RunConfig:
             if unit.stride == 2 and strided and unit.inputs < LEAST_CHANNELS:
                 raise ConfigError(
                     f"model.width={model.width}: gives a 1×1 convolution of stride 2 with "
-                    f"{unit.inputs} input channels, which must be at least {LEAST_CHANNELS}, as torch "
-                    "crashes on a CPU else (oneDNN issue 6035); give a larger model.width"
+                    f"{unit.inputs} input channels, and with fewer than {LEAST_CHANNELS} torch "
+                    "crashes on a CPU (oneDNN issue 6035); give a larger model.width"
                 )
 
     @property
