@@ -85,9 +85,10 @@ def by_launcher(
         left = [with_whole_paths(settings) for settings in left]
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it would warn whenever it polls
         threading.Thread(target=_leave_when_asked, daemon=True).start()
-        log.info("%d of them go to %s", len(left), study.launcher)
     fit(config, study.launcher)
     job = Job(jobs_of(left, study.launcher))
+    if study.launcher not in HERE:
+        log.info("%d of them go to %s in %d jobs", len(left), study.launcher, len(job.groups))
     launcher = Plugins.instance().instantiate_launcher(context, job.train, config)
     words = [_words(study, runs[0]) for runs in job.groups.values()]
     try:

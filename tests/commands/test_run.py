@@ -1,4 +1,4 @@
-"""The command, from outside: it trains, skips, goes on, names what failed, and mirrors to W&B."""
+"""The command, from outside: it trains, skips, goes on, names what failed, and sends to W&B."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import RunDir, runs_in
+from degradation.runs.run_dir import runs_in
 from degradation.tracking import keys
 
-POINT = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32",
+RUN = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32",
          "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]  # fmt: skip
 
 
@@ -24,14 +24,16 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return kept | home | {"NETRC": str(tmp_path / "netrc")}
 
 
-def start(tmp_path: Path, *words: str, module: str = "run") -> "subprocess.Popen[str]":
+def start(tmp_path: Path, *words: str, module: str = "degradation.run") -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", f"degradation.{module}", *words], cwd=tmp_path, text=True,
+        [sys.executable, "-m", module, *words], cwd=tmp_path, text=True,
         env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def command(tmp_path: Path, *words: str, module: str = "run") -> "subprocess.CompletedProcess[str]":
+def command(
+    tmp_path: Path, *words: str, module: str = "degradation.run"
+) -> "subprocess.CompletedProcess[str]":
     process = start(tmp_path, *words, module=module)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
@@ -48,14 +50,14 @@ def wait_until(condition, seconds: float = 60) -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a pair was trained, with W&B in mode auto."""
     folder = tmp_path_factory.mktemp("study")
-    done = command(folder, "-m", *POINT, "model=plain,residual")
+    done = command(folder, "-m", *RUN, "model=plain,residual")
     assert done.returncode == 0, done.stderr
     (folder / "out.txt").write_text(done.stdout)
     (folder / "err.txt").write_text(done.stderr)
     return folder
 
 
-def test_a_study_trains_its_points_and_ends_with_their_errors(study: Path) -> None:
+def test_a_study_trains_its_runs_and_ends_with_their_errors(study: Path) -> None:
     runs = runs_in(study / "runs")
     assert [r.state() for r in runs] == ["done", "done"]
     assert [len(r.rows()) for r in runs] == [4, 4]
@@ -79,30 +81,18 @@ def test_the_same_command_again_touches_nothing(study: Path) -> None:
         return {str(p): p.stat().st_mtime_ns for p in (study / "runs").rglob("*") if p.is_file()}
 
     before = times()
-    again = command(study, "-m", *POINT, "model=plain,residual")
+    again = command(study, "-m", *RUN, "model=plain,residual")
     assert again.returncode == 0
-    assert "2 of them finished: nothing to train" in again.stderr
+    assert "runs: 2, of which 2 are finished: nothing to train" in again.stderr
     assert times() == before
 
 
 def test_only_what_is_missing_is_trained(study: Path) -> None:
-    done = command(
-        study, "-m", *POINT, "model=plain,residual", "seed=0,1", "machine.wandb=disabled"
-    )
+    done = command(study, "-m", *RUN, "model=plain,residual", "seed=0,1", "machine.wandb=disabled")
     assert done.returncode == 0
-    assert "4 points, 2 of them finished" in done.stderr
+    assert "runs: 4, of which 2 are finished" in done.stderr
     assert len(runs_in(study / "runs")) == 4
     assert all(len(r.launches_jsonl.read_text().splitlines()) == 1 for r in runs_in(study / "runs"))
-
-
-def test_status_tells_done_from_missing(study: Path) -> None:
-    told = command(study, "-m", *POINT, "model=plain,residual", "seed=0,7", module="status")
-    assert told.returncode == 0
-    assert [line.split()[0] for line in told.stdout.splitlines()[:4]] == [
-        "done", "missing", "done", "missing",
-    ]  # fmt: skip
-    assert "2 done, 2 missing" in told.stdout
-    assert "done" in command(study, module="status").stdout
 
 
 def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
@@ -123,8 +113,9 @@ def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
         assert all(f'"{word}"' in text for word in ("arm", "depth-8", "digits", "test_error"))
 
 
+@pytest.mark.slow
 def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None:
-    words = [*POINT, "recipe.iterations=400", "model=residual", "machine.wandb=disabled"]
+    words = [*RUN, "recipe.iterations=400", "model=residual", "machine.wandb=disabled"]
     process = start(tmp_path, *words)
     wait_until(lambda: any(len(r.rows()) >= 4 for r in runs_in(tmp_path / "runs")))
     (run,) = runs_in(tmp_path / "runs")
@@ -140,9 +131,10 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None
     assert not run.resume_mismatches.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) -> None:
-    long = [*POINT, "recipe.iterations=4000", "machine.wandb=disabled"]
+    long = [*RUN, "recipe.iterations=4000", "machine.wandb=disabled"]
     process = start(tmp_path, *long)
     wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
     process.send_signal(number)
@@ -155,8 +147,9 @@ def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) ->
     assert any(run.checkpoints.iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_run(tmp_path: Path) -> None:
-    long = [*POINT, "recipe.iterations=4000", "machine.wandb=disabled"]
+    long = [*RUN, "recipe.iterations=4000", "machine.wandb=disabled"]
     first = start(tmp_path, *long)
     wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
     (run,) = runs_in(tmp_path / "runs")
@@ -168,19 +161,18 @@ def test_two_processes_on_one_run(tmp_path: Path) -> None:
     first.communicate(timeout=60)
 
 
-def test_a_point_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
-    words = ["-m", "data=cifar10,digits", *POINT[1:], "recipe=digits", "machine.wandb=disabled"]
+@pytest.mark.slow
+def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
+    words = ["-m", "data=cifar10,digits", *RUN[1:], "recipe=digits", "machine.wandb=disabled"]
     done = command(tmp_path, *words, f"data.root={tmp_path}/none", "data.download=false")
     assert done.returncode == 1
     failed, fine = runs_in(tmp_path / "runs")
     assert (failed.state(), fine.state()) == ("failed", "done")
     assert failed.name in done.stdout
-    assert "1 of 2 points have no result yet" in done.stdout
+    assert "1 of 2 runs have no result yet" in done.stdout
     assert "data=digits runs on built-in data" in done.stderr
     assert "Traceback" not in done.stderr
-    status = command(tmp_path, module="status")
-    assert status.returncode == 1
-    assert "CIFAR-10 is not there" in status.stdout
+    assert "CIFAR-10 is not there" in done.stdout
 
 
 def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
@@ -191,25 +183,66 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, study: Path) -> None:
-    assert command(tmp_path, *POINT, "machine.wandb=disabled").returncode == 0
+    assert command(tmp_path, *RUN, "machine.wandb=disabled").returncode == 0
     (run,) = runs_in(tmp_path / "runs")
     config = json.loads(run.config_json.read_text())
     config["recipe"]["lr"] = 0.5
     run.config_json.write_text(json.dumps(config))
     run.done_json.unlink()
-    refused = command(tmp_path, *POINT, "machine.wandb=disabled")
+    refused = command(tmp_path, *RUN, "machine.wandb=disabled")
     assert refused.returncode == 1
     assert "recipe.lr: 0.5 → 0.05" in refused.stderr
 
 
-def test_points_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_runs_side_by_side(tmp_path: Path) -> None:
     """cluster=joblib: the same bytes as one after the other."""
-    words = ["-m", *POINT, "recipe.iterations=10", "recipe.milestones=[]", "machine.wandb=disabled",
+    words = ["-m", *RUN, "recipe.iterations=10", "recipe.milestones=[]", "machine.wandb=disabled",
              "model=plain,residual"]  # fmt: skip
     assert command(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
     assert command(tmp_path, *words, "machine.runs=serial").returncode == 0
     side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))
     assert [r.curves.read_bytes() for r in side] == [r.curves.read_bytes() for r in serial]
     assert len(side) == 2
-    assert isinstance(side[0], RunDir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_hydras_own_sweeper_trains_too(tmp_path: Path, launcher: str) -> None:
+    """Without our checks beforehand, and with its exit status for a run that has no result."""
+    words = [
+        "-m",
+        "hydra/sweeper=basic",
+        f"hydra/launcher={launcher}",
+        *RUN,
+        "machine.wandb=disabled",
+    ]
+    done = command(tmp_path, *words, "seed=0,1")
+    assert done.returncode == 0, done.stderr
+    assert [r.state() for r in runs_in(tmp_path / "runs")] == ["done", "done"]
+    failed = command(tmp_path, *words, "data=cifar10", "data.root=none", "data.download=false")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--help"], "usage: degradation [COMMAND]"),
+        (["plan", "--help"], "usage: degradation plan"),
+        (["train", "--help"], "+sweeps=figure6"),
+        (["data=digits", "--cfg", "job", "--package", "data"], "name: digits"),
+    ],
+)
+def test_the_one_command_hands_on_to_the_others(
+    tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = command(tmp_path, *words, module="degradation")
+    assert done.returncode == 0 and says in done.stdout, done.stderr
+
+
+def test_a_command_that_is_none_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    done = command(tmp_path, "plam", module="degradation")
+    assert done.returncode == 2 and "did you mean 'plan'" in done.stderr

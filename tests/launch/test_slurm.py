@@ -38,7 +38,7 @@ def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, 
     return process.returncode, out, err
 
 
-def test_a_study_as_a_job_array_with_a_point_that_fails(slurm, tmp_path: Path) -> None:
+def test_a_study_as_a_job_array_with_a_run_that_fails(slurm, tmp_path: Path) -> None:
     """The failing run is named, the others finish, and their bytes are those of a serial run."""
     words = [*STUDY, "recipe.iterations=40", "recipe.eval_every=10"]
     mixed = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
@@ -47,7 +47,7 @@ def test_a_study_as_a_job_array_with_a_point_that_fails(slurm, tmp_path: Path) -
     failed, fine = runs_in(tmp_path / "runs")
     assert (failed.state(), fine.state()) == ("failed", "done"), err
     assert f"failed: {failed.name} CIFAR-10 is not there" in out
-    assert "1 of 2 points have no result yet" in out
+    assert "1 of 2 runs have no result yet" in out
     assert "Traceback" not in err
     status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
     assert status == 0
@@ -55,7 +55,7 @@ def test_a_study_as_a_job_array_with_a_point_that_fails(slurm, tmp_path: Path) -
     assert fine.curves.read_bytes() == serial.curves.read_bytes()
 
 
-def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Path) -> None:
+def test_a_run_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Path) -> None:
     """SLURM's signal comes by hand here, and the two minutes' wait is cut short."""
     words = [*STUDY, "recipe.iterations=500", "recipe.eval_every=25"]
     process = start(tmp_path, slurm, *words, *SLURM)
@@ -86,7 +86,7 @@ def test_a_point_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: P
     assert run.curves.read_bytes() == serial.curves.read_bytes()
 
 
-def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
+def test_a_run_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
     words = [*STUDY[1:], "model.ghost_batch_size=8", "recipe.iterations=60", "recipe.eval_every=20",
              "recipe.milestones=[40]"]  # fmt: skip
     status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
@@ -103,14 +103,22 @@ def test_a_point_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path
     assert run.curves.read_bytes() == here.curves.read_bytes()
 
 
-def test_the_command_may_be_left_and_the_points_go_on(slurm, tmp_path: Path) -> None:
+def test_a_job_trains_as_many_runs_as_one_device_takes(slurm, tmp_path: Path) -> None:
+    words = [*STUDY, "recipe.iterations=40", "recipe.eval_every=10", "seed=0,1,2"]
+    status, _, err = train(tmp_path, slurm, *words, *SLURM, "machine.runs_per_gpu=2")
+    assert status == 0, err
+    assert "3 of them go to submitit_slurm in 2 jobs" in err
+    assert len(runs_in(tmp_path / "runs")) == 3
+
+
+def test_the_command_may_be_left_and_the_runs_go_on(slurm, tmp_path: Path) -> None:
     process = start(tmp_path, slurm, *STUDY, "recipe.iterations=200", "recipe.eval_every=50",
                     *SLURM)  # fmt: skip
     wait_until(lambda: runs_in(tmp_path / "runs"))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the points stay in the queue" in err
+    assert "the runs stay in the queue" in err
     [run] = runs_in(tmp_path / "runs")
     wait_until(lambda: run.state() == "done")
     assert isinstance(run, RunDir)
