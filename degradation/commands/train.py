@@ -57,8 +57,12 @@ def main(words: list[str]) -> int:
     sys.argv[1:] = compose.in_order(words)
     # Hydra would print errors itself, and end with status 1 for all of them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with errors.for_people():
-        hydra_main()
+    try:
+        with errors.for_people():
+            hydra_main()
+    except NoResult as error:
+        log.error("%s has no result yet; the same command trains it", error)
+        return 1
     return 0
 
 
