@@ -108,7 +108,8 @@ def _device(machine: schema.Machine) -> torch.device | None:
 def _fraction(run: RunDir, machine: schema.Machine, device: torch.device | None) -> float:
     try:
         return fraction(machine.runs_per_gpu, run.config().depth, device)
-    except RunDirError:  # which is reported when it is this run's turn
+    # Reported when it is this run's turn.
+    except (RunDirError, files.StorageError):
         return 1.0
 
 

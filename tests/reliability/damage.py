@@ -249,7 +249,6 @@ def few_descriptors(folder: Path, ending: pair.Ending) -> Figure:
 PATHS = {
     "spaces and quotes": "a b'c\"d $(e)",
     "other scripts": "größe-日本-🙂",
-    "bytes that are no UTF-8": os.fsdecode(b"a\xff\xfeb"),
     "700 characters": "/".join(["x" * 174] * 4),
 }
 

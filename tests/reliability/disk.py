@@ -88,7 +88,7 @@ def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> l
     for name, number in (("ENOSPC", errno.ENOSPC), ("EIO", errno.EIO)):
         trials = stopped = 0
         wrong = []
-        for k in range(1, 2000) if full else range(5, 2000, 17):  # the fifth reads
+        for k in range(1, 2000) if full else range(5, 2000, 13):  # the fifth reads
             run, reached = pair.made(folder / f"{name}-{k}", config), mmap.mmap(-1, 1)
 
             def act(number: int = number, reached: mmap.mmap = reached) -> None:
@@ -111,7 +111,7 @@ def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> l
             shutil.rmtree(run.folder.parent)
         got = "; ".join(wrong[:5]) or (f"{trials} of {trials}, {stopped} stopped with status 5, "
                                        f"{trials - stopped} went on")  # fmt: skip
-        which = "every operation" if full else "every 17th operation"
+        which = "every operation" if full else "every 13th operation"
         found.append(Figure(SECTION, f"{name} once at {which} of a whole run",
                             "status 5 and the cause, nothing lost; then the same end",
                             got, not wrong and trials > 5))  # fmt: skip

@@ -34,6 +34,7 @@ QUICK: dict[str, Callable[[Path], list[Figure]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_as_wanted(name: str, tmp_path: Path) -> None:
     found = QUICK[name](tmp_path)
