@@ -15,9 +15,16 @@ from . import fork
 
 # A net of a moment in a run of many minutes; the caller says when that ends.
 WORDS = (
-    "data=digits", "depth=8", "model.width=4", "recipe.iterations=100000", "recipe.milestones=[]",
-    "recipe.batch_size=32", "recipe.eval_every=10", "machine.device=cpu", "machine.wandb=disabled",
-)  # fmt: skip
+    "data=digits",
+    "depth=8",
+    "model.width=4",
+    "recipe.iterations=100000",
+    "recipe.milestones=[]",
+    "recipe.batch_size=32",
+    "recipe.eval_every=10",
+    "machine.device=cpu",
+    "machine.wandb=disabled",
+)
 
 
 class Command:
@@ -34,11 +41,13 @@ class Command:
         )
         with self.said_to.open("wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "degradation.run", *words], cwd=folder, env=environment,
+                [sys.executable, "-m", "degradation.run", *words],
+                cwd=folder,
+                env=environment,
                 start_new_session=True,
                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
                 **{"stdout": said, "stderr": said, **how},
-            )  # fmt: skip
+            )
 
     def signal(self, number: int, *, group: bool) -> None:
         """To the process alone, or to the whole group, as a terminal does."""

@@ -82,7 +82,11 @@ def at_risk(depth: int, folder: Path) -> Figure:
         costs.append(saver.cost)
     size, cost = sum(t.nbytes for t in context.state.tensors().values()), median(costs)
     seconds = max(SAVE_SHARE * cost, 1.0)
-    return Figure(SECTION, f"work at risk at depth {depth} ({files.megabytes(size)} of state)",
-                  f"at most {AT_RISK[depth]} s",
-                  f"{seconds:.1f} s: {SAVE_SHARE} times a save of {1e3 * cost:.0f} ms (median of "
-                  f"{len(costs)})", seconds <= AT_RISK[depth])  # fmt: skip
+    return Figure(
+        SECTION,
+        f"work at risk at depth {depth} ({files.megabytes(size)} of state)",
+        f"at most {AT_RISK[depth]} s",
+        f"{seconds:.1f} s: {SAVE_SHARE} times a save of {1e3 * cost:.0f} ms (median of "
+        f"{len(costs)})",
+        seconds <= AT_RISK[depth],
+    )

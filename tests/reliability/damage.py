@@ -1,6 +1,5 @@
 """Checkpoints that were changed on the disk, and run folders that were."""
 
-import os
 import random
 import shutil
 from collections import Counter
@@ -156,14 +155,18 @@ def a_file_for_a_folder(run: RunDir) -> None:
 # What is done; the words that the refusal must have, or None where it must go on to the same end.
 CASES: dict[str, tuple[Case, tuple[str, ...] | None]] = {
     "all checkpoints damaged": (
-        every_checkpoint, ("damaged, its SHA-256", "no checkpoint is whole", "remove")),
+        every_checkpoint,
+        ("damaged, its SHA-256", "no checkpoint is whole", "remove"),
+    ),
     "a checkpoint of another run": (
-        another_points, ("is a checkpoint of", "belongs elsewhere", "remove")),
+        another_points,
+        ("is a checkpoint of", "belongs elsewhere", "remove"),
+    ),
     "curves.jsonl shorter than its checkpoint": (shorter_curves, ("0 rows, its checkpoint",)),
     "a line of curves.jsonl twice": (longer_curves, ("curves.jsonl, line 2",)),
     "stale temporary files": (stale_temporaries, None),
     "a file where the folder checkpoints/ was": (a_file_for_a_folder, ("checkpoints",)),
-}  # fmt: skip
+}
 
 
 def beside(full: bool, folder: Path) -> list[Figure]:
@@ -187,13 +190,20 @@ def beside(full: bool, folder: Path) -> list[Figure]:
         if not fine:
             wrong.append(f"{name} ({end.status}: {said.strip()[-300:]})")
     found = [
-        Figure(SECTION, "run folders changed by hand (" + "; ".join(CASES) + ")",
-               "refused with file and remedy, nothing written; temporaries cleaned",
-               "; ".join(wrong) or f"{refused} refused, {len(CASES) - refused} went on, none else",
-               not wrong),
-    ]  # fmt: skip
-    return [*found, removed(folder / "removed"), few_descriptors(folder / "few", ending),
-            *odd_paths(folder / "odd", ending)]  # fmt: skip
+        Figure(
+            SECTION,
+            "run folders changed by hand (" + "; ".join(CASES) + ")",
+            "refused with file and remedy, nothing written; temporaries cleaned",
+            "; ".join(wrong) or f"{refused} refused, {len(CASES) - refused} went on, none else",
+            not wrong,
+        ),
+    ]
+    return [
+        *found,
+        removed(folder / "removed"),
+        few_descriptors(folder / "few", ending),
+        *odd_paths(folder / "odd", ending),
+    ]
 
 
 def contents(run: RunDir) -> dict[str, bytes]:
@@ -210,8 +220,9 @@ def removed(folder: Path) -> Figure:
     ok = end.status == 5 and "can't write" in end.said and "Traceback" not in end.said
     ok &= not run.folder.exists()
     got = "a clear end, nothing remade" if ok else f"{end.status}: {end.said[-300:]}"
-    return Figure(SECTION, "the folder removed while the run trains",
-                  "a clear end, nothing remade", got, ok)  # fmt: skip
+    return Figure(
+        SECTION, "the folder removed while the run trains", "a clear end, nothing remade", got, ok
+    )
 
 
 def few_descriptors(folder: Path, ending: pair.Ending) -> Figure:
@@ -259,5 +270,12 @@ def odd_paths(folder: Path, ending: pair.Ending) -> list[Figure]:
         if "File name too long" not in str(error):
             wrong.append(str(error))
     got = "; ".join(wrong) or "each works; 300 characters are refused by name"
-    return [Figure(SECTION, f"folders with {', '.join(PATHS)}; a name of 300 characters",
-                   "each works, or is refused by name", got, not wrong)]  # fmt: skip
+    return [
+        Figure(
+            SECTION,
+            f"folders with {', '.join(PATHS)}; a name of 300 characters",
+            "each works, or is refused by name",
+            got,
+            not wrong,
+        )
+    ]

@@ -78,8 +78,13 @@ def every_operation_of_a_save(folder: Path, ending: pair.Ending) -> Figure:
             shutil.rmtree(place)
     got = "; ".join(wrong) or f"none lost in {trials} refusals, {refused} of them an error"
     names = ", ".join(operations.REFUSALS)
-    return Figure(SECTION, f"{names} at every operation of a save", "the older two stay and load",
-                  got, not wrong and trials > 30)  # fmt: skip
+    return Figure(
+        SECTION,
+        f"{names} at every operation of a save",
+        "the older two stay and load",
+        got,
+        not wrong and trials > 30,
+    )
 
 
 def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
@@ -109,12 +114,19 @@ def every_operation_of_a_run(full: bool, folder: Path, ending: pair.Ending) -> l
             if not fine:
                 wrong.append(f"{k}: {end.status}, {again.status}: {end.said[-300:]}")
             shutil.rmtree(run.folder.parent)
-        got = "; ".join(wrong[:5]) or (f"{trials} of {trials}, {stopped} stopped with status 5, "
-                                       f"{trials - stopped} went on")  # fmt: skip
+        got = "; ".join(wrong[:5]) or (
+            f"{trials} of {trials}, {stopped} stopped with status 5, {trials - stopped} went on"
+        )
         which = "every operation" if full else "every 13th operation"
-        found.append(Figure(SECTION, f"{name} once at {which} of a whole run",
-                            "status 5 and the cause, nothing lost; then the same end",
-                            got, not wrong and trials > 5))  # fmt: skip
+        found.append(
+            Figure(
+                SECTION,
+                f"{name} once at {which} of a whole run",
+                "status 5 and the cause, nothing lost; then the same end",
+                got,
+                not wrong and trials > 5,
+            )
+        )
     return found
 
 
@@ -134,8 +146,13 @@ def limited(folder: Path, ending: pair.Ending) -> Figure:
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))  # noqa: E731
     end = fork.once(run, save_often, lambda: Moment("step", 5, 1).strike(limit))
     ok, got = then(run, ending, end, "need ", " free", "ulimit -f")
-    return Figure(SECTION, "files of at most 8 kB (RLIMIT_FSIZE)",
-                  "status 5, need, have, remedy; then the same end", got, ok)  # fmt: skip
+    return Figure(
+        SECTION,
+        "files of at most 8 kB (RLIMIT_FSIZE)",
+        "status 5, need, have, remedy; then the same end",
+        got,
+        ok,
+    )
 
 
 def slow(folder: Path, ending: pair.Ending) -> Figure:
@@ -154,8 +171,13 @@ def slow(folder: Path, ending: pair.Ending) -> Figure:
     end = fork.once(run, sluggish)
     ok = end.status == 0 and pair.Ending.of(run) == ending
     got = f"the same end, {calls[0]} fsyncs, {time.monotonic() - began:.1f} s"
-    return Figure(SECTION, "a disk that needs 0.3 s for every fsync", "the same end",
-                  got if ok else f"{end.status}: {end.said[-300:]}", ok)  # fmt: skip
+    return Figure(
+        SECTION,
+        "a disk that needs 0.3 s for every fsync",
+        "the same end",
+        got if ok else f"{end.status}: {end.said[-300:]}",
+        ok,
+    )
 
 
 def another_users(folder: Path, ending: pair.Ending) -> Figure:
@@ -198,8 +220,9 @@ def on_a_file_system_of_its_own(folder: Path, ending: pair.Ending) -> list[Figur
     files.make_folder(folder)
     result = folder.with_name("tmpfs.json")
     trials: dict[str, Callable[[Path, pair.Ending], tuple[bool, str]]] = {
-        "a full disk (tmpfs)": full_disk, "a read-only disk (tmpfs)": read_only_disk,
-    }  # fmt: skip
+        "a full disk (tmpfs)": full_disk,
+        "a read-only disk (tmpfs)": read_only_disk,
+    }
 
     def body() -> None:
         try:
@@ -257,9 +280,11 @@ TRACES = {
     "EIO for the second": ("inject=fsync:error=EIO:when=2", "Input/output error"),
     "ENOSPC for the first fsync": ("inject=fsync:error=ENOSPC:when=1", "No space left on device"),
     "EACCES for the first rename": (
-        "inject=rename,renameat,renameat2:error=EACCES:when=1", "Permission denied"),
+        "inject=rename,renameat,renameat2:error=EACCES:when=1",
+        "Permission denied",
+    ),
     "EROFS for every fsync": ("inject=fsync:error=EROFS", "Read-only file system"),
-}  # fmt: skip
+}
 
 
 def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
@@ -272,8 +297,13 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
     wrong = []
     for number, (name, (inject, word)) in enumerate(TRACES.items()):
         run = pair.made(folder / str(number), pair.config(full=False))
-        words = [sys.executable, "-m", "degradation.training.worker", str(run.folder),
-                 json.dumps(schema.plain(pair.machine(run.folder.parent)))]  # fmt: skip
+        words = [
+            sys.executable,
+            "-m",
+            "degradation.training.worker",
+            str(run.folder),
+            json.dumps(schema.plain(pair.machine(run.folder.parent))),
+        ]
         calls = inject.removeprefix("inject=").partition(":")[0]
         trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", inject]
         environment = os.environ | {
@@ -288,5 +318,12 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
         ok, got = then(run, ending, fork.End(done.returncode, done.stderr), word)
         if not ok:
             wrong.append(f"{name}: {got}")
-    return [Figure(SECTION, what, "status 5 and the cause; then the same end",
-                   "; ".join(wrong) or f"{len(TRACES)} of {len(TRACES)}", not wrong)]  # fmt: skip
+    return [
+        Figure(
+            SECTION,
+            what,
+            "status 5 and the cause; then the same end",
+            "; ".join(wrong) or f"{len(TRACES)} of {len(TRACES)}",
+            not wrong,
+        )
+    ]

@@ -20,9 +20,12 @@ IN_A_ROW = 5  # kills of one run, before it may finish
 # Chosen moments, so that the wanted places are hit; all other kills come at random times.
 CHOSEN = {"save": 25, "evaluation": 25, "row": 15}
 NAMES = {
-    "save": "a save", "evaluation": "an evaluation", "row": "a row's write",
-    "step": "a training step", "start": "the start",
-}  # fmt: skip
+    "save": "a save",
+    "evaluation": "an evaluation",
+    "row": "a row's write",
+    "step": "a training step",
+    "start": "the start",
+}
 LEAST = {"save": 20, "evaluation": 20, "row": 10}
 
 
@@ -67,13 +70,28 @@ def killed(full: bool, folder: Path, seed: int) -> list[Figure]:
     enough = all(hits[place] >= n for place, n in least.items())
     total = hits.total()
     return [
-        Figure(SECTION, "SIGKILLs that hit", _least(least, count), f"{total}: {where}",
-               total >= count and enough),
-        Figure(SECTION, "of them, the same start again ends with the same rows, weights, marks",
-               f"{total} of {total}", f"{equal} of {total}", equal == total),
-        Figure(SECTION, "pairs so treated whose Figure 6 (SVG and rows) is the same to the byte",
-               f"{rounds} of {rounds}", f"{drawn} of {rounds}", drawn == rounds),
-    ]  # fmt: skip
+        Figure(
+            SECTION,
+            "SIGKILLs that hit",
+            _least(least, count),
+            f"{total}: {where}",
+            total >= count and enough,
+        ),
+        Figure(
+            SECTION,
+            "of them, the same start again ends with the same rows, weights, marks",
+            f"{total} of {total}",
+            f"{equal} of {total}",
+            equal == total,
+        ),
+        Figure(
+            SECTION,
+            "pairs so treated whose Figure 6 (SVG and rows) is the same to the byte",
+            f"{rounds} of {rounds}",
+            f"{drawn} of {rounds}",
+            drawn == rounds,
+        ),
+    ]
 
 
 def kill(run: RunDir, plan: list[Moment | None], seconds: float, draw: random.Random) -> list[str]:
@@ -127,10 +145,14 @@ def crash_points(full: bool, folder: Path) -> list[Figure]:
             assert found in (None, content, *(p.read_bytes() for p in before if p.exists()))
             shutil.rmtree(place)
     return [
-        Figure(SECTION, "SIGKILL before each storage operation of a save: none left, one in part",
-               "0, 0", f"{missing}, {partial} at {configs} crash points",
-               configs >= 20 and not missing and not partial),
-    ]  # fmt: skip
+        Figure(
+            SECTION,
+            "SIGKILL before each storage operation of a save: none left, one in part",
+            "0, 0",
+            f"{missing}, {partial} at {configs} crash points",
+            configs >= 20 and not missing and not partial,
+        ),
+    ]
 
 
 def power_cuts(folder: Path) -> Figure:
@@ -141,9 +163,13 @@ def power_cuts(folder: Path) -> Figure:
         for older in range(checkpoint.KEEP + 1)
     ]
     count, bad = (sum(column) for column in zip(*counts, strict=True))
-    return Figure(SECTION, "a power cut in a save, replayed: unforced bytes and names may be lost",
-                  "none lost, none in part", f"{bad} bad of {count} states",
-                  not bad and count > 50)  # fmt: skip
+    return Figure(
+        SECTION,
+        "a power cut in a save, replayed: unforced bytes and names may be lost",
+        "none lost, none in part",
+        f"{bad} bad of {count} states",
+        not bad and count > 50,
+    )
 
 
 def killed_before(k: int, place: Path, content: bytes) -> bool:

@@ -41,9 +41,11 @@ class Watch:
     def follow(self) -> None:
         """In the child: keep the byte true."""
         for owner, name, place in (
-            (loop, "eval_metrics", "evaluation"), (checkpoint, "save", "save"),
-            (loop, "advance", "step"), (run_logger.RunLogger, "row", "row"),
-        ):  # fmt: skip
+            (loop, "eval_metrics", "evaluation"),
+            (checkpoint, "save", "save"),
+            (loop, "advance", "step"),
+            (run_logger.RunLogger, "row", "row"),
+        ):
             setattr(owner, name, self._marked(getattr(owner, name), PLACES.index(place)))
 
     def _marked(self, real: Callable[..., Any], place: int) -> Callable[..., Any]:

@@ -8,9 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 NAMES = (
-    "open", "write", "pwrite", "fsync", "close", "replace", "unlink",
-    "truncate", "ftruncate", "mkdir",
-)  # fmt: skip
+    "open",
+    "write",
+    "pwrite",
+    "fsync",
+    "close",
+    "replace",
+    "unlink",
+    "truncate",
+    "ftruncate",
+    "mkdir",
+)
 
 
 def before(k: int, act: Callable[[], None]) -> "Counter":

@@ -19,20 +19,34 @@ def config(arm: str = "residual", *, full: bool = True, **changes: Any) -> schem
     mapping: dict[str, Any] = {
         "model": {"shortcut": ARMS[arm], "shortcut_padding": "back", "width": 16 if full else 4},
         "data": {
-            "name": "digits", "val_size": 0, "pad": 1, "flip": False, "root": "data",
+            "name": "digits",
+            "val_size": 0,
+            "pad": 1,
+            "flip": False,
+            "root": "data",
             "download": False,
         },
         "recipe": {
-            "iterations": 40 if full else 12, "batch_size": 32 if full else 16, "lr": 0.05,
-            "milestones": [22] if full else [6], "gamma": 0.1, "momentum": 0.9, "nesterov": False,
-            "weight_decay": 1e-4, "weight_decay_on_norm": True, "init": "fan_in", "warmup_min_depth": 8,
-            "warmup_lr": 0.005, "warmup_error": 80, "warmup_window": 2,
+            "iterations": 40 if full else 12,
+            "batch_size": 32 if full else 16,
+            "lr": 0.05,
+            "milestones": [22] if full else [6],
+            "gamma": 0.1,
+            "momentum": 0.9,
+            "nesterov": False,
+            "weight_decay": 1e-4,
+            "weight_decay_on_norm": True,
+            "init": "fan_in",
+            "warmup_min_depth": 8,
+            "warmup_lr": 0.005,
+            "warmup_error": 80,
+            "warmup_window": 2,
             "eval_every": 5 if full else 4,
         },
         "numerics": {"precision": "fp32", "memory_format": "channels_last", "deterministic": True},
         "depth": 20 if full else 8,
         "seed": 0,
-    }  # fmt: skip
+    }
     for key, value in changes.items():
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
@@ -42,9 +56,15 @@ def config(arm: str = "residual", *, full: bool = True, **changes: Any) -> schem
 def machine(runs: Path, **changes: Any) -> schema.Machine:
     """One thread of the CPU, no W&B."""
     settings = {
-        "device": "cpu", "threads": 1, "runs": str(runs), "progress": "none", "resume": "exact",
-        "wandb": "disabled", "wandb_project": "soak", "wandb_entity": None,
-    }  # fmt: skip
+        "device": "cpu",
+        "threads": 1,
+        "runs": str(runs),
+        "progress": "none",
+        "resume": "exact",
+        "wandb": "disabled",
+        "wandb_project": "soak",
+        "wandb_entity": None,
+    }
     return validation.read(schema.Machine, settings | changes)
 
 

@@ -26,19 +26,31 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 def matrix(full: bool, folder: Path) -> Figure:
     """G9. Each is SIGKILLed in the middle of its seventh step, its checkpoint some steps old."""
-    cases = [(arm, depth, "fp32", layout, True) for depth in (20, 56, 110)
-             for arm in pair.ARMS for layout in ("channels_last", "contiguous")]  # fmt: skip
+    cases = [
+        (arm, depth, "fp32", layout, True)
+        for depth in (20, 56, 110)
+        for arm in pair.ARMS
+        for layout in ("channels_last", "contiguous")
+    ]
     cases += [(arm, 8, "bf16", "channels_last", False) for arm in pair.ARMS]  # slow on a CPU
     if not full:
-        cases = [("plain", 8, "fp32", "contiguous", False),
-                 ("residual", 14, "fp32", "channels_last", False)]  # fmt: skip
+        cases = [
+            ("plain", 8, "fp32", "contiguous", False),
+            ("residual", 14, "fp32", "channels_last", False),
+        ]
     wrong = []
     for arm, depth, precision, layout, wide in cases:
         config = pair.config(
-            arm, full=wide, depth=depth, recipe__iterations=8, recipe__milestones=[5],
-            recipe__eval_every=4, recipe__batch_size=16, numerics__precision=precision,
+            arm,
+            full=wide,
+            depth=depth,
+            recipe__iterations=8,
+            recipe__milestones=[5],
+            recipe__eval_every=4,
+            recipe__batch_size=16,
+            numerics__precision=precision,
             numerics__memory_format=layout,
-        )  # fmt: skip
+        )
         fork.warm(config)
         straight, cut = (pair.made(folder / name, config) for name in ("straight", "cut"))
         statuses = [
@@ -49,11 +61,18 @@ def matrix(full: bool, folder: Path) -> Figure:
         first = json.loads(whole_lines(cut.launches_jsonl)[-1])["iteration"]
         if statuses != [0, -9, 0] or first != 3 or pair.Ending.of(cut) != pair.Ending.of(straight):
             wrong.append(f"{config.label} {precision} {layout}: {statuses}, from {first}")
-    what = ("plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"
-            if full else "plain 8 and residual 14")  # fmt: skip
-    return Figure(SECTION, f"straight = killed and resumed, to the bit: {what}",
-                  f"{len(cases)} of {len(cases)}",
-                  "; ".join(wrong) or f"{len(cases)} of {len(cases)}", not wrong)  # fmt: skip
+    what = (
+        "plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"
+        if full
+        else "plain 8 and residual 14"
+    )
+    return Figure(
+        SECTION,
+        f"straight = killed and resumed, to the bit: {what}",
+        f"{len(cases)} of {len(cases)}",
+        "; ".join(wrong) or f"{len(cases)} of {len(cases)}",
+        not wrong,
+    )
 
 
 def replay(folder: Path) -> Figure:
@@ -88,9 +107,13 @@ def other_numerics(folder: Path) -> list[Figure]:
     fork.warm(config)
     for name, threads, limits, word in (
         ("two threads for one", 2, {}, "threads: 1 → 2"),
-        ("MKL_CBWR=COMPATIBLE", 1, {"MKL_CBWR": "COMPATIBLE"},
-         "limits.MKL_CBWR: None → COMPATIBLE"),
-    ):  # fmt: skip
+        (
+            "MKL_CBWR=COMPATIBLE",
+            1,
+            {"MKL_CBWR": "COMPATIBLE"},
+            "limits.MKL_CBWR: None → COMPATIBLE",
+        ),
+    ):
         run = pair.made(folder / name.replace(" ", "-"), config)
         fork.once(run, save_often, Moment("step", 9, 1).strike)
         rows = run.curves.read_bytes()
@@ -108,9 +131,16 @@ def other_numerics(folder: Path) -> list[Figure]:
         marked &= "not exact" in remarks(run.folder.parent)
         ok = refused and marked
         got = "refused with both, marked when asked for" if ok else f"{message} {ends}"
-        found.append(Figure(SECTION, f"a resume under other numerics ({name})",
-                            "refused with both shown; with machine.resume=inexact marked in the "
-                            "run and beside the figures", got, ok))  # fmt: skip
+        found.append(
+            Figure(
+                SECTION,
+                f"a resume under other numerics ({name})",
+                "refused with both shown; with machine.resume=inexact marked in the "
+                "run and beside the figures",
+                got,
+                ok,
+            )
+        )
     return found
 
 

@@ -118,13 +118,17 @@ def everywhere(full: bool, folder: Path) -> list[Figure]:
                 again = fork.once(run)
                 fine &= again.status == 0 and pair.Ending.of(run) == ending
                 if not fine:
-                    wrong.append(f"{place}, {name}: {end.status}, began {since.began} "
-                                 f"{end.said[-200:]}")  # fmt: skip
+                    wrong.append(
+                        f"{place}, {name}: {end.status}, began {since.began} {end.said[-200:]}"
+                    )
                 shutil.rmtree(run.folder.parent)
     got = "; ".join(wrong) or f"{trials} of {trials}; the slowest left {worst:.2f} s after it"
     wanted = "saved, 143 / 130 / 129, at most one batch and one save begun, then the same end"
-    return [Figure(SECTION, f"{', '.join(SIGNALS)} in each of: {', '.join(PLACES)}",
-                   wanted, got, not wrong)]  # fmt: skip
+    return [
+        Figure(
+            SECTION, f"{', '.join(SIGNALS)} in each of: {', '.join(PLACES)}", wanted, got, not wrong
+        )
+    ]
 
 
 def again(folder: Path) -> Figure:
@@ -148,10 +152,13 @@ def again(folder: Path) -> Figure:
     kept = len(checkpoint.saved(run.checkpoints))
     end = fork.once(run)
     ok = status == 130 and seconds < 0.5 and kept == 1 and end.status == 0
-    return Figure(SECTION, "a second signal while a save hangs",
-                  "leaves at once, the older checkpoint is whole",
-                  f"status {status} after {seconds:.3f} s, {kept} kept, then status {end.status}",
-                  ok)  # fmt: skip
+    return Figure(
+        SECTION,
+        "a second signal while a save hangs",
+        "leaves at once, the older checkpoint is whole",
+        f"status {status} after {seconds:.3f} s, {kept} kept, then status {end.status}",
+        ok,
+    )
 
 
 def stopped_and_continued(folder: Path) -> Figure:
@@ -168,8 +175,13 @@ def stopped_and_continued(folder: Path) -> Figure:
     os.kill(pid, signal.SIGCONT)
     status = fork.wait(pid)
     ok = status == 0 and pair.Ending.of(run) == pair.Ending.of(whole)
-    return Figure(SECTION, "SIGSTOP, two seconds, SIGCONT", "the same end",
-                  "the same end" if ok else f"status {status}", ok)  # fmt: skip
+    return Figure(
+        SECTION,
+        "SIGSTOP, two seconds, SIGCONT",
+        "the same end",
+        "the same end" if ok else f"status {status}",
+        ok,
+    )
 
 
 JOBLIB = ("-m", "model=plain,residual", "cluster=joblib")
@@ -194,12 +206,20 @@ def from_outside(full: bool, folder: Path) -> list[Figure]:
         if reason := left(asked, what, at / "runs", runs):
             wrong.append(f"{name}: {reason}")
     found = [
-        Figure(SECTION, "the command, while it trains: " + "; ".join(cases),
-               "status, one line with the command to go on with, saved, no process left",
-               "; ".join(wrong) or f"{len(cases)} of {len(cases)}", not wrong),
-    ]  # fmt: skip
-    return [*found, starting(full, folder / "starting"), orphaned(folder / "orphaned"),
-            *unread(full, folder / "unread")]  # fmt: skip
+        Figure(
+            SECTION,
+            "the command, while it trains: " + "; ".join(cases),
+            "status, one line with the command to go on with, saved, no process left",
+            "; ".join(wrong) or f"{len(cases)} of {len(cases)}",
+            not wrong,
+        ),
+    ]
+    return [
+        *found,
+        starting(full, folder / "starting"),
+        orphaned(folder / "orphaned"),
+        *unread(full, folder / "unread"),
+    ]
 
 
 def left(asked: Command, number: int, runs: Path, count: int) -> str:
@@ -208,15 +228,17 @@ def left(asked: Command, number: int, runs: Path, count: int) -> str:
     said = asked.said
     saved = sum(bool(checkpoint.saved(p / "checkpoints")) for p in runs.glob("*-*-*"))
     wrong = [
-        what for what, is_so in {
+        what
+        for what, is_so in {
             f"status {status}": status != 128 + number,
             "a traceback": "Traceback" in said or "KeyboardInterrupt" in said,
             f"{said.count('stopped;')} lines": said.count("stopped;") != 1,
             "no command": "python -m degradation.run" not in said,
             f"{saved} saved": saved < count,
             "processes left": not asked.gone(),
-        }.items() if is_so
-    ]  # fmt: skip
+        }.items()
+        if is_so
+    ]
     return ", ".join(wrong) + (f": {said[-800:]}" if wrong else "")
 
 
@@ -235,9 +257,13 @@ def starting(full: bool, folder: Path) -> Figure:
             if reason := left(asked, signal.SIGINT, at / "runs", 0):
                 wrong.append(f"{delay} s, {' '.join(words)}: {reason}")
             shutil.rmtree(at, ignore_errors=True)
-    return Figure(SECTION, "Ctrl-C while the points' processes start, one by one and by joblib",
-                  "130, one line, no traceback, no process left",
-                  "; ".join(wrong) or f"{trials} of {trials}", not wrong)  # fmt: skip
+    return Figure(
+        SECTION,
+        "Ctrl-C while the points' processes start, one by one and by joblib",
+        "130, one line, no traceback, no process left",
+        "; ".join(wrong) or f"{trials} of {trials}",
+        not wrong,
+    )
 
 
 def orphaned(folder: Path) -> Figure:
@@ -254,8 +280,9 @@ def orphaned(folder: Path) -> Figure:
     saved = [r for r in (folder / "runs").glob("*-*-*") if checkpoint.saved(r / "checkpoints")]
     ok = gone and len(saved) == 2
     got = f"{len(saved)} saved, all gone after {seconds:.1f} s" if ok else f"left: {names}"
-    return Figure(SECTION, "the command SIGKILLed, two points by joblib",
-                  "2 saved, no process left", got, ok)  # fmt: skip
+    return Figure(
+        SECTION, "the command SIGKILLed, two points by joblib", "2 saved, no process left", got, ok
+    )
 
 
 SHORT = ("recipe.iterations=60", "recipe.eval_every=10")

@@ -1,5 +1,6 @@
 """A sweep of which a quarter dies, and a sweep that is itself killed again and again."""
 
+import math
 import os
 import random
 import shutil
@@ -22,10 +23,20 @@ from .figure import Figure
 
 SECTION = "Sweeps"
 WORDS = (
-    "-m", "model=plain,residual", "data=digits", "depth=8", "model.width=4",
-    "recipe.iterations=12", "recipe.milestones=[6]", "recipe.batch_size=16", "recipe.eval_every=4",
-    "machine.device=cpu", "machine.threads=1", "machine.wandb=disabled", "machine.progress=none",
-)  # fmt: skip
+    "-m",
+    "model=plain,residual",
+    "data=digits",
+    "depth=8",
+    "model.width=4",
+    "recipe.iterations=12",
+    "recipe.milestones=[6]",
+    "recipe.batch_size=16",
+    "recipe.eval_every=4",
+    "machine.device=cpu",
+    "machine.threads=1",
+    "machine.wandb=disabled",
+    "machine.progress=none",
+)
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
@@ -71,7 +82,7 @@ class Forked:
             self.returncode = fork.ended(self.pid)
         return self.returncode
 
-    def wait(self, timeout: float) -> int:
+    def wait(self, timeout: float = math.inf) -> int:
         until = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > until:
@@ -117,9 +128,12 @@ Sweep = Callable[..., tuple[int, str]]
 
 
 def dying(
-    folder: Path, words: tuple[str, ...], wanted: dict[str, pair.Ending | None],
-    sweep: Sweep, how: str,
-) -> Figure:  # fmt: skip
+    folder: Path,
+    words: tuple[str, ...],
+    wanted: dict[str, pair.Ending | None],
+    sweep: Sweep,
+    how: str,
+) -> Figure:
     """Six of the points die; then the same command without deaths."""
     status, said = sweep(folder, words, dying=True)
     first = endings(folder)
@@ -129,29 +143,41 @@ def dying(
         for (arm, seed), (_, word) in deaths.DEATHS.items()
     )
     fine = {name for name, ending in first.items() if ending and ending == wanted[name]}
-    before = {r.name: r.launches_jsonl.read_bytes() for r in runs_in(folder / "runs") if r.name in fine}
+    before = {
+        r.name: r.launches_jsonl.read_bytes() for r in runs_in(folder / "runs") if r.name in fine
+    }
     again, _ = sweep(folder, words)
     last = endings(folder)
-    kept = sum(r.launches_jsonl.read_bytes() == before.get(r.name) for r in runs_in(folder / "runs"))
+    kept = sum(
+        r.launches_jsonl.read_bytes() == before.get(r.name) for r in runs_in(folder / "runs")
+    )
     ended = sum(last[name] == wanted[name] for name in wanted)
     count, alive = len(wanted), len(wanted) - len(deaths.DEATHS)
     ok = (status, named, len(fine), again) == (1, len(deaths.DEATHS), alive, 0)
     ok &= kept == alive and ended == count - 1  # a net that diverged has its result
-    got = (f"{len(fine)} finish, {named} named with their cause, status {status}; then status "
-           f"{again}, {kept} of {alive} untouched, {ended} as undisturbed")  # fmt: skip
+    got = (
+        f"{len(fine)} finish, {named} named with their cause, status {status}; then status "
+        f"{again}, {kept} of {alive} untouched, {ended} as undisturbed"
+    )
     if not ok:
         got += f": {said[-1500:]}"
     return Figure(
-        SECTION, f"{count} points of which six die by exception, sys.exit(0), SIGKILL, SIGSEGV, "
+        SECTION,
+        f"{count} points of which six die by exception, sys.exit(0), SIGKILL, SIGSEGV, "
         f"out of memory, divergence ({how})",
         f"{alive} finish, 6 named, status 1; the same command trains only what is missing",
-        got, ok)  # fmt: skip
+        got,
+        ok,
+    )
 
 
 def killed(
-    full: bool, folder: Path, words: tuple[str, ...], wanted: dict[str, pair.Ending | None],
+    full: bool,
+    folder: Path,
+    words: tuple[str, ...],
+    wanted: dict[str, pair.Ending | None],
     seed: int,
-) -> list[Figure]:  # fmt: skip
+) -> list[Figure]:
     """SIGKILL the sweep, alone and with its run, at random moments; the same command each time.
 
     A sweep that came to its end is compared, and the next one begins.

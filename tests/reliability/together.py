@@ -53,17 +53,25 @@ def on_a_run(times: int, folder: Path) -> Figure:
             time.sleep(0.005)
         slowest = max(slowest, last)
         trainers = [pid for pid, status in ends.items() if status == 0]
-        named = sum(f"in use by pid {trainers[0]} on" in log.read_text(errors="replace")
-                    for log in pids.values()) if trainers else 0  # fmt: skip
+        named = (
+            sum(
+                f"in use by pid {trainers[0]} on" in log.read_text(errors="replace")
+                for log in pids.values()
+            )
+            if trainers
+            else 0
+        )
         fine = len(trainers) == 1 and sorted(ends.values()) == [0] + [BUSY] * (EIGHT - 1)
         fine &= named == EIGHT - 1 and last < 1 and pair.Ending.of(run) == ending
         if not fine:
             wrong.append(f"{sorted(ends.values())}, {named} named it, {last:.2f} s")
     return Figure(
-        SECTION, f"eight processes on one run folder, {times} times",
+        SECTION,
+        f"eight processes on one run folder, {times} times",
         "one trains, seven leave in less than 1 s with status 75 and its pid",
         "; ".join(wrong[:5]) or f"so {times} of {times} times, the slowest after {slowest:.2f} s",
-        not wrong)  # fmt: skip
+        not wrong,
+    )
 
 
 class Request(BaseHTTPRequestHandler):
@@ -117,6 +125,9 @@ def on_a_cache(times: int, folder: Path, seed: int) -> Figure:
         if statuses != [0] * EIGHT or len(asked) != 1 or left != ["archive", "archive.lock"]:
             wrong.append(f"{statuses}, {len(asked)} requests, {left}")
     return Figure(
-        SECTION, f"eight processes on one empty cache of data, {times} times",
+        SECTION,
+        f"eight processes on one empty cache of data, {times} times",
         "one downloads, seven wait, all have the verified file",
-        "; ".join(wrong[:5]) or f"so {times} of {times} times", not wrong)  # fmt: skip
+        "; ".join(wrong[:5]) or f"so {times} of {times} times",
+        not wrong,
+    )

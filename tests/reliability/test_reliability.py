@@ -1,4 +1,4 @@
-"""The claims of RELIABILITY.md in their quick forms; `python -m tests.reliability` has the full counts."""
+"""RELIABILITY.md's claims in quick forms; `python -m tests.reliability` has the full counts."""
 
 import json
 import os
