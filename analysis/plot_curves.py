@@ -4,48 +4,46 @@
     python analysis/plot_curves.py --wandb entity/project     of runs in W&B, with an account
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
-depth, as PNG, SVG and PDF, each with the rows it was drawn from; and the errors beside the paper's
-as Markdown, CSV and LaTeX. For each study of why nets degrade (why.py) its figure and verdict. It
-draws what exists and says what trains the rest.
+depth, as PNG, SVG and PDF, each with the rows it shows as CSV; and the errors beside the paper's as
+Markdown, CSV and LaTeX. For each side study its figure and its findings. It draws what exists and
+prints the commands that train the rest.
+
+Exit status: 0; 1 there is no run with a row; 2 a run can't be read; 5 the disk refused.
 """
 
 import argparse
-import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.page import missing
-from analysis.plots import crop_tables, curves, depth, layer_responses, output, tables
-from analysis.plots.markup import shown
-from analysis.plots.style import LOOKS, Look
+from analysis.page import commands
+from analysis.plots import curves, depth, layer_responses, output, tables
+from analysis.plots.style import STYLES, Style
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from analysis.why.finding import Finding
-from degradation.runs import run_dir
+from degradation.runs.run_dir import RunDirError
+from degradation.system import console
 
 
 @dataclass(frozen=True)
 class Drawing:
     """A figure, the rows it shows, and whether a study can have it."""
 
-    draw: Callable[[Study, Look], Figure]
+    draw: Callable[[Study, Style], Figure]
     rows: Callable[[Study], pd.DataFrame]
-    only: str | None = None
-    """The data it belongs to."""
-    never: str | None = None
-    """Data that has another figure instead."""
+    imagenet: bool | None = None
+    """Whether it belongs to ImageNet alone, or to all other data; None: to all."""
 
     def suits(self, study: Study) -> bool:
-        fits = self.only in (None, study.data) and self.never != study.data
+        fits = self.imagenet is None or self.imagenet == (study.data == "imagenet")
         return fits and not self.rows(study).empty
 
 
@@ -58,9 +56,9 @@ def _finals(study: Study) -> pd.DataFrame:
 
 
 FIGURES = {
-    "figure1": Drawing(curves.figure1, _rows, never="imagenet"),
-    "figure4": Drawing(curves.figure4, _rows, only="imagenet"),
-    "figure6": Drawing(curves.figure6, _rows, never="imagenet"),
+    "figure1": Drawing(curves.figure1, _rows, imagenet=False),
+    "figure4": Drawing(curves.figure4, _rows, imagenet=True),
+    "figure6": Drawing(curves.figure6, _rows, imagenet=False),
     "figure7": Drawing(layer_responses.figure7, frames.responses),
     "depth": Drawing(depth.errors, _finals),
     "gap": Drawing(depth.gap, depth.gaps),
@@ -68,102 +66,103 @@ FIGURES = {
     "speed": Drawing(depth.speed, _rows),
     "cost": Drawing(depth.cost, frames.timing),
 }
-FORMATS = ("png", "svg", "pdf")
-# What would date a file: left out of it.
-UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def main() -> int:
-    """The command; 1 where there is nothing to draw, 2 where a run can't be read, 5 where the disk
-    refuses."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="where the figures go")
-    parser.add_argument("--style", choices=sorted(LOOKS), default="paper")
-    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="draw the runs of a W&B project")
-    asked = parser.parse_args()
+    """The command; its exit status (see the module's docstring)."""
+    options = _parser().parse_args()
     try:
-        if asked.wandb:
-            asked.runs = str(_fetched(asked.wandb))
-        folder = frames.read(asked.runs)
+        if options.wandb:
+            options.runs = str(_downloaded(options.wandb))
+        folder = frames.read(options.runs)
         if folder.empty:
-            where = shown(str(Path(asked.runs).resolve()))
-            print(f"{where} holds no run with a row yet; for example\n"
-                  "  python -m degradation.run +sweeps=quickstart", file=sys.stderr)  # fmt: skip
+            where = Path(options.runs).resolve()
+            print(
+                f"{where} holds no run with a row yet; for example\n"
+                "  python -m degradation.run +sweeps=quickstart",
+                file=sys.stderr,
+            )
             return 1
-        look = LOOKS[asked.style]
+        style = STYLES[options.style]
         for study in folder.studies:
-            draw(study, asked.runs, asked.out, look)
-        write_evaluations(asked.runs, asked.out)
+            draw(study, options.runs, options.out, style)
+        write_evaluations(options.runs, options.out)
         for finding in studies.findings(folder.runs, Rule()):
-            draw_finding(finding, asked.out, look)
-    except run_dir.RunDirError as error:
-        print(shown(str(error)), file=sys.stderr)
+            draw_finding(finding, options.out, style)
+    except RunDirError as error:
+        print(console.escape_control_chars(str(error)), file=sys.stderr)
         return 2
     except output.StorageError as error:
         print(output.refusal(error), file=sys.stderr)
         return 5
-    print(f"all of it on one page, and every run: python analysis/report.py {asked.runs}")
+    print(f"all of it on one page, and every run: python analysis/report.py {options.runs}")
     return 0
 
 
-def _fetched(path: str) -> Path:
-    """A folder of the run folders of a W&B project. Raises run_dir.RunDirError."""
-    from degradation.system import console  # wandb, only for those who ask for it
-    from degradation.tracking import download
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("runs", nargs="?", default="runs", help="folder of the run folders")
+    add("--out", type=Path, default=Path("figures"), help="folder of the figures and tables")
+    add("--style", choices=sorted(STYLES), default="paper", help="how the figures look")
+    add("--wandb", metavar="ENTITY/PROJECT", help="download the runs of a W&B project first")
+    return parser
+
+
+def _downloaded(path: str) -> Path:
+    """A folder with the run folders of a W&B project. Raises RunDirError."""
+    from degradation.tracking import download  # wandb, only for those who want it
 
     console.show_messages()
     return download.fetch(path)
 
 
-def draw(study: Study, folder: str, out: Path, look: Look) -> None:
-    """Every figure and table of one study, into `out`; what it lacks below `folder`, in words."""
-    suffix = "" if look.name == "paper" else f"-{look.name}"
+def draw(study: Study, folder: str, out: Path, style: Style) -> None:
+    """Write every figure and table of one study into `out`; print its errors and what it lacks."""
     drawn = {name: drawing for name, drawing in FIGURES.items() if drawing.suits(study)}
     for name, drawing in tqdm(drawn.items(), desc=study.name, disable=None, leave=False):
         stem = f"{study.name}-{name}"
-        output.write(out / f"{stem}.csv", tables.csv(drawing.rows(study)).encode())
-        save(drawing.draw(study, look), out, f"{stem}{suffix}")
+        _write_table(out / f"{stem}.csv", drawing.rows(study))
+        output.save(drawing.draw(study, style), out, stem + _suffix(style))
     table = tables.errors(study)
-    for kind, text in tables.FORMATS.items():
-        output.write(out / f"{study.name}-errors.{kind}", text(table).encode())
-    names, kinds = ",".join(drawn), ",".join(FORMATS)
-    print(f"{study.name}: {out}/{study.name}-{{{names}}}{suffix}.{{{kinds}}}, "
-          f"{out}/{study.name}-errors.{{{','.join(tables.FORMATS)}}}\n")  # fmt: skip
-    print(tables.markdown(table))
+    found = tables.formats(table, tables.TITLES, tables.error_cells)
+    for kind, text in found.items():
+        output.write(out / f"{study.name}-errors.{kind}", text.encode())
+    names, kinds = ",".join(drawn), ",".join(output.FORMATS)
+    print(f"{out}/{study.name}-{{{names}}}{_suffix(style)}.{{{kinds}}}")
+    print(f"{out}/{study.name}-errors.{{{','.join(found)}}}\n\n{found['md']}")
     for line in remarks(study, folder):
-        print(shown(line))
+        print(console.escape_control_chars(line))
 
 
 def write_evaluations(folder: str, out: Path) -> None:
     """The errors by ten crops and scales, where some run was evaluated so."""
-    table = crop_tables.evaluations(folder)
+    table = tables.evaluations(folder)
     if table.empty:
         return
-    for kind, text in crop_tables.FORMATS.items():
-        output.write(out / f"imagenet-crops.{kind}", text(table).encode())
-    kinds = ",".join(crop_tables.FORMATS)
-    print(f"{out}/imagenet-crops.{{{kinds}}}\n\n{crop_tables.markdown(table)}")
+    found = tables.formats(table, tables.CROP_TITLES, tables.crop_cells)
+    for kind, text in found.items():
+        output.write(out / f"imagenet-crops.{kind}", text.encode())
+    print(f"{out}/imagenet-crops.{{{','.join(found)}}}\n\n{found['md']}")
 
 
-def draw_finding(finding: Finding, out: Path, look: Look) -> None:
-    """The figure of a study of why, the rows it shows, and what the verdict says of them."""
+def draw_finding(finding: Finding, out: Path, style: Style) -> None:
+    """Write the figure of a side study and the rows it shows; print its findings."""
     stem = f"{finding.study}-{finding.name}"
-    suffix = "" if look.name == "paper" else f"-{look.name}"
-    output.write(out / f"{stem}.csv", tables.csv(finding.rows).encode())
-    save(finding.draw(look), out, f"{stem}{suffix}")
-    print(f"{out}/{stem}{suffix}.{{{','.join(FORMATS)}}}\n{shown(studies.text(finding))}\n")
+    _write_table(out / f"{stem}.csv", finding.rows)
+    output.save(finding.draw(style), out, stem + _suffix(style))
+    text = console.escape_control_chars(studies.text(finding))
+    print(f"{out}/{stem}{_suffix(style)}.{{{','.join(output.FORMATS)}}}\n{text}\n")
 
 
-def save(figure: Figure, out: Path, stem: str) -> None:
-    """The figure in every format, with the same bytes each time."""
-    with matplotlib.rc_context({"svg.hashsalt": stem}):
-        for kind in FORMATS:
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, metadata=UNDATED[kind])
-            output.write(out / f"{stem}.{kind}", content.getvalue())
+def _suffix(style: Style) -> str:
+    return "" if style.name == "paper" else f"-{style.name}"
+
+
+def _write_table(path: Path, rows: pd.DataFrame) -> None:
+    output.write(path, rows.to_csv(index=False).encode())
 
 
 def remarks(study: Study, folder: str) -> list[str]:
@@ -175,9 +174,8 @@ def remarks(study: Study, folder: str) -> list[str]:
             lines.append(f"{run['state']}: {run['run']} ({run['iteration']}/{study.iterations})")
         if not run["exact"]:
             lines.append(f"not exact: {run['run']} (see its resume_mismatches.jsonl)")
-    lacks = missing.lacks(study, folder)
-    lines += [f"{'; '.join(lack.what)}\n  {lack.command}" for lack in lacks]
-    return lines
+    lacks = commands.lacks(study, folder, probed=not frames.responses(study).empty)
+    return lines + [f"{'; '.join(lack.what)}\n  {lack.command}" for lack in lacks]
 
 
 if __name__ == "__main__":

@@ -20,35 +20,38 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames import runs as frames
+from analysis.frames.runs import ERRORS
 
 END, BEFORE_DROP = MOMENTS = tuple(frames.MOMENTS.values())
-ERRORS = ["train_error", "test_error"]
-_IDENTITY = ["run", "arm", "shortcut", "depth", "seed", "pair", "protocol", "initial", "stream",
-             "state", "exact", "iteration", "iterations", "drop"]  # fmt: skip
+SIDES = ("first", "second")
+_CONFIG = ["arm", "shortcut", "depth", "seed", "protocol"]
+_IDENTITY = ["run", *_CONFIG, "pair", "initial", "stream", "state", "exact", "iteration"]
+_IDENTITY += ["iterations", "drop"]
 _SIDE = ["run", "depth", "initial", "stream", "diverged", *ERRORS, "reason"]
-_COLUMNS = [
-    "arm", "first", "second", "depth_first", "depth_second", "seed", "moment", "train", "test",
-    *(f"{name}_{side}" for side in ("first", "second") for name in ("run", *ERRORS, "diverged")),
-    "reason",
-]  # fmt: skip
+_COLUMNS = ["arm", *SIDES, "depth_first", "depth_second", "seed", "moment", "train", "test"]
+_COLUMNS += [f"{name}_{side}" for side in SIDES for name in ("run", *ERRORS, "diverged")]
+_COLUMNS += ["reason"]
 
 
 def finals(rows: pd.DataFrame, idle: pd.DataFrame | None = None) -> pd.DataFrame:
     """A line a run and moment: its identity, its errors, `reason`: why it can't be used, or empty.
 
-    `rows` are those of one study; `idle` are its runs that have no row yet, as `store.describe`
-    gives them.
+    `rows` are those of one study, `idle` its runs that have no row yet.
     """
     runs = rows.loc[rows.groupby("run")["iteration"].idxmax(), _IDENTITY]
     if idle is not None and len(idle):
         runs = pd.concat([runs, idle.assign(iteration=0)[_IDENTITY]])
     runs = runs.sort_values(["arm", "depth", "seed", "run"], ignore_index=True)
-    runs["copy_of"] = _copies(runs)
-    errors = {END: _last(rows)}
+    original = runs.groupby(_CONFIG)["run"].transform("first")
+    runs["copy_of"] = original.where(runs.duplicated(_CONFIG), None)
+    last = frames.last(rows)
+    errors = {END: last[last["iteration"] == last["iterations"]]}
     if runs["drop"].notna().any():
         errors[BEFORE_DROP] = frames.before_drop(rows)
-    moments = [runs.merge(own[["run", *ERRORS]], on="run", how="left").assign(moment=moment)
-               for moment, own in errors.items()]  # fmt: skip
+    moments = [
+        runs.merge(own[["run", *ERRORS]], on="run", how="left").assign(moment=moment)
+        for moment, own in errors.items()
+    ]
     table = pd.concat(moments, ignore_index=True)
     table["reason"] = [_unusable(line) for line in table.to_dict("records")]
     table["diverged"] = table["reason"].str.startswith("diverged")
@@ -61,7 +64,7 @@ def by_depth(finals: pd.DataFrame, also: Iterable[tuple[int, int]] = ()) -> pd.D
     Steps lead from each depth of an arm to its next, and from a to b for the (a, b) in `also`.
     """
     wanted = list(also)
-    return _together(
+    return _concatenated(
         _match(own[own["depth"] == shallow], own[own["depth"] == deep])
         for _, own in _originals(finals).groupby(["arm", "shortcut"])
         for shallow, deep in steps(own["depth"], wanted)
@@ -70,7 +73,7 @@ def by_depth(finals: pd.DataFrame, also: Iterable[tuple[int, int]] = ()) -> pd.D
 
 def by_arm(finals: pd.DataFrame) -> pd.DataFrame:
     """The pairs of plain and residual at each depth that has both; `reason` likewise."""
-    return _together(
+    return _concatenated(
         _match(plain, residual, ["pair"])
         for _, own in _originals(finals).groupby("depth")
         for _, residual in own[own["arm"] == "residual"].groupby("shortcut")
@@ -79,9 +82,9 @@ def by_arm(finals: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(depths: Iterable[int], also: Iterable[tuple[int, int]] = ()) -> list[tuple[int, int]]:
-    """From each depth to the next; and those of `also` whose depths are both there."""
-    there = sorted({int(depth) for depth in depths})
-    return sorted({*pairwise(there), *(step for step in also if {*step} <= {*there})})
+    """From each depth to the next; and those of `also` of which both depths are there."""
+    trained = sorted({int(depth) for depth in depths})
+    return sorted({*pairwise(trained), *(step for step in also if {*step} <= {*trained})})
 
 
 def left_out(finals: pd.DataFrame, *matched: pd.DataFrame) -> pd.DataFrame:
@@ -95,19 +98,6 @@ def left_out(finals: pd.DataFrame, *matched: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs.assign(what=what, reason=pairs["reason"].str.removeprefix("pair: "))
     columns = ["what", "moment", "reason"]
     return pd.concat([runs[columns], pairs[columns]], ignore_index=True)
-
-
-def _last(rows: pd.DataFrame) -> pd.DataFrame:
-    """The last rows of finished runs, where they are the last iteration's."""
-    last = frames.last(rows)
-    return last[last["iteration"] == last["iterations"]]
-
-
-def _copies(runs: pd.DataFrame) -> pd.Series:
-    """For each run the one before it that trained the same point, or None."""
-    config = ["arm", "shortcut", "depth", "seed", "protocol"]
-    first = runs.groupby(config)["run"].transform("first")
-    return first.where(runs.duplicated(config), None)
 
 
 def _originals(finals: pd.DataFrame) -> pd.DataFrame:
@@ -129,30 +119,36 @@ def _unusable(line: dict[Hashable, Any]) -> str:
 def _match(first: pd.DataFrame, second: pd.DataFrame, keys: Iterable[str] = ()) -> pd.DataFrame:
     """Two networks' runs side by side, seed by seed and moment by moment."""
     on = ["protocol", "seed", "moment", *keys]
-    pairs = first[[*on, *_SIDE]].merge(
-        second[[*on, *_SIDE]], on=on, how="outer", suffixes=("_first", "_second")
-    )
-    one, other = first.iloc[0], second.iloc[0]
+    suffixes = ("_first", "_second")
+    own, other = first[[*on, *_SIDE]], second[[*on, *_SIDE]]
+    pairs = own.merge(other, on=on, how="outer", suffixes=suffixes)
+    one, two = first.iloc[0], second.iloc[0]
     pairs = pairs.assign(
-        arm=_arm(other), first=_network(one), second=_network(other),
-        depth_first=one["depth"], depth_second=other["depth"],
+        arm=f"{two['arm']}{_option(two)}",
+        first=_network(one),
+        second=_network(two),
+        depth_first=one["depth"],
+        depth_second=two["depth"],
         diverged_first=pairs["diverged_first"].eq(True),
         diverged_second=pairs["diverged_second"].eq(True),
         train=pairs["train_error_second"] - pairs["train_error_first"],
         test=pairs["test_error_second"] - pairs["test_error_first"],
-    )  # fmt: skip
-    same_start = one["depth"] == other["depth"] and other["shortcut"] == "identity"
+    )
+    same_start = one["depth"] == two["depth"] and two["shortcut"] == "identity"
     pairs["reason"] = [_unequal(pair, same_start) for pair in pairs.to_dict("records")]
     return pairs[_COLUMNS]
 
 
 def _unequal(pair: dict[Hashable, Any], same_start: bool) -> str:
     """Why a pair can't be used, or nothing; `pair: ` opens a reason that no run has by itself."""
-    alone = [f"{pair[f'run_{side}']}: {pair[f'reason_{side}']}" for side in ("first", "second")
-             if isinstance(pair[f"reason_{side}"], str) and pair[f"reason_{side}"]]  # fmt: skip
+    alone = [
+        f"{pair[f'run_{side}']}: {reason}"
+        for side in SIDES
+        if isinstance(reason := pair[f"reason_{side}"], str) and reason
+    ]
     if alone:
         return "; ".join(alone)
-    for side in ("first", "second"):
+    for side in SIDES:
         if not isinstance(pair[f"run_{side}"], str):
             return f"pair: no run of {pair[side]}"
     if not _agree(pair, "stream"):
@@ -167,10 +163,6 @@ def _agree(pair: dict[Hashable, Any], digest: str) -> bool:
     return isinstance(first, str) and first == second
 
 
-def _arm(run: "pd.Series[Any]") -> str:
-    return f"{run['arm']}{_option(run)}"
-
-
 def _network(run: "pd.Series[Any]") -> str:
     return f"{run['arm']}-{run['depth']}{_option(run)}"
 
@@ -179,6 +171,6 @@ def _option(run: "pd.Series[Any]") -> str:
     return "" if run["shortcut"] in frames.SHORTCUTS else f" ({run['shortcut']})"
 
 
-def _together(matched: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def _concatenated(matched: Iterable[pd.DataFrame]) -> pd.DataFrame:
     found = list(matched)
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=_COLUMNS)

@@ -4,7 +4,7 @@ A *protocol* is all that a study holds fixed (data, recipe, numerics, width): ru
 are never drawn or averaged together. Errors are in percent everywhere.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -13,17 +13,19 @@ from statistics import median
 import pandas as pd
 
 from analysis.frames import variants
-from analysis.frames.variants import Protocol
-from degradation.runs import frames, run_dir
+from degradation.runs import columns
+from degradation.runs import frames as run_frames
+from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.paths import PAPER
 
+ERRORS = list(columns.ERRORS)
+MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
 # The paper's means before the first drop are those of 27k to 32k of 32k iterations.
 BEFORE_DROP = 27 / 32
 PAPER_ITERATIONS = {"cifar10": 64_000, "imagenet": 600_000}
 SHORTCUTS = ("none", "identity")  # the arms of the paper's CIFAR-10 figures: plain, option A
-
-
-MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
+# Percent of training error: the paper's mark of a start, the end of its warm-up, a trained net.
+BELOW = (90, 80, 20)
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class Study:
     """`<data>`, or `<data>-<protocol>` for all but the first (see Folder)."""
     data: str
     rows: pd.DataFrame
-    """As `store.curves` gives them; the paper's arms alone."""
+    """The rows of the paper's two arms, as `degradation.runs.frames.load` gives them."""
     idle: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The runs that have no row yet, as `store.runs` gives them."""
+    """The runs that have no row yet, a line each."""
 
     @property
     def iterations(self) -> int:
@@ -69,13 +71,13 @@ class Study:
 
 @dataclass(frozen=True)
 class Folder:
-    """All that a folder's runs say."""
+    """All runs below a folder."""
 
     studies: tuple[Study, ...]
-    """One a protocol that is no variant (see variants.py), data sets in alphabetical order; first
-    the protocol that `conf/` composes for the data, then the largest."""
+    """One a protocol that is no side study's (see variants.py), data sets in alphabetical order;
+    first the protocol that `conf/` composes for the data, then the largest."""
     runs: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """A line a run, variants included: what it varies and how it went (`variants.described`)."""
+    """A line a run, those of side studies included: what it varies and how it ended (`_ended`)."""
 
     @property
     def empty(self) -> bool:
@@ -89,30 +91,45 @@ def studies(folder: str | Path) -> list[Study]:
 
 
 def read(folder: str | Path) -> Folder:
-    """The studies below `folder`, and its runs. Raises run_dir.RunDirError."""
-    runs, rows = frames.load(folder)
-    known = variants.protocols(runs, rows)
-    table = variants.described(runs, rows, known)
+    """The studies below `folder`, and its runs. Raises RunDirError."""
+    runs, rows = run_frames.load(folder)
+    if runs.empty:
+        return Folder(())
+    runs = variants.described(runs)
+    main = runs[~runs["side_study"] & runs["shortcut"].isin(SHORTCUTS)]
+    return Folder(tuple(_studies(main, rows)), _ended(runs, rows))
+
+
+def _studies(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Study]:
+    """A study a protocol that has rows."""
+    rows = rows[rows["run"].isin(runs["run"])] if len(rows) else rows
+    for data, of_data in rows.groupby("data") if len(rows) else ():
+        default = {*runs[runs["default"]]["protocol"]}
+        sizes = of_data["protocol"].value_counts(sort=False)
+        keys = sorted(sizes.index, key=lambda key: (key not in default, -sizes[key], key))
+        for protocol in keys:
+            name = str(data) if protocol == keys[0] else f"{data}-{protocol}"
+            own = of_data[of_data["protocol"] == protocol]
+            idle = runs[(runs["protocol"] == protocol) & ~runs["run"].isin(own["run"])]
+            yield Study(name, str(data), own, idle)
+
+
+def _ended(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs, and how each went.
+
+    train_error and test_error are those of a finished run's last row, else NaN; first_train and
+    first_test those of its first row; below_90, below_80 and below_20 its first iteration with so
+    little training error, else NaN.
+    """
     if rows.empty:
-        return Folder((), table)
-    ours = {key for key, protocol in known.items() if not protocol.variant}
-    rows = rows[rows["shortcut"].isin(SHORTCUTS) & rows["protocol"].isin(ours)]
-    idle = runs[~runs["run"].isin(rows["run"]) & runs["shortcut"].isin(SHORTCUTS)]
-    return Folder(tuple(
-        Study(str(data) if first else f"{data}-{protocol}", str(data), own,
-              idle[idle["protocol"] == protocol])
-        for data, of_data in rows.groupby("data")
-        for first, protocol, own in _ordered(of_data, known)
-    ), table)  # fmt: skip
-
-
-def _ordered(
-    rows: pd.DataFrame, known: Mapping[str, Protocol]
-) -> Iterator[tuple[bool, str, pd.DataFrame]]:
-    sizes = rows["protocol"].value_counts(sort=False)
-    keys = sorted(sizes.index, key=lambda key: (not known[key].default, -sizes[key], key))
-    for protocol in keys:
-        yield protocol == keys[0], str(protocol), rows[rows["protocol"] == protocol]
+        rows = pd.DataFrame(columns=["run", "iteration", *ERRORS], dtype=float)
+    by_run = rows.sort_values(["run", "iteration"]).groupby("run")[ERRORS]
+    first = by_run.first().set_axis(["first_train", "first_test"], axis=1)
+    ended = runs.join(by_run.last(), on="run").join(first, on="run")
+    ended.loc[ended["state"] != "done", ERRORS] = float("nan")
+    for percent in BELOW:
+        ended[f"below_{percent}"] = ended["run"].map(_first_below(rows, percent)).astype(float)
+    return ended
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:
@@ -124,61 +141,65 @@ def last(rows: pd.DataFrame) -> pd.DataFrame:
 def before_drop(rows: pd.DataFrame) -> pd.DataFrame:
     """Each run's mean errors in the last 5/32 before its first drop; the paper's second moment."""
     rows = rows.assign(drop=pd.to_numeric(rows["drop"]))  # None, where the rate never drops
-    early = rows[(rows["iteration"] <= rows["drop"])
-                 & (rows["iteration"] > BEFORE_DROP * rows["drop"])]  # fmt: skip
+    in_time = (rows["iteration"] <= rows["drop"]) & (rows["iteration"] > BEFORE_DROP * rows["drop"])
+    early = rows[in_time]
     reached = rows.groupby("run")["iteration"].max()
     full = early[early["run"].map(reached) >= early["drop"]]
-    keys = ["run", "arm", "depth", "seed"]
-    return full.groupby(keys, as_index=False)[["train_error", "test_error"]].mean()
+    return full.groupby(["run", "arm", "depth", "seed"], as_index=False)[ERRORS].mean()
 
 
 def first_below(rows: pd.DataFrame, error: float) -> pd.DataFrame:
     """A line a run: `iteration` of its first row with a training error below `error` percent, NaN
     where it never got there."""
-    keys = ["run", "arm", "depth", "seed"]
-    runs = rows[keys].drop_duplicates()
-    below = rows[rows["train_error"] < error].groupby("run")["iteration"].min()
-    return runs.assign(iteration=runs["run"].map(below))
+    runs = rows[["run", "arm", "depth", "seed"]].drop_duplicates()
+    return runs.assign(iteration=runs["run"].map(_first_below(rows, error)))
+
+
+def _first_below(rows: pd.DataFrame, error: float) -> "pd.Series[float]":
+    return rows[rows["train_error"] < error].groupby("run")["iteration"].min()
 
 
 def timing(study: Study) -> pd.DataFrame:
     """A line a run: depth, arm, seed, device, `milliseconds` an iteration (median over rows,
-    without evaluation), `seconds` a point (that, for all its iterations)."""
-    lines = []
+    without evaluation), `seconds` a run (that, for all its iterations)."""
     keys = ["arm", "depth", "seed", "device"]
+    lines = []
     for run in study.rows.drop_duplicates("run").to_dict("records"):
-        rows = run_dir.RunDir(Path(str(run["folder"]))).timing()
-        rates = [b["seconds"] / (b["iteration"] - a["iteration"]) for a, b in pairwise(rows)
-                 if b["iteration"] > a["iteration"]]  # fmt: skip
+        rates = [
+            later["seconds"] / (later["iteration"] - earlier["iteration"])
+            for earlier, later in pairwise(RunDir(Path(str(run["folder"]))).timing())
+            if later["iteration"] > earlier["iteration"]
+        ]
         if rates:
-            second = median(rates)
-            cost = {"milliseconds": 1e3 * second, "seconds": second * study.iterations}
+            cost = {
+                "milliseconds": 1e3 * median(rates),
+                "seconds": median(rates) * study.iterations,
+            }
             lines.append({key: run[key] for key in keys} | cost)
     return pd.DataFrame(lines, columns=[*keys, "milliseconds", "seconds"])
 
 
 def responses(study: Study) -> pd.DataFrame:
-    """A line a layer of each probed run: network, seed, layer (from 1), response_std."""
-    found = []
-    for run in (
-        study.rows.drop_duplicates("run").sort_values(["arm", "depth", "seed"]).to_dict("records")
-    ):
-        path = run_dir.RunDir(Path(str(run["folder"]))).responses
-        if path.is_file():
-            network = f"{run['arm']}-{run['depth']}"
-            found.append(_measured(path).assign(network=network, seed=run["seed"]))
+    """A line a layer of each measured run: network, seed, layer (from 1), response_std."""
+    runs = study.rows.drop_duplicates("run").sort_values(["arm", "depth", "seed"])
+    found = [
+        _measured(path).assign(network=f"{run['arm']}-{run['depth']}", seed=run["seed"])
+        for run in runs.to_dict("records")
+        if (path := RunDir(Path(str(run["folder"]))).responses).is_file()
+    ]
     columns = ["network", "seed", "layer", "response_std"]
     return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def _measured(path: Path) -> pd.DataFrame:
-    """What `degradation evaluate responses` wrote. Raises run_dir.RunDirError where it is something else."""
+    """A file of `degradation evaluate responses`. Raises RunDirError where it is none."""
+    types = {"layer": int, "response_std": float}
     try:
-        return pd.read_csv(path, dtype={"layer": int, "response_std": float},
-                           usecols=["layer", "response_std"])  # fmt: skip
-    except (ValueError, OSError) as error:  # those of pandas, too
-        raise run_dir.RunDirError(f"{path}: {error}; degradation evaluate responses writes it anew"
-                            ) from error  # fmt: skip
+        return pd.read_csv(path, dtype=types, usecols=list(types))
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise RunDirError(
+            f"{path}: {error}; degradation evaluate responses writes it anew"
+        ) from error
 
 
 def paper_curves() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The verdict of a study: what is said of each step in depth, as text and as plain values."""
+"""The verdict on a study: what each step in depth did, as text and as plain values."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from analysis.frames import pairs
 from analysis.frames.runs import Folder, Study
 from analysis.stats import claims, verdict_rules
 from analysis.stats.claims import Checked
-from analysis.stats.inference import Effect
+from analysis.stats.inference import Effect, format_effect
 from analysis.stats.verdict_rules import Gap, Rule, StepVerdict
 from degradation.runs import run_dir
 
@@ -24,7 +24,7 @@ LISTED = 20  # lines of what was left out; --json has all
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that is said of one study."""
+    """Everything that is known of one study."""
 
     study: str
     data: str
@@ -40,74 +40,83 @@ class Verdict:
 def of(study: Study, rule: Rule) -> Verdict:
     """The verdict on a study."""
     finals = pairs.finals(study.rows, study.idle)
-    by_depth, by_arm = pairs.by_depth(finals, claims.STEPS), pairs.by_arm(finals)
-    steps = verdict_rules.judge(by_depth, rule)
+    by_depth = pairs.by_depth(finals, claims.claimed_steps())
+    by_arm = pairs.by_arm(finals)
+    steps = tuple(verdict_rules.judge(by_depth, rule))
     return Verdict(
-        study.name, study.data, finals["run"].nunique(), rule, tuple(steps),
-        tuple(verdict_rules.gaps(by_arm, rule)), tuple(claims.check(steps, study.data)),
+        study.name,
+        study.data,
+        finals["run"].nunique(),
+        rule,
+        steps,
+        tuple(verdict_rules.gaps(by_arm, rule)),
+        tuple(claims.check(steps, study.data)),
         pairs.left_out(finals, by_depth, by_arm),
-    )  # fmt: skip
+    )
 
 
 def in_no_study(runs: str | Path, folder: Folder) -> list[str]:
-    """The runs below `runs` that neither a study nor a study of why holds: with another shortcut
+    """The runs below `runs` that neither a study nor a side study holds: with another shortcut
     than the paper's two arms, or without a row, as all of their protocol."""
-    known = [runs for study in folder.studies for runs in (study.rows, study.idle) if len(runs)]
+    known = {run for study in folder.studies for run in study.rows["run"].unique()}
+    known |= {run for study in folder.studies if len(study.idle) for run in study.idle["run"]}
     if len(folder.runs):
-        known.append(folder.runs[folder.runs["variant"] & folder.runs["first_train"].notna()])
-    held = {run for runs in known for run in runs["run"].unique()}
-    return [run.name for run in run_dir.runs_in(runs) if run.name not in held]
+        side = folder.runs["side_study"] & folder.runs["first_train"].notna()
+        known |= {*folder.runs[side]["run"]}
+    return [run.name for run in run_dir.runs_in(runs) if run.name not in known]
 
 
 def reproduced(verdicts: Sequence[Verdict]) -> bool:
     """Whether some claim was tested, and each that was is reproduced, in each study."""
-    said = {checked.status for verdict in verdicts for checked in verdict.claims}
-    return said - {claims.NOT_TESTED} == {claims.REPRODUCED}
+    statuses = {checked.status for verdict in verdicts for checked in verdict.claims}
+    return statuses - {claims.NOT_TESTED} == {claims.REPRODUCED}
+
+
+# ---- for people
 
 
 def text(verdict: Verdict) -> str:
-    """The verdict for people, at most WIDTH columns wide."""
-    return "\n".join([
-        f"{verdict.study}: {verdict.runs} runs",
-        "", "Each step in depth", *_steps(verdict),
-        "", "The shortcut's effect at each depth, residual − plain", *_gaps(verdict),
-        "", f"The paper's claims, on {verdict.data}", *_claims(verdict),
-        "", "Left out", *_left_out(verdict.left_out),
-    ])  # fmt: skip
+    """The verdict, at most WIDTH columns wide."""
+    parts = {
+        f"{verdict.study}: {verdict.runs} runs\n\nEach step in depth": _steps(verdict),
+        "The shortcut's effect at each depth, residual − plain": _gaps(verdict),
+        f"The paper's claims, on {verdict.data}": _claims(verdict),
+        "Left out": _left_out(verdict.left_out),
+    }
+    return "\n\n".join("\n".join([head, *lines]) for head, lines in parts.items())
 
 
 def _steps(verdict: Verdict) -> Iterator[str]:
     for step in verdict.steps:
-        shows = f"; shows {step.shows}" if step.word == verdict_rules.UNDECIDED and step.shows else ""
+        undecided = step.word == verdict_rules.UNDECIDED
+        shows = f"; shows {step.shows}" if undecided and step.shows else ""
         yield _wrapped(f"{_name(step)}, {step.moment}: {step.word} ({step.why}){shows}", 2)
         yield from _effects(step.train, step.test)
-        names = f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}"
-        yield from _absent(step.left_out, step.diverged, names)
+        yield from _absent(step, (f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}"))
 
 
 def _gaps(verdict: Verdict) -> Iterator[str]:
     for gap in verdict.gaps:
         yield f"  {gap.depth} layers, {gap.moment}"
         yield from _effects(gap.train, gap.test)
-        names = f"plain-{gap.depth}", f"residual-{gap.depth}"
-        yield from _absent(gap.left_out, gap.diverged, names)
+        yield from _absent(gap, (f"plain-{gap.depth}", f"residual-{gap.depth}"))
     if not verdict.gaps:
         yield "  no depth has both arms"
 
 
 def _effects(train: Effect, test: Effect) -> Iterator[str]:
     if train.n > 1:
-        yield _wrapped(f"train {_effect(train)}  {_sign_flip(train)}", 4, 10)
-        yield _wrapped(f"test  {_effect(test)}  {_sign_flip(test)}", 4, 10)
+        yield f"    train {format_effect(train)}"
+        yield f"    test  {format_effect(test)}"
     elif train.n:
         yield f"    {_both(train, test)}"
 
 
-def _absent(left_out: int, diverged: tuple[int, int], names: tuple[str, str]) -> Iterator[str]:
-    if left_out:
-        named = "".join(f"; diverged: {count} of {name}"
-                        for count, name in zip(diverged, names, strict=True) if count)  # fmt: skip
-        yield f"    seeds left out: {left_out}{named}"
+def _absent(of: StepVerdict | Gap, names: tuple[str, str]) -> Iterator[str]:
+    if of.left_out:
+        counts = zip(of.diverged, names, strict=True)
+        named = "".join(f"; diverged: {count} of {name}" for count, name in counts if count)
+        yield f"    seeds left out: {of.left_out}{named}"
 
 
 def _claims(verdict: Verdict) -> Iterator[str]:
@@ -131,6 +140,7 @@ def _left_out(left_out: pd.DataFrame) -> Iterator[str]:
 
 
 def others(names: Sequence[str]) -> list[str]:
+    """The runs of `in_no_study`, under a heading; nothing where there is none."""
     head = "In no study: another shortcut than the paper's two arms, or no row yet"
     more = [f"  and {len(names) - LISTED} more"] if len(names) > LISTED else []
     return ["\n".join([head, *(f"  {name}" for name in names[:LISTED]), *more])] if names else []
@@ -143,28 +153,19 @@ def _name(step: StepVerdict) -> str:
 def _both(train: Effect, test: Effect) -> str:
     if train.n == 1:
         return f"train {train.mean:+.2f}, test {test.mean:+.2f} (n=1, no interval)"
-    return f"train {_effect(train)}, test {_effect(test)}"
-
-
-def _effect(effect: Effect) -> str:
-    return f"{effect.mean:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}] n={effect.n}"
-
-
-def _sign_flip(effect: Effect) -> str:
-    holm = f", Holm {effect.p_holm:.2g}" if effect.p_holm != effect.p else ""
-    return f"sign-flip p {effect.p:.2g} (smallest reachable {effect.smallest_p:.2g}){holm}"
+    return f"train {format_effect(train)}, test {format_effect(test)}"
 
 
 def _wrapped(line: str, indent: int, hanging: int = 4) -> str:
     return fill(line, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * hanging)
 
 
+# ---- for programs
+
+
 def plain(verdict: Verdict) -> dict[str, Any]:
-    """The verdict as what JSON can say; null for what is not known."""
-    content = {f.name: getattr(verdict, f.name) for f in dataclasses.fields(verdict)}
-    content["rule"] = dataclasses.asdict(verdict.rule)
-    content["steps"] = [dataclasses.asdict(step) for step in verdict.steps]
-    content["gaps"] = [dataclasses.asdict(gap) for gap in verdict.gaps]
+    """The verdict as what JSON can hold; null for what is not known."""
+    content = dataclasses.asdict(verdict)
     content["claims"] = [
         {**dataclasses.asdict(c.claim), "status": c.status, "steps": [_name(s) for s in c.steps]}
         for c in verdict.claims

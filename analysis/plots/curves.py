@@ -1,240 +1,297 @@
 """The paper's figures of errors over training from our rows: a study in, a matplotlib figure out.
 
 Dashed is training, bold is test, a colour a depth. Thin lines are single seeds, the strong line is
-their mean, faint ones are the paper's own curves, where the study has its data and length. A curve
-that is not finished ends in a dot, one that diverged in a cross; the legend gives the value of one
-that ends above the frame, and says what was not trained.
+the mean of the finished ones, faint ones are the paper's own curves, where the study has the
+paper's data and length. A curve that is not finished ends in a dot, one that diverged in a cross.
+The legend gives n, the value of a curve that ends above the frame, and what was not trained.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frames import runs
+from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.plots.style import Line, Look
+from analysis.plots import style as styles
+from analysis.plots.style import DASHED, REFERENCE, SEED, SOLID, Style, subplots
 from analysis.stats import inference
+from degradation.runs.columns import COLUMNS, ERRORS
 
-LABELS = {"train_error": "training error (%)", "test_error": "test error (%)"}
-BAND_SEEDS = 3  # of two seeds a t band is wider than the figure
+LABELS = {name: COLUMNS[name].axis_label for name in ERRORS}
+VALIDATION = "val_error_center_crop"  # what the paper's Figure 4 has as its test error
+MARKERS = {"diverged": "X", "running": "o", "partial": "o", "failed": "o"}  # at a curve's end
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Which networks a panel shows, and where the paper shows them."""
+    """Which networks a panel shows, within which limits, and where the paper shows them."""
 
     arm: str
     figure: str
-    """The paper's figure and panel whose curves are the ghosts."""
+    """The paper's figure, and its panel, that has the reference curves."""
     panel: str
     depths: tuple[int, ...]
     """The paper's; on other data those there are."""
+    x: tuple[float, float]
+    """The paper's limits, in 1e4 iterations."""
+    y: tuple[float, float]
+    """The paper's limits, in percent."""
     deepest: int | None = None
     """On other data, only so many of the deepest."""
 
     def depths_of(self, study: Study) -> list[int]:
         if study.papers_data:
             return list(self.depths)
-        there = study.depths(self.arm)
-        return there[-self.deepest :] if self.deepest else there
+        trained = study.depths(self.arm)
+        return trained[-self.deepest :] if self.deepest else trained
+
+    def suits(self, study: Study) -> bool:
+        """Whether it shows more than a panel of all depths does."""
+        if self.deepest is None or study.as_the_paper:
+            return True
+        trained = study.depths(self.arm)
+        return len(trained) > self.deepest and bool({*trained} & {*self.depths_of(study)})
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The paper's limits: x in 1e4 iterations, y in percent."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-
-
-FIGURE1 = Panel("plain", "fig6", "left", (20, 56))
+FIGURE1 = Panel("plain", "fig6", "left", (20, 56), (0, 6.4), (0, 20))
 FIGURE6 = {
-    "plain": Panel("plain", "fig6", "left", (20, 32, 44, 56, 110)),
-    "residual": Panel("residual", "fig6", "middle", (20, 32, 44, 56, 110)),
-    "residual, the deepest two": Panel("residual", "fig6", "right", (110, 1202), deepest=2),
+    "plain": Panel("plain", "fig6", "left", (20, 32, 44, 56, 110), (0, 6.4), (0, 20)),
+    "residual": Panel("residual", "fig6", "middle", (20, 32, 44, 56, 110), (0, 6.4), (0, 20)),
+    "residual, the deepest two": Panel(
+        "residual", "fig6", "right", (110, 1202), (3.5, 6.4), (0, 20), deepest=2
+    ),
 }
 FIGURE4 = {
-    "plain": Panel("plain", "fig4", "left", (18, 34)),
-    "residual": Panel("residual", "fig4", "right", (18, 34)),
+    "plain": Panel("plain", "fig4", "left", (18, 34), (0, 55), (20, 63)),
+    "residual": Panel("residual", "fig4", "right", (18, 34), (0, 55), (20, 63)),
 }
-CIFAR = Frame((0, 6.4), (0, 20))
-OVERFITTING = Frame((3.5, 6.4), (0, 20))
-IMAGENET = Frame((0, 55), (20, 63))
 
 
-def figure1(study: Study, look: Look) -> Figure:
+def figure1(study: Study, style: Style) -> Figure:
     """Figure 1: training error | test error of the shallowest and the deepest plain net."""
     depths = FIGURE1.depths_of(study)
-    shown = sorted({depths[0], depths[-1]}) if depths else []
-    with panels(look, 2) as (figure, axes):
-        for axis, quantity in zip(axes, LABELS, strict=True):
-            _networks(axis, study, FIGURE1, shown, {quantity: look.test}, look, CIFAR)
+    ends = sorted({depths[0], depths[-1]}) if depths else []
+    with subplots(style, 2) as (figure, axes):
+        for axis, quantity in zip(axes[0], LABELS, strict=True):
+            _panel(axis, study, FIGURE1, ends, {quantity: SOLID}, style)
             axis.set_ylabel(LABELS[quantity])
+        styles.footnote(figure, _key(study, style, "bold: mean of seeds"))
     return figure
 
 
-def figure4(study: Study, look: Look) -> Figure:
+def figure4(study: Study, style: Style) -> Figure:
     """Figure 4: plain | residual on ImageNet; thin training, bold validation (center crop)."""
-    thin = look.test | {"linewidth": look.train["linewidth"]}
-    key = "thin: training    bold: validation"
-    return _arms(study, look, FIGURE4, [IMAGENET, IMAGENET], key, thin)
+    return _arms(study, style, FIGURE4, SOLID, "thin: training error    bold: validation error")
 
 
-def figure6(study: Study, look: Look) -> Figure:
-    """Figure 6: plain | residual | the two deepest residual nets, where overfitting shows."""
-    key = "dashed: training error    bold: test error"
-    return _arms(study, look, FIGURE6, [CIFAR, CIFAR, OVERFITTING], key, look.train)
+def figure6(study: Study, style: Style) -> Figure:
+    """Figure 6: plain | residual | the two deepest of three residual nets and more."""
+    return _arms(study, style, FIGURE6, DASHED, "dashed: training error    bold: test error")
+
+
+def panels_of(study: Study) -> dict[str, Panel]:
+    """The panels of Figure 6, or of Figure 4, that a study can fill, by title."""
+    shown = FIGURE4 if study.data == "imagenet" else FIGURE6
+    return {title: panel for title, panel in shown.items() if panel.suits(study)}
 
 
 def _arms(
-    study: Study, look: Look, shown: Mapping[str, Panel], limits: Sequence[Frame], key: str,
-    train: Line,
-) -> Figure:  # fmt: skip
-    both = {"train_error": train, "test_error": look.test}
-    with panels(look, len(shown)) as (figure, axes):
-        for axis, (title, panel), limit in zip(axes, shown.items(), limits, strict=True):
-            _networks(axis, study, panel, panel.depths_of(study), both, look, limit)
+    study: Study, style: Style, shown: Mapping[str, Panel], train: object, key: str
+) -> Figure:
+    shown = {title: panel for title, panel in shown.items() if panel.suits(study)}
+    dashes = {"train_error": train, "test_error": SOLID}
+    with subplots(style, len(shown)) as (figure, axes):
+        for axis, (title, panel) in zip(axes[0], shown.items(), strict=True):
+            depths = panel.depths_of(study)
+            _panel(axis, study, panel, depths, dashes, style)
             axis.set_title(title)
             axis.set_ylabel("error (%)")
-        ghosts = "    faint: the paper's" if study.as_the_paper else ""
-        figure.supxlabel(key + ghosts, fontsize="small", x=0.99, ha="right")
+        styles.footnote(figure, _key(study, style, key))
     return figure
+
+
+def _key(study: Study, style: Style, key: str) -> str:
+    """What the lines mean."""
+    if study.rows["seed"].nunique() > 1:
+        key += "    faint thin: a seed each"
+        key += "    shaded: 95 % t interval of the mean" if style.bands else ""
+    return key + ("    pale: the paper's" if study.as_the_paper else "")
 
 
 def missing(study: Study) -> dict[str, list[int]]:
     """The depths that the figures would show and that have no run, by arm."""
-    shown = FIGURE4 if study.data == "imagenet" else {"figure 1": FIGURE1, **FIGURE6}
+    shown = FIGURE4 if study.data == "imagenet" else FIGURE6
     wanted = {
         arm: {d for panel in shown.values() if panel.arm == arm for d in panel.depths_of(study)}
         for arm in ("plain", "residual")
     }
-    if not study.papers_data:  # half a pair is half an answer
+    if not study.papers_data:
+        # Where no paper says which depths there are, each arm should have the other's.
         wanted = dict.fromkeys(wanted, wanted["plain"] | wanted["residual"])
     absent = {arm: sorted(depths - set(study.depths(arm))) for arm, depths in wanted.items()}
     return {arm: depths for arm, depths in absent.items() if depths}
 
 
-@contextmanager
-def panels(look: Look, count: int) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with panels side by side, in a look's settings."""
-    width, height = look.panel
-    with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(width * count, height), layout="constrained")
-        yield figure, [figure.add_subplot(1, count, i + 1) for i in range(count)]
+def _panel(
+    axis: Axes,
+    study: Study,
+    panel: Panel,
+    depths: Sequence[int],
+    dashes: Mapping[str, object],
+    style: Style,
+) -> None:
+    """Draw some quantities of some networks of one arm, set the limits, and name the curves."""
+    _curves(axis, study, panel, depths, dashes, style)
+    if study.as_the_paper:
+        axis.set(xlim=panel.x, ylim=panel.y)
+    else:
+        axis.set(xlim=(0, study.iterations / study.scale), ylim=(0, 100))
+    axis.set_xlabel("iteration" if study.scale == 1 else "iter. (1e4)")
+    _name(axis, study, panel.arm, depths, list(dashes)[-1], style)
 
 
-def _networks(
-    axis: Axes, study: Study, panel: Panel, depths: Sequence[int],
-    quantities: Mapping[str, Line], look: Look, limits: Frame,
-) -> None:  # fmt: skip
-    """Draw the curves of some networks of one arm, frame and name them."""
-    for depth in depths:
-        for quantity, line in quantities.items():
-            line = {**line, "color": look.colour(depth)}
-            if study.as_the_paper:
-                _ghost(axis, panel, f"{panel.arm}-{depth}", quantity, line)
-            _curves(axis, study, panel.arm, depth, quantity, line, look.bands)
-    _frame(axis, study, limits)
-    headline = list(quantities)[-1]
-    notes = {d: _note(axis, study, panel.arm, d, headline) for d in depths}
-    if look.direct_labels:
-        named = [depth for depth, note in notes.items() if not note]
-        _name_at_the_end(axis, study, panel.arm, named, headline, look)
+def _curves(
+    axis: Axes,
+    study: Study,
+    panel: Panel,
+    depths: Sequence[int],
+    dashes: Mapping[str, object],
+    style: Style,
+) -> None:
+    """The paper's curves, the seeds', their means, and the ends of runs that are not finished."""
+    drawing: dict[str, Any] = {
+        "ax": axis,
+        "x": "x",
+        "y": "error",
+        "hue": "depth",
+        "palette": {depth: style.colour(depth) for depth in depths},
+        "legend": False,
+    }
+    lines = drawing | {"style": "quantity", "dashes": dashes}
+    if study.as_the_paper:
+        theirs = reference_curves(panel, depths, list(dashes))
+        sns.lineplot(theirs, **lines, errorbar=None, **REFERENCE)
+    rows = _long(study, panel.arm, depths, list(dashes))
+    if rows.empty:
+        return
+    several = rows.groupby("depth")["run"].transform("nunique") > 1
+    if several.any():
+        sns.lineplot(rows[several], **lines, units="run", estimator=None, **SEED)
+    # An unfinished run would cut the mean to its own rows; alone it is drawn as it is.
+    averaged = rows[~several | (rows["state"] == "done")]
+    if len(averaged):
+        band = inference.t_interval if style.bands else None
+        bold = style.widths["test_error"]
+        widths = {q: style.widths[q] if len(dashes) > 1 else bold for q in dashes}
+        strong = {"size": "quantity", "sizes": widths}
+        sns.lineplot(averaged, **lines, **strong, errorbar=band, err_kws={"alpha": 0.15, "lw": 0})
+    ends = rows[rows["state"] != "done"].groupby(["run", "quantity"]).tail(1)
+    if len(ends):
+        sns.scatterplot(ends, **drawing, style="state", markers=MARKERS, s=30, linewidth=0)
+
+
+def _long(study: Study, arm: str, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
+    """run, state, depth, x (in the axis' unit), quantity, error: a line a row and quantity."""
+    own = study.rows[(study.rows["arm"] == arm) & study.rows["depth"].isin(depths)]
+    own = own.assign(x=own["iteration"] / study.scale).sort_values(["depth", "seed", "iteration"])
+    keys = ["run", "state", "depth", "x"]
+    return own.melt(keys, quantities, var_name="quantity", value_name="error").astype(
+        {"error": float}
+    )
+
+
+def reference_curves(panel: Panel, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
+    """The paper's own curves of a panel: depth, x in 1e4 iterations, quantity, error."""
+    curves = frames.paper_curves().replace(VALIDATION, "test_error")
+    networks = {f"{panel.arm}-{depth}": depth for depth in depths}
+    own = curves[
+        (curves["figure"] == panel.figure)
+        & (curves["panel"] == panel.panel)
+        & curves["network"].isin(networks)
+        & curves["quantity"].isin(quantities)
+    ]
+    own = own.assign(depth=own["network"].map(networks), x=own["x"] / 1e4)
+    return own.rename(columns={"value": "error"})
+
+
+# ---- names of the curves
+
+
+def _name(
+    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, style: Style
+) -> None:
+    """A legend; in a style with direct labels, only of what can't have its name at its end."""
+    top = axis.get_ylim()[1]
+    notes = {depth: _note(study, arm, depth, quantity, top) for depth in depths}
+    if style.direct_labels:
+        direct = [depth for depth, note in notes.items() if not note]
+        _name_at_the_end(axis, study, arm, direct, quantity, style)
         notes = {depth: note for depth, note in notes.items() if note}
     handles = [
-        Line2D([], [], color=look.colour(depth), linewidth=2, label=f"{panel.arm}-{depth}{note}",
-               alpha=1 if depth in study.depths(panel.arm) else 0.3)
+        Line2D(
+            [],
+            [],
+            color=style.colour(depth),
+            linewidth=2,
+            alpha=1 if depth in study.depths(arm) else 0.3,
+            label=network_label(study, arm, depth) + note,
+        )
         for depth, note in notes.items()
-    ]  # fmt: skip
+    ]
     if handles:
         axis.legend(handles=handles, loc="best")
 
 
-def _note(axis: Axes, study: Study, arm: str, depth: int, quantity: str) -> str:
+def network_label(study: Study, arm: str, depth: int) -> str:
+    """`plain-20 (n=5)`: n finished runs."""
+    own = study.network(arm, depth)
+    if own.empty:
+        return f"{arm}-{depth}"
+    return f"{arm}-{depth} (n={own[own['state'] == 'done']['run'].nunique()})"
+
+
+def _note(study: Study, arm: str, depth: int, quantity: str, top: float) -> str:
     """What a panel can't show of a network: its end above the frame, or that there is none."""
     own = study.network(arm, depth)
     if own.empty:
-        idle = study.idle.to_dict("records")
-        states = {run["state"] for run in idle if (run["arm"], run["depth"]) == (arm, depth)}
+        idle = study.idle
+        states = (
+            set()
+            if idle.empty
+            else {*idle[(idle[["arm", "depth"]] == [arm, depth]).all(axis=1)]["state"]}
+        )
         return ", diverged before its first row" if "diverged" in states else ", not trained"
     end, so_far = _end(own, quantity), "" if set(own["state"]) == {"done"} else " so far"
-    return f" ↑ {end:.1f} %{so_far}" if end > axis.get_ylim()[1] else ""
-
-
-def _curves(
-    axis: Axes, study: Study, arm: str, depth: int, quantity: str, line: Line, band: bool
-) -> None:
-    """Every seed's curve of one network, thin, and their mean; one seed alone is drawn strong."""
-    own = study.network(arm, depth)
-    seeds = own["run"].nunique()
-    for _, run in own.groupby("run"):
-        thin = {**line, "linewidth": 0.6, "alpha": 0.4} if seeds > 1 else line
-        axis.plot(run["iteration"] / study.scale, run[quantity], **thin)
-        if (state := run["state"].iloc[0]) != "done":
-            end = run.iloc[-1]
-            axis.plot(end["iteration"] / study.scale, end[quantity], markersize=5,
-                      marker="x" if state == "diverged" else "o", color=line["color"])  # fmt: skip
-    own = own[own["state"] == "done"]  # a run that has just begun would cut the mean to its rows
-    seeds = own["run"].nunique()
-    if seeds < 2:
-        return
-    values = own.pivot_table(index="iteration", columns="run", values=quantity).dropna()
-    x = values.index / study.scale
-    axis.plot(x, values.mean(axis=1), **line)
-    if band and seeds >= BAND_SEEDS:
-        half = inference.half_width(values.std(axis=1), seeds)
-        mean = values.mean(axis=1)
-        axis.fill_between(x, mean - half, mean + half, color=line["color"], alpha=0.15, linewidth=0)
-
-
-def _ghost(axis: Axes, panel: Panel, network: str, quantity: str, line: Line) -> None:
-    """The paper's own curve, faint."""
-    curves = runs.paper_curves()
-    theirs = {"test_error": ("test_error", "val_error_center_crop")}.get(quantity, (quantity,))
-    own = curves[
-        (curves["figure"] == panel.figure) & (curves["panel"] == panel.panel)
-        & (curves["network"] == network) & curves["quantity"].isin(theirs)
-    ]  # fmt: skip
-    axis.plot(own["x"] / 1e4, own["value"], **{**line, "linewidth": 0.9, "alpha": 0.3})
-
-
-def _frame(axis: Axes, study: Study, limits: Frame) -> None:
-    """The paper's limits where its curves are; elsewhere those that suit the rows."""
-    if study.as_the_paper:
-        axis.set_xlim(*limits.x)
-        axis.set_ylim(*limits.y)
-    else:
-        axis.set_xlim(0, study.iterations / study.scale)
-        axis.set_ylim(0, 100)
-    axis.set_xlabel("iteration" if study.scale == 1 else "iter. (1e4)")
+    return f" ↑ {end:.1f} %{so_far}" if end > top else ""
 
 
 def _name_at_the_end(
-    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, look: Look
+    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, style: Style
 ) -> None:
-    """Each network's name behind its curve's end, apart where the ends lie together."""
+    """Each network's name behind its curve's end, moved apart where the ends lie together."""
     bottom, top = axis.get_ylim()
-    ends = {d: _end(study.network(arm, d), quantity) for d in depths}
-    places = {d: (end - bottom) / (top - bottom) for d, end in ends.items()}
-    for depth, y in apart(places, gap=0.065).items():
-        axis.text(1.015, y, f"{arm}-{depth}", transform=axis.transAxes, va="center",
-                  fontsize="small", color=look.colour(depth))  # fmt: skip
+    ends = {depth: _end(study.network(arm, depth), quantity) for depth in depths}
+    heights = {depth: (end - bottom) / (top - bottom) for depth, end in ends.items()}
+    for depth, y in apart(heights, gap=0.065).items():
+        text: dict[str, Any] = {"va": "center", "fontsize": "small", "color": style.colour(depth)}
+        axis.text(1.015, y, network_label(study, arm, depth), transform=axis.transAxes, **text)
 
 
-def apart(places: Mapping[int, float], gap: float) -> dict[int, float]:
-    """The places in [0, 1], moved as little as it takes for `gap` between neighbours."""
-    ordered = sorted(places.items(), key=lambda item: (item[1], item[0]))
-    moved: list[tuple[int, float]] = []
-    for key, place in ordered:
-        moved.append((key, max(place, moved[-1][1] + gap) if moved else place))
-    over = max(0.0, moved[-1][1] - 1) if moved else 0.0
-    return {key: place - over for key, place in moved}
+def apart(heights: Mapping[int, float], gap: float) -> dict[int, float]:
+    """The heights in [0, 1], moved as little as it takes for `gap` between neighbours."""
+    moved: dict[int, float] = {}
+    lowest = float("-inf")
+    for key, height in sorted(heights.items(), key=lambda item: (item[1], item[0])):
+        moved[key] = max(height, lowest)
+        lowest = moved[key] + gap
+    over = max(0.0, *moved.values()) - 1 if moved else 0.0
+    return {key: height - max(0.0, over) for key, height in moved.items()}
 
 
 def _end(rows: pd.DataFrame, quantity: str) -> float:

@@ -1,118 +1,134 @@
-"""Figures against depth: errors, the gap between the arms, overfitting, speed of learning, cost."""
+"""Figures against depth: errors, the gap between the arms, overfitting, speed of learning, cost.
 
-import math
-from collections.abc import Iterable, Sequence
+A dot is a seed; lines join the means; bars are 95 % t intervals, from three seeds on.
+"""
+
+from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.frames import pairs
 from analysis.frames import runs as frames
-from analysis.frames.runs import Study
-from analysis.plots.curves import BAND_SEEDS, LABELS, panels
-from analysis.plots.style import Line, Look
+from analysis.frames.runs import ERRORS, Study
+from analysis.plots.curves import LABELS
+from analysis.plots.style import Style, footnote, subplots, zero_line
 from analysis.stats import inference
 
 REACHED = (80, 50, 20, 10)  # percent of training error
 MARKERS = {"plain": "o", "residual": "s", "gap": "D"}
-ASIDE = {"plain": 0.98, "residual": 1.02}  # factors of depth
+# Factors of depth: the arms stand a little beside each other, so that neither hides the other.
+ASIDE = {"plain": 0.98, "residual": 1.02, "gap": 1.0}
+BARS = {"capsize": 3, "elinewidth": 1}
+KEY = "a dot a seed; lines: means; bars: their 95 % t intervals, from three seeds on"
 
 
-def errors(study: Study, look: Look) -> Figure:
-    """Final training error | test error: a dot a seed, a line through the means, t intervals."""
+def errors(study: Study, style: Style) -> Figure:
+    """Final training error | test error, with the paper's where it trained as long."""
     finals, theirs = frames.last(study.rows), frames.paper_errors()
-    with panels(look, 2) as (figure, axes):
-        for axis, quantity in zip(axes, LABELS, strict=True):
-            for arm in look.arms:
-                _seeds_and_mean(axis, finals[finals["arm"] == arm], quantity, arm, look)
-                if study.as_the_paper:
-                    paper = theirs[(theirs["arm"] == arm) & (theirs["quantity"] == quantity)]
-                    mark: Line = {
-                        "marker": "D",
-                        "fillstyle": "none",
-                        "markersize": 5,
-                        "linestyle": "",
-                    }
-                    axis.plot(paper["depth"], paper["value"], color=look.arms[arm],
-                              label=f"{arm}, the paper", **mark)  # fmt: skip
-            _depth_axis(axis, finals["depth"])
+    with subplots(style, 2) as (figure, axes):
+        for axis, quantity in zip(axes[0], ERRORS, strict=True):
+            against_depth(axis, finals, quantity, style)
+            if study.as_the_paper:
+                own = theirs[(theirs["data"] == study.data) & (theirs["quantity"] == quantity)]
+                _papers(axis, own, style)
+            depth_axis(axis, finals["depth"])
             axis.set_ylabel(LABELS[quantity])
             axis.set_ylim(bottom=0)
-        axes[0].legend()
+        axes[0][0].legend()
+        footnote(figure, KEY)
     return figure
+
+
+def _papers(axis: Axes, errors: pd.DataFrame, style: Style) -> None:
+    """The paper's final errors, as open diamonds."""
+    for arm, own in errors.groupby("arm"):
+        axis.plot(
+            own["depth"],
+            own["value"],
+            "D",
+            color=style.arms[str(arm)],
+            fillstyle="none",
+            markersize=5,
+            label=f"{arm}, the paper",
+        )
 
 
 def gaps(study: Study) -> pd.DataFrame:
     """A line a matched pair: depth, seed, and plain − residual of both errors, in points."""
     matched = pairs.by_arm(pairs.finals(study.rows, study.idle))
     used = matched[(matched["reason"] == "") & (matched["moment"] == pairs.END)]
-    return pd.DataFrame(
-        {"depth": used["depth_second"].astype(int), "seed": used["seed"],
-         "train_error": -used["train"], "test_error": -used["test"]}
-    )  # fmt: skip
+    found = {
+        "depth": used["depth_second"].astype(int),
+        "seed": used["seed"],
+        "train_error": -used["train"].astype(float),
+        "test_error": -used["test"].astype(float),
+    }
+    return pd.DataFrame(found)
 
 
-def gap(study: Study, look: Look) -> Figure:
+def gap(study: Study, style: Style) -> Figure:
     """Plain − residual against depth, paired by seed: what shortcuts are worth, in points."""
-    own = gaps(study)
-    with panels(look, 2) as (figure, axes):
-        for axis, quantity in zip(axes, LABELS, strict=True):
-            _seeds_and_mean(axis, own, quantity, "gap", look)
-            axis.axhline(0, color="0.4", linewidth=0.8)
-            _depth_axis(axis, own["depth"])
+    own = gaps(study).assign(arm="gap")
+    with subplots(style, 2) as (figure, axes):
+        for axis, quantity in zip(axes[0], ERRORS, strict=True):
+            against_depth(axis, own, quantity, style)
+            zero_line(axis)
+            depth_axis(axis, own["depth"])
             axis.set_ylabel(f"plain − residual,\n{LABELS[quantity].replace('(%)', '(points)')}")
+        footnote(figure, KEY.replace("a seed", "a pair of runs"))
     return figure
 
 
-def generalisation(study: Study, look: Look) -> Figure:
+def generalisation(study: Study, style: Style) -> Figure:
     """Test − training error against depth: the overfitting plot."""
     finals = frames.last(study.rows)
     finals = finals.assign(difference=finals["test_error"] - finals["train_error"])
-    with panels(look, 1) as (figure, (axis,)):
-        for arm in look.arms:
-            _seeds_and_mean(axis, finals[finals["arm"] == arm], "difference", arm, look)
-        axis.axhline(0, color="0.4", linewidth=0.8)
-        _depth_axis(axis, finals["depth"])
+    with subplots(style, 1, size=(1.5 * style.panel[0], style.panel[1])) as (figure, axes):
+        axis = axes[0][0]
+        against_depth(axis, finals, "difference", style)
+        zero_line(axis)
+        depth_axis(axis, finals["depth"])
         axis.set_ylabel("test − training error (points)")
         axis.legend()
+        footnote(figure, KEY)
     return figure
 
 
-def speed(study: Study, look: Look) -> Figure:
+def speed(study: Study, style: Style) -> Figure:
     """The first row below given training errors, against depth; at the top: never, of n seeds."""
-    with panels(look, len(REACHED)) as (figure, axes):
-        for axis, error in zip(axes, REACHED, strict=True):
+    with subplots(style, len(REACHED)) as (figure, axes):
+        for axis, error in zip(axes[0], REACHED, strict=True):
             first = frames.first_below(study.rows, error)
-            for arm in look.arms:
-                own = first[first["arm"] == arm]
-                _seeds_and_mean(axis, own.dropna(subset="iteration"), "iteration", arm, look)
-                _never(axis, own, study, look.arms[arm], arm)
-            _depth_axis(axis, first["depth"])
+            against_depth(axis, first, "iteration", style)
+            _never(axis, first, study, style)
+            depth_axis(axis, first["depth"])
             axis.set_ylim(0, study.iterations * 1.12)
             axis.set_title(f"training error below {error} %")
-        axes[0].set_ylabel("iterations")
-        axes[0].legend(loc="best")
+        axes[0][0].set_ylabel("iterations")
+        axes[0][0].legend(loc="best")
+        footnote(figure, KEY)
     return figure
 
 
-def cost(study: Study, look: Look) -> Figure:
-    """Milliseconds an iteration | time a point, as these runs measured them, against depth."""
+def cost(study: Study, style: Style) -> Figure:
+    """Milliseconds an iteration | time a run, as these runs measured them, against depth."""
     timing = frames.timing(study)
     unit, seconds = _unit(timing["seconds"].max())
     timing[unit] = timing["seconds"] / seconds
-    with panels(look, 2) as (figure, axes):
-        for axis, quantity, title in zip(
-            axes, ("milliseconds", unit), ("an iteration", "a point"), strict=True
-        ):
-            for arm in look.arms:
-                _seeds_and_mean(axis, timing[timing["arm"] == arm], quantity, arm, look)
-            _depth_axis(axis, timing["depth"])
-            axis.set_ylabel(f"{quantity} {title}")
+    labels = {"milliseconds": "milliseconds an iteration", unit: f"{unit} a run"}
+    with subplots(style, 2) as (figure, axes):
+        for axis, (quantity, label) in zip(axes[0], labels.items(), strict=True):
+            against_depth(axis, timing, quantity, style)
+            depth_axis(axis, timing["depth"])
+            axis.set_ylabel(label)
             axis.set_ylim(bottom=0)
-        axes[0].legend()
+        axes[0][0].legend()
         devices = ", ".join(sorted(timing["device"].dropna().unique()))
-        figure.supxlabel(f"on {devices}", fontsize="small", x=0.99, ha="right")
+        footnote(figure, f"on {devices}; {KEY}")
     return figure
 
 
@@ -122,32 +138,43 @@ def _unit(seconds: float) -> tuple[str, float]:
     return next(((u, s) for u, s in units.items() if seconds >= s), ("seconds", 1.0))
 
 
-def _seeds_and_mean(axis: Axes, own: pd.DataFrame, quantity: str, arm: str, look: Look) -> None:
-    """A dot a seed; the mean of each depth, joined, with its t interval from three seeds on.
+def against_depth(axis: Axes, rows: pd.DataFrame, quantity: str, style: Style) -> None:
+    """A dot a seed; the mean of each depth, joined, with its t interval from three seeds on."""
+    rows = rows.assign(x=rows["depth"] * rows["arm"].map(ASIDE).astype(float))
+    drawing: dict[str, Any] = {
+        "x": "x",
+        "y": quantity,
+        "hue": "arm",
+        "hue_order": [arm for arm in ASIDE if arm in {*rows["arm"]}],
+        "palette": {**style.arms, "gap": "0.2"},
+        "ax": axis,
+    }
+    dots = {"style": "arm", "markers": MARKERS, "s": 12, "alpha": 0.5, "linewidth": 0}
+    sns.scatterplot(rows, **drawing, **dots, legend=False)
+    bars = {"errorbar": inference.t_interval, "err_style": "bars", "err_kws": BARS}
+    sns.lineplot(rows, **drawing, **bars, linewidth=1.6)
+    if legend := axis.get_legend():
+        legend.remove()  # of all panels but the one that gets its own
 
-    The arms stand a little aside of their depth, so that neither hides the other.
-    """
-    colour, aside = look.arms.get(arm, "0.2"), ASIDE.get(arm, 1.0)
-    axis.plot(own["depth"] * aside, own[quantity], MARKERS[arm], color=colour, markersize=3.5,
-              alpha=0.5, markeredgewidth=0)  # fmt: skip
-    stats = own.groupby("depth")[quantity].agg(["mean", "std", "count"])
-    half = [inference.half_width(float(s), int(n)) if n >= BAND_SEEDS else math.nan
-            for s, n in zip(stats["std"], stats["count"], strict=True)]  # fmt: skip
-    axis.errorbar(stats.index * aside, stats["mean"], yerr=half, color=colour, linewidth=1.6,
-                  capsize=3, elinewidth=1, label=arm)  # fmt: skip
 
-
-def _never(axis: Axes, own: pd.DataFrame, study: Study, colour: str, arm: str) -> None:
-    """How many seeds of each depth did not get there, above the last iteration."""
-    height = study.iterations * (1.03 if arm == "plain" else 1.08)
-    for depth, runs in own.groupby("depth"):
+def _never(axis: Axes, first: pd.DataFrame, study: Study, style: Style) -> None:
+    """How many seeds of each network did not get there, above the last iteration."""
+    heights = {"plain": 1.03 * study.iterations, "residual": 1.08 * study.iterations}
+    for (arm, depth), runs in first.groupby(["arm", "depth"]):
         if never := int(runs["iteration"].isna().sum()):
-            axis.text(float(str(depth)), height, f"never: {never} of {len(runs)}", color=colour,
-                      ha="center", va="center", fontsize="x-small")  # fmt: skip
+            axis.text(
+                depth,
+                heights[arm],
+                f"never: {never} of {len(runs)}",
+                color=style.arms[arm],
+                ha="center",
+                va="center",
+                fontsize="x-small",
+            )
 
 
-def _depth_axis(axis: Axes, depths: Iterable[int]) -> None:
-    shown: Sequence[int] = sorted({int(depth) for depth in depths})
+def depth_axis(axis: Axes, depths: Iterable[int]) -> None:
+    shown = sorted({int(depth) for depth in depths})
     axis.set_xscale("log")
     axis.set_xticks(shown, [str(depth) for depth in shown])
     axis.minorticks_off()

@@ -1,51 +1,67 @@
 """Figure 7: how strongly each layer responds, plain and residual, in layer order and sorted."""
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from pandas import Series
+from typing import Any
 
-from analysis.frames import runs
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.plots.style import Line, Look
+from analysis.plots.style import DASHED, REFERENCE, SOLID, Style, footnote, subplots
 
 # Dashed is plain and solid residual here, as in the paper's Figure 7.
-LINES: dict[str, Line] = {"plain": {"linestyle": (0, (4, 2))}, "residual": {"linestyle": "-"}}
+DASHES = {"plain": DASHED, "residual": SOLID}
 PAPER = ("plain-20", "plain-56", "residual-20", "residual-56", "residual-110")
 
 
-def figure7(study: Study, look: Look) -> Figure:
+def figure7(study: Study, style: Style) -> Figure:
     """Standard deviation of each 3×3 layer's response; top: layer order, bottom: descending."""
-    ours = runs.responses(study)
-    width, height = look.panel
-    with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(1.5 * width, 1.7 * height), layout="constrained")
-        ordered, descending = figure.subplots(2, 1)
-        if study.as_the_paper:
-            theirs = runs.paper_curves()
-            theirs = theirs[theirs["figure"] == "fig7"]
-            for name in PAPER:
-                own = theirs[theirs["network"] == name].sort_values("x")["value"]
-                _pair(ordered, descending, own, name, look, ghost=True)
-        for network, layers in ours.groupby("network", sort=False):
-            mean = layers.groupby("layer")["response_std"].mean()
-            _pair(ordered, descending, mean, str(network), look, ghost=False)
-        ordered.set_xlabel("layer index (original)")
-        descending.set_xlabel("layer index (sorted by magnitude)")
-        for axis in (ordered, descending):
+    ours = _ranked(frames.responses(study))
+    size = (1.5 * style.panel[0], 0.85 * style.panel[1])
+    with subplots(style, 1, rows=2, size=size) as (figure, axes):
+        for axis, x in zip(axes[:, 0], ("layer", "rank"), strict=True):
+            drawing = {"x": x, "y": "response_std", "ax": axis, "errorbar": None}
+            drawing |= {"hue": "network", "style": "network"}
+            if study.as_the_paper:
+                theirs = papers_responses()
+                sns.lineplot(
+                    theirs, **drawing, **network_lines(theirs, style), legend=False, **REFERENCE
+                )
+            sns.lineplot(ours, **drawing, **network_lines(ours, style), linewidth=1.4)
             axis.set_ylabel("std")
             axis.set_ylim(bottom=0)
             axis.margins(x=0.01)
-        ordered.legend(ncols=2)
+        axes[0][0].set_xlabel("layer index (original)")
+        axes[1][0].set_xlabel("layer index (sorted by magnitude)")
+        axes[1][0].get_legend().remove()
+        axes[0][0].legend(ncols=2)
+        pale = "; pale: the paper's" if study.as_the_paper else ""
+        footnote(figure, f"mean of the seeds; dashed: plain, solid: residual{pale}")
     return figure
 
 
-def _pair(
-    ordered: Axes, descending: Axes, values: Series, network: str, look: Look, ghost: bool
-) -> None:
-    arm, depth = network.split("-")
-    strength = {"linewidth": 0.9, "alpha": 0.3} if ghost else {"linewidth": 1.4}
-    line: Line = {**LINES[arm], **strength, "color": look.colour(int(depth))}
-    layers = range(1, len(values) + 1)
-    ordered.plot(layers, list(values), **line, label=None if ghost else network)
-    descending.plot(layers, sorted(values, reverse=True), **line)
+def papers_responses() -> pd.DataFrame:
+    """The paper's networks, in the columns of `_ranked`."""
+    curves = frames.paper_curves()
+    own = curves[(curves["figure"] == "fig7") & curves["network"].isin(PAPER)]
+    own = own.sort_values(["network", "x"]).rename(columns={"value": "response_std"})
+    return _ranked(own.assign(layer=own.groupby("network").cumcount() + 1))
+
+
+def _ranked(layers: pd.DataFrame) -> pd.DataFrame:
+    """network, arm, depth, layer, response_std (mean of the seeds), rank (1: the largest)."""
+    means = layers.groupby(["network", "layer"], sort=False, as_index=False)["response_std"].mean()
+    arm_and_depth = means["network"].str.split("-", expand=True)
+    means = means.assign(arm=arm_and_depth[0], depth=arm_and_depth[1].astype(int))
+    rank = means.groupby("network")["response_std"].rank(method="first", ascending=False)
+    return means.assign(rank=rank)
+
+
+def network_lines(layers: pd.DataFrame, style: Style) -> dict[str, Any]:
+    """Colour and dashes by network."""
+    networks = layers.drop_duplicates("network").set_index("network")
+    return {
+        "palette": networks["depth"].map(style.colour).to_dict(),
+        "dashes": networks["arm"].map(DASHES).to_dict(),
+    }

@@ -1,15 +1,20 @@
-"""Files that the commands make: each whole or not at all, and never through a link.
+"""Files that the commands make, each written whole or not at all, the same bytes each time."""
 
-Pure functions make the bytes; here they get their names. What the disk refuses is exit status 5.
-"""
-
+import io
 from pathlib import Path
 
-from analysis.plots.markup import shown
+import matplotlib
+from matplotlib.figure import Figure
+
 from degradation.system import files
+from degradation.system.console import escape_control_chars
 from degradation.system.files import StorageError
 
-__all__ = ["StorageError", "refusal", "write"]
+__all__ = ["FORMATS", "StorageError", "figure_bytes", "refusal", "save", "write"]
+
+FORMATS = ("png", "svg", "pdf")
+# What would date a file is left out of it.
+_UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def write(path: Path, content: bytes) -> None:
@@ -18,6 +23,20 @@ def write(path: Path, content: bytes) -> None:
     files.write_atomically(path, content)
 
 
+def save(figure: Figure, out: Path, stem: str) -> None:
+    """Write the figure in every format. Raises StorageError."""
+    for kind in FORMATS:
+        write(out / f"{stem}.{kind}", figure_bytes(figure, kind, stem))
+
+
+def figure_bytes(figure: Figure, kind: str, salt: str) -> bytes:
+    """A figure as the content of a file; `salt` makes the names inside an SVG unique."""
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(content, format=kind, metadata=_UNDATED[kind])
+    return content.getvalue()
+
+
 def refusal(error: StorageError) -> str:
-    """What the disk refused, and what helps, as these commands say it."""
-    return shown(str(error)).replace("machine.runs=", "--out ")
+    """What the disk refused, and what helps, in the words of these commands."""
+    return escape_control_chars(str(error)).replace("machine.runs=", "--out ")

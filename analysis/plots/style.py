@@ -1,31 +1,44 @@
-"""How figures look: `paper`, as in He et al. (2015), or `modern`, for a column of a new one.
+"""How figures look: `paper`, as in He et al. (2015), or `modern`, for a column of a new paper.
 
 modern: the colour-blind safe palette of Okabe and Ito, names at the curves' ends instead of
-legends, and a 95 % t band around a mean of three seeds or more (Student's t: over five seeds a
-bootstrap band of nominal 95 % covers 85 %).
+legends, and a 95 % t interval around a mean of three seeds or more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
-Line = dict[str, Any]  # keywords of a matplotlib line
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+DASHED, SOLID = (4, 2), ""
+"""seaborn's `dashes`: on and off in line widths, and an unbroken line."""
+REFERENCE = {"linewidth": 0.9, "alpha": 0.3}
+"""The line of a curve that is the paper's own."""
+SEED = {"linewidth": 0.6, "alpha": 0.4}
+"""The line of one seed beside others."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """A style; sizes in inches and points."""
+class Style:
+    """Colours and sizes of figures; sizes in inches and points."""
 
     name: str
     depths: Mapping[int, str]
     """Colours of the paper's depths."""
     others: tuple[str, ...]
-    """For the depths that it doesn't show."""
+    """Colours of all other depths."""
     arms: Mapping[str, str]
-    train: Line
-    test: Line
+    widths: Mapping[str, float]
+    """Line widths by quantity."""
     direct_labels: bool
+    """Names at the curves' ends instead of a legend."""
     bands: bool
+    """Whether curves over training show the t interval of their mean."""
     panel: tuple[float, float]
     """Width and height of a panel."""
     settings: dict[Any, Any]
@@ -35,42 +48,92 @@ class Look:
         return self.depths.get(depth) or self.others[depth // 6 % len(self.others)]
 
 
-_COMMON = {
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "grid.linewidth": 0.6, "legend.frameon": False, "figure.dpi": 150,
-}  # fmt: skip
+@contextmanager
+def subplots(
+    style: Style,
+    columns: int,
+    rows: int = 1,
+    size: tuple[float, float] | None = None,
+    **shared: Any,
+) -> Iterator[tuple[Figure, NDArray[Any]]]:
+    """A figure and its axes, rows by columns, in a style's settings; `size`: of a panel."""
+    width, height = size or style.panel
+    with matplotlib.rc_context(style.settings):
+        figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+        yield figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
-PAPER = Look(
+
+def footnote(figure: Figure, text: str) -> None:
+    """What lines, dots and bars mean, at the lower right."""
+    wrapped = fill(text, round(15 * figure.get_figwidth()))
+    figure.supxlabel(wrapped, fontsize="small", x=0.99, ha="right")
+
+
+def zero_line(axis: Axes) -> None:
+    axis.axhline(0, color="0.4", linewidth=0.8)
+
+
+_COMMON = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.dpi": 150,
+}
+
+PAPER = Style(
     name="paper",
-    depths={18: "#00a9b5", 20: "#8a8a00", 32: "#00a9b5", 34: "#d62728", 44: "#0a8f2f",
-            56: "#d62728", 110: "#111111", 1202: "#d000d0"},
+    depths={
+        18: "#00a9b5",
+        20: "#8a8a00",
+        32: "#00a9b5",
+        34: "#d62728",
+        44: "#0a8f2f",
+        56: "#d62728",
+        110: "#111111",
+        1202: "#d000d0",
+    },
     others=("#1f5fbf", "#e08a00", "#7a5230", "#6a4fb3", "#5a6b7b"),
     arms={"plain": "#d62728", "residual": "#1f5fbf"},
-    train={"linestyle": (0, (4, 2)), "linewidth": 1.1},
-    test={"linestyle": "-", "linewidth": 2.0},
+    widths={"train_error": 1.1, "test_error": 2.0},
     direct_labels=False,
     bands=False,
     panel=(3.6, 3.1),
     settings=_COMMON | {"font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8},
-)  # fmt: skip
+)
 
 # Okabe & Ito (2008), "Color Universal Design"; its yellow is too light for a line.
 _ORANGE, _SKY, _GREEN, _BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 _VERMILION, _PURPLE, _BLACK = "#D55E00", "#CC79A7", "#000000"
 
-MODERN = Look(
+MODERN = Style(
     name="modern",
-    depths={18: _SKY, 20: _ORANGE, 32: _SKY, 34: _VERMILION, 44: _GREEN, 56: _VERMILION,
-            110: _BLUE, 1202: _PURPLE},
+    depths={
+        18: _SKY,
+        20: _ORANGE,
+        32: _SKY,
+        34: _VERMILION,
+        44: _GREEN,
+        56: _VERMILION,
+        110: _BLUE,
+        1202: _PURPLE,
+    },
     others=(_BLACK, "#666666", "#8c6d31", "#4a6b3a", "#5a4a78"),
     arms={"plain": _VERMILION, "residual": _BLUE},
-    train={"linestyle": (0, (3, 1.5)), "linewidth": 1.0},
-    test={"linestyle": "-", "linewidth": 1.8},
+    widths={"train_error": 1.0, "test_error": 1.8},
     direct_labels=True,
     bands=True,
     panel=(3.4, 2.7),
-    settings=_COMMON | {"font.size": 8, "axes.titlesize": 8, "axes.titleweight": "bold",
-                        "axes.titlelocation": "left", "legend.fontsize": 7.5},
-)  # fmt: skip
+    settings=_COMMON
+    | {
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "legend.fontsize": 7.5,
+    },
+)
 
-LOOKS = {look.name: look for look in (PAPER, MODERN)}
+STYLES = {style.name: style for style in (PAPER, MODERN)}

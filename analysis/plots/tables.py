@@ -1,109 +1,175 @@
-"""Tables beside the paper's: final errors and those before the first drop, in three formats.
+"""Tables beside the paper's, in three formats: errors of networks, and those by crops and scales.
 
 Tables 6 and 2 and the plain one are one table here, arm by arm. A difference lies in the paper's
 band where it is at most twice the paper's own spread over five runs (110 layers: 0.16 points; Table
-6), or ours where that is known and larger.
+6), or ours where that is known and larger. Tables 2 to 4 of ImageNet have what `degradation
+evaluate` left in the runs' `evaluation.json`.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.frames import runs
-from analysis.frames.runs import MOMENTS, Study
-from analysis.plots.markup import shown
+from analysis.frames import runs as frames
+from analysis.frames.runs import ERRORS, MOMENTS, Study
+from degradation.runs import reference
+from degradation.runs.run_dir import runs_in
+from degradation.runs.summary import mean_and_std
+from degradation.system.paths import PAPER
 
-QUANTITIES = [f"{q}{s}" for s in MOMENTS for q in ("train_error", "test_error")]
-TITLES = [f"{q} error %, {m}" for m in MOMENTS.values() for q in ("train", "test")]
-COLUMNS = ["network", "quantity", "ours", "spread", "n", "paper", "difference", "in_band"]
+Cells = list[list[str]]
+QUANTITIES = [f"{error}{suffix}" for suffix in MOMENTS for error in ERRORS]
+TITLES = ["network", "n"]
+TITLES += [
+    f"{error} error %, {moment}" for moment in MOMENTS.values() for error in ("train", "test")
+]
+CROP_TITLES = ["network", "n", "test", "averages", "top-1 error %", "the paper's"]
+CROP_TITLES += ["top-5 error %", "the paper's"]
+OPTIONS = {"none": "", "identity": " A", "projection": " B", "projection_all": " C"}
+CLASSES = 1000  # of the paper's data: the errors of another set stand alone
+_TESTS = {"ten_crops": "ten crops", "scales": "scales"}
 
 
 def errors(study: Study) -> pd.DataFrame:
     """A row a network and quantity: ours (mean), spread (standard deviation, NaN for one seed), n
     (seeds), paper, difference (ours − paper), in_band (NaN where the paper has no number)."""
-    finals = runs.last(study.rows)
-    moments = {"": finals, "_before_drop": runs.before_drop(study.rows)}
-    lines = []
-    for arm in ("plain", "residual"):
-        for depth in study.depths(arm):
-            for suffix, rows in moments.items():
-                own = rows[(rows["arm"] == arm) & (rows["depth"] == depth)]
-                lines += [
-                    {"network": f"{arm}-{depth}", "quantity": quantity + suffix,
-                     "ours": own[quantity].mean(), "spread": own[quantity].std(),
-                     "n": len(own), "paper": _paper(study, arm, depth, quantity + suffix)}
-                    for quantity in ("train_error", "test_error") if len(own)
-                ]  # fmt: skip
-    table = pd.DataFrame(lines, columns=COLUMNS[:6])
+    moments = {"": frames.last(study.rows), "_before_drop": frames.before_drop(study.rows)}
+    keys = ["arm", "depth"]
+    values = pd.concat(
+        rows.rename(columns={error: error + suffix for error in ERRORS}).melt(
+            keys, [error + suffix for error in ERRORS], "quantity"
+        )
+        for suffix, rows in moments.items()
+    )
+    found = values.groupby([*keys, "quantity"], sort=False)["value"].agg(["mean", "std", "size"])
+    table = found.reset_index().sort_values(keys, kind="stable", ignore_index=True)
+    table = table.rename(columns={"mean": "ours", "std": "spread", "size": "n"})
+    table.insert(0, "network", [f"{r.arm}-{r.depth}" for r in table.itertuples()])
+    table["paper"] = [_paper(study, r.arm, r.depth, r.quantity) for r in table.itertuples()]
     table["difference"] = table["ours"] - table["paper"]
-    spread = paper_spread()
-    band = 2 * table["spread"].clip(lower=spread).fillna(spread)
+    band = 2 * table["spread"].clip(lower=paper_spread()).fillna(paper_spread())
     table["in_band"] = (table["difference"].abs() <= band).where(table["paper"].notna())
-    return table
+    return table.drop(columns=keys)
 
 
 def paper_spread() -> float:
     """The standard deviation of the paper's five runs of residual-110, in points."""
-    theirs = runs.paper_errors()
+    theirs = frames.paper_errors()
     return float(theirs[theirs["quantity"] == "test_error_spread"]["value"].iloc[0])
 
 
-def _paper(study: Study, arm: str, depth: int, quantity: str) -> float:
-    theirs = runs.paper_errors()
-    same = (theirs["arm"] == arm) & (theirs["depth"] == depth) & (theirs["quantity"] == quantity)
-    found = theirs[same & (theirs["data"] == study.data) & study.as_the_paper]["value"]
-    return float(found.iloc[0]) if len(found) else float("nan")
+def _paper(study: Study, arm: Any, depth: Any, quantity: Any) -> float:
+    found = reference.errors().get((study.data, arm, depth, quantity))
+    return found if study.as_the_paper and found is not None else float("nan")
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A line a network, `ours ± spread (paper: x)` a cell; `*` behind what is out of its band."""
-    lines = [_line(["network", "n", *TITLES]), _line(["---", "--:", *["--:"] * len(TITLES)])]
-    lines += [_line(cells) for cells in text_cells(table, "±")]
-    return "\n".join(lines) + "\n"
-
-
-def latex(table: pd.DataFrame) -> str:
-    """The same as a tabular; it needs \\usepackage{booktabs}."""
-    titles = " & ".join(["network", "$n$", *TITLES]).replace("%", r"\%")
-    lines = [
-        " & ".join(cells).replace("%", r"\%") + r" \\" for cells in text_cells(table, r"$\pm$")
-    ]
-    head = [r"\begin{tabular}{lr" + "r" * len(TITLES) + "}", r"\toprule", rf"{titles} \\"]
-    return "\n".join([*head, r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def csv(table: pd.DataFrame) -> str:
-    """The rows as they are; text that a spreadsheet would run as a formula gets a `'` in front."""
-    words = table.select_dtypes(include=["object", "string", "category"]).columns
-    safe = {name: table[name].map(_harmless) for name in words}
-    return table.assign(**safe).to_csv(index=False)
-
-
-def _harmless(cell: Any) -> Any:
-    if not isinstance(cell, str):
-        return cell
-    return f"'{shown(cell)}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else shown(cell)
-
-
-FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": markdown, "csv": csv, "tex": latex}
-
-
-def text_cells(table: pd.DataFrame, plus_minus: str) -> list[list[str]]:
+def error_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
+    """A line a network, `ours ± spread (paper: x)` a cell; `*` behind what is out of its band, and
+    n where a cell has fewer seeds than the network."""
     lines = []
     for network, own in table.groupby("network", sort=False):
-        cells = own.set_index("quantity").to_dict("index")
-        shown = [_cell(cells[q], plus_minus) if q in cells else "" for q in QUANTITIES]
-        lines.append([str(network), str(int(own["n"].max())), *shown])
+        n, rows = int(own["n"].max()), own.set_index("quantity").to_dict("index")
+        cells = [_error_cell(rows[q], n, plus_minus) if q in rows else "" for q in QUANTITIES]
+        lines.append([str(network), str(n), *cells])
     return lines
 
 
-def _cell(row: dict[Hashable, Any], plus_minus: str) -> str:
-    spread = f" {plus_minus} {row['spread']:.2f}" if pd.notna(row["spread"]) else ""
-    if pd.isna(row["paper"]):
-        return f"{row['ours']:.2f}{spread}"
-    return f"{row['ours']:.2f}{spread} (paper: {row['paper']:.2f}){'' if row['in_band'] else '*'}"
+def _error_cell(row: dict[Hashable, Any], n: int, plus_minus: str) -> str:
+    cell = _mean(row["ours"], row["spread"], plus_minus)
+    if pd.notna(row["paper"]):
+        cell += f" (paper: {row['paper']:.2f}){'' if row['in_band'] else '*'}"
+    return cell if row["n"] == n else f"{cell} n={row['n']}"
 
 
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _mean(mean: float, spread: float, plus_minus: str) -> str:
+    return mean_and_std(mean, None if pd.isna(spread) else spread, plus_minus)
+
+
+# ---- crops and scales
+
+
+def evaluations(folder: str | Path) -> pd.DataFrame:
+    """A row a network, test and kind of averages: n, mean and spread over seeds, in percent, and
+    the paper's ten crops. Raises RunDirError."""
+    lines = [
+        {"network": network, "test": test, "averages": averages, "classes": content["classes"]}
+        | {kind: errors[kind] for kind in ("top1", "top5")}
+        for run in runs_in(folder)
+        if (content := run.evaluated()) is not None
+        for network in [_network(run.config())]
+        for averages in ("running", "true")
+        for test, errors in content[averages].items()
+    ]
+    if not lines:
+        return pd.DataFrame()
+    found = pd.DataFrame(lines).groupby(["network", "test", "averages", "classes"], sort=False)
+    table = found.agg(
+        n=("top1", "size"),
+        top1=("top1", "mean"),
+        top1_spread=("top1", "std"),
+        top5=("top5", "mean"),
+        top5_spread=("top5", "std"),
+    ).reset_index()
+    table = table.merge(_paper_crops(), on=["network", "test", "classes"], how="left")
+    return table.drop(columns="classes")
+
+
+def _network(config: Any) -> str:
+    return f"{config.arm}-{config.depth}{OPTIONS[config.model.shortcut]}"
+
+
+def _paper_crops() -> pd.DataFrame:
+    """The paper's ten crops: network, test, classes, paper_top1, paper_top5 in percent."""
+    rows = pd.read_csv(PAPER / "ten_crops.csv")
+    options = rows["shortcut"].map(OPTIONS)
+    rows["network"] = rows["arm"] + "-" + rows["depth"].astype(str) + options
+    rows = rows.rename(columns={"top1": "paper_top1", "top5": "paper_top5"})
+    columns = ["network", "test", "classes", "paper_top1", "paper_top5"]
+    return rows.assign(test="ten_crops", classes=CLASSES)[columns]
+
+
+def crop_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
+    return [
+        [row["network"], str(row["n"]), _TESTS[row["test"]], row["averages"]]
+        + [
+            cell
+            for kind in ("top1", "top5")
+            for cell in (
+                _mean(row[kind], row[f"{kind}_spread"], plus_minus),
+                "–" if pd.isna(row[f"paper_{kind}"]) else f"{row[f'paper_{kind}']:.2f}",
+            )
+        ]
+        for row in table.to_dict("records")
+    ]
+
+
+# ---- formats
+
+
+def formats(
+    table: pd.DataFrame, titles: Sequence[str], cells: Callable[[pd.DataFrame, str], Cells]
+) -> dict[str, str]:
+    """A table as Markdown, as CSV with all its digits, and as LaTeX, by file name extension."""
+    return {
+        "md": markdown(titles, cells(table, "±")),
+        "csv": table.to_csv(index=False),
+        "tex": latex(titles, cells(table, r"$\pm$")),
+    }
+
+
+def markdown(titles: Sequence[str], cells: Cells) -> str:
+    rule = ["---", *["--:"] * (len(titles) - 1)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *cells))
+
+
+def latex(titles: Sequence[str], cells: Cells) -> str:
+    """A tabular; it needs \\usepackage{booktabs}."""
+    head = [rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule"]
+    lines = [*head, _latex_line(titles), r"\midrule", *map(_latex_line, cells)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    return " & ".join(cells).replace("%", r"\%") + r" \\"

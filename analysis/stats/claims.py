@@ -7,23 +7,19 @@
     seen once             every step is as claimed, but one has a single seed, which decides nothing
     not tested            the study has no such step, or no pair of any
 
-Answers are those of `verdict_rules`. A claim about depth alone needs the answer for the training error;
-`benefit` and `overfitting` need both. The claims about CIFAR-10 are asked of every data set with
-small images, by the same depths; whether they should hold there, the paper doesn't say.
+Answers are those of `verdict_rules`. A claim about depth alone needs the answer for the training
+error; `benefit` and `overfitting` need both. The claims about CIFAR-10 are checked on every data
+set with small images, at the same depths; whether they should hold there, the paper does not say.
 """
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from analysis.frames.pairs import BEFORE_DROP, END
 from analysis.stats import verdict_rules
-from analysis.stats.verdict_rules import (
-    BENEFIT,
-    DEGRADATION,
-    OVERFITTING,
-    UNDECIDED,
-    StepVerdict,
-)
+from analysis.stats.verdict_rules import DEGRADATION, UNDECIDED, StepVerdict
+from degradation.system.paths import PAPER
 
 NO_DEGRADATION = "no degradation"
 REPRODUCED, CONTRADICTED, OPEN = "reproduced", "contradicted", "undecided"
@@ -36,39 +32,39 @@ class Claim:
 
     text: str
     source: str
+    imagenet: bool
     arm: str
     shallow: int
     deep: int
     expects: str
     """degradation, no degradation, benefit or overfitting."""
-    moment: str = END
-    every: bool = False
+    moment: str
+    every: bool
     """About every step that is judged from `shallow` to `deep`: many small ones must add up."""
-    imagenet: bool = False
 
 
-CLAIMS = (
-    Claim("the plain arm degrades from 20 to 56 layers", "Figures 1 and 6",
-          "plain", 20, 56, DEGRADATION),
-    Claim("before the first drop the plain arm degrades at every step from 20 to 56 layers",
-          "measured on Figure 6", "plain", 20, 56, DEGRADATION, BEFORE_DROP, every=True),
-    Claim("the residual arm degrades at no step from 20 to 110 layers", "Sec. 4.2, Figure 6",
-          "residual", 20, 110, NO_DEGRADATION, every=True),
-    Claim("residual-110 beats residual-56", "Table 6", "residual", 56, 110, BENEFIT),
-    Claim("residual-1202 overfits, beside residual-110", "Sec. 4.2, Table 6",
-          "residual", 110, 1202, OVERFITTING),
-    Claim("ImageNet: plain-34 degrades beside plain-18", "Sec. 4.1, Figure 4, Table 2",
-          "plain", 18, 34, DEGRADATION, imagenet=True),
-    Claim("ImageNet: residual-34 beats residual-18", "Sec. 4.1, Figure 4, Table 2",
-          "residual", 18, 34, BENEFIT, imagenet=True),
-)  # fmt: skip
-STEPS = tuple(sorted({(claim.shallow, claim.deep) for claim in CLAIMS}))
-"""Steps in depth that are judged though other depths lie between them."""
+@cache
+def paper_claims() -> tuple[Claim, ...]:
+    """The lines of `paper/claims.csv`."""
+    with (PAPER / "claims.csv").open(newline="") as file:
+        return tuple(
+            Claim(
+                **row
+                | {key: int(row[key]) for key in ("shallow", "deep")}
+                | {key: row[key] == "1" for key in ("imagenet", "every")}
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def claimed_steps() -> list[tuple[int, int]]:
+    """Steps in depth that are judged even though other depths lie between them."""
+    return sorted({(claim.shallow, claim.deep) for claim in paper_claims()})
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A claim, and what a study says to it."""
+    """A claim, and what a study shows of it."""
 
     claim: Claim
     status: str
@@ -77,8 +73,8 @@ class Checked:
 
 
 def check(judged: Sequence[StepVerdict], data: str) -> list[Checked]:
-    """Every claim of the paper against the judgements of one study on `data`."""
-    return [_check(claim, judged, data) for claim in CLAIMS]
+    """Every claim of the paper against the verdicts of one study on `data`."""
+    return [_check(claim, judged, data) for claim in paper_claims()]
 
 
 def _check(claim: Claim, judged: Sequence[StepVerdict], data: str) -> Checked:
@@ -102,9 +98,8 @@ def _answer(claim: Claim, step: StepVerdict) -> str:
         return REPRODUCED if met else CONTRADICTED
     if step.n != 1:
         return OPEN
-    degrades = step.shows == DEGRADATION
-    shown = _met(claim.expects, verdict_rules.UP if degrades else verdict_rules.NOT_UP, step.shows)
-    return SEEN if shown else SEEN_OTHERWISE
+    train_is = verdict_rules.UP if step.shows == DEGRADATION else verdict_rules.NOT_UP
+    return SEEN if _met(claim.expects, train_is, step.shows) else SEEN_OTHERWISE
 
 
 def _met(expects: str, train_is: str, word: str) -> bool | None:

@@ -13,24 +13,24 @@ points. Two questions are asked of a step, each answered by a 95 % t interval:
     overfitting      train not up, test up
     benefit          train not up, test down
     no difference    train not up, test equal
-    undecided        an answer is missing; it says how many more seeds it takes, or what else
+    undecided        an answer is missing; the verdict names what is missing
 
 - The margin is half of the smallest rise of the training error that the paper calls degradation
   (ImageNet, plain 18 to 34 layers, Figure 4: 1.2 points). A change of the test error needs none:
-  the paper counts 0.5 points (residual 56 to 110 layers). But where the test error rises only as
-  the training error does, by less than the margin, nothing overfits.
+  the paper counts 0.5 points (residual 56 to 110 layers). Where the test error rises only as the
+  training error does, by less than the margin, nothing overfits.
 - An arm with several steps answers several times, so the p behind each answer is adjusted for the
   arm's steps at that moment (Holm 1979): an interval may clear its bound, and the step stay open.
 - Fewer than three seeds decide nothing. A spread between seeds below 0.1 points is taken as 0.1:
-  the rounding to whole images of digits' 359 for the test makes as much.
+  the rounding to whole images of the 359 test images of digits makes as much.
 - A diverged run has no error, and its absence makes its network look better. So a deeper run that
   diverged withholds `not up`, `down` and `equal`; a shallower one `up` and `equal`.
-- The sign-flip p is shown with the least that so few seeds can reach, and decides nothing.
-- One seed, as in the paper's own curves, is undecided; what it shows is said beside.
+- One seed, as in the paper's own curves, is undecided; what it shows is printed beside.
 
-Measured with five seeds (`tests/test_judgement.py`): where depth has no effect, a step has a wrong
-word in at most 1.3 % of the studies; a rise of just the margin is called degradation in 2.5 %; the
-paper's plain arm is called so in 100 %, its 0.5 points from 56 to 110 layers a benefit in 95 %.
+Measured with five seeds (`tests/analysis/test_verdict_rules.py`): where depth has no effect, a step
+has a wrong word in at most 1.3 % of the studies; a rise of just the margin is called degradation in
+2.5 %; the paper's plain arm is called so in 100 %, its 0.5 points from 56 to 110 layers a benefit
+in 95 %.
 """
 
 import math
@@ -51,7 +51,7 @@ ABOVE, BELOW = "above", "below"
 
 @dataclass(frozen=True)
 class Rule:
-    """The numbers of the rules; the module's head has their reasons."""
+    """The numbers of the rules; the module's docstring has their reasons."""
 
     margin: float = 0.5
     """What is as good as equal, in percent points."""
@@ -61,8 +61,6 @@ class Rule:
     """The fewest that decide."""
     least_spread: float = 0.1
     """The smallest standard deviation between seeds that is believed, in percent points."""
-    power: float = 0.8
-    """With which the seeds that are still needed would decide."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < math.inf:
@@ -70,8 +68,9 @@ class Rule:
 
     def __str__(self) -> str:
         m, spread, p = f"{self.margin:g}", f"{self.least_spread:g}", f"{self.level:g}"
+        interval = f"{100 * (1 - self.level):g} % t interval"
         return dedent(f"""\
-            Differences: deeper − shallower, paired by seed, in percent points [{self._interval}].
+            Differences: deeper − shallower, paired by seed, in percent points [{interval}].
               train error     up: interval above +{m}; not up: below +{m}
               test error      up: above 0, and test − train, too; down: below 0;
                               equal: neither, and within ±{m}
@@ -82,11 +81,7 @@ class Rule:
               undecided       all else; always with fewer than {self.seeds} seeds
             An answer also needs p < {p} after Holm over the arm's steps at that moment. A
             spread between seeds below {spread} counts as {spread}. A diverged run withholds the
-            answers that its absence favours. The sign-flip p decides nothing.""")
-
-    @property
-    def _interval(self) -> str:
-        return f"{100 * (1 - self.level):g} % t interval"
+            answers that its absence favours.""")
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepVerdict:
-    """What is said of a step, and why."""
+    """The verdict on one step, and why."""
 
     arm: str
     shallow: int
@@ -125,10 +120,6 @@ class StepVerdict:
     """The rule that gave the word, or what is missing."""
     shows: str
     """The word for the mean differences alone, decided or not; empty where there is none."""
-    more_seeds: int | None
-    """About how many more would decide; None where it is decided, or they would not do."""
-    family: int
-    """Steps whose p were adjusted together."""
     left_out: int
     diverged: tuple[int, int]
 
@@ -151,32 +142,38 @@ class Gap:
 
 
 def judge(pairs: pd.DataFrame, rule: Rule) -> list[StepVerdict]:
-    """A verdict_rules a step, arm by arm, moment by moment; `pairs` are those of `pairs.by_depth`."""
+    """A verdict on each step, arm by arm, moment by moment; `pairs`: see `pairs.by_depth`."""
     families = pairs.groupby(["arm", "moment"], sort=False)
-    return [judged for _, family in families for judged in together(_steps(family), rule)]
+    return [verdict for _, family in families for verdict in judge_steps(_steps(family), rule)]
 
 
-def together(steps: Sequence[Step], rule: Rule) -> list[StepVerdict]:
+def judge_steps(steps: Sequence[Step], rule: Rule) -> list[StepVerdict]:
     """Judge the steps of one arm at one moment: their p are adjusted for one another."""
-    trains = _effects([step.train for step in steps], rule)
-    tests = _effects([step.test for step in steps], rule)
-    beyond = _effects([step.test - step.train for step in steps], rule)
+    trains = [_effect(step.train, rule) for step in steps]
+    tests = [_effect(step.test, rule) for step in steps]
+    beyond = [_effect(step.test - step.train, rule) for step in steps]
     answers = zip(_train(trains, rule), _test(tests, beyond, rule), strict=True)
-    family = max(1, sum(effect.n >= rule.seeds for effect in trains))
-    return [_judgement(*of_step, family, rule)
-            for of_step in zip(steps, trains, tests, beyond, answers, strict=True)]  # fmt: skip
+    return [
+        _verdict(*of_step, rule)
+        for of_step in zip(steps, trains, tests, beyond, answers, strict=True)
+    ]
 
 
 def gaps(pairs: pd.DataFrame, rule: Rule) -> list[Gap]:
-    """The gap at each moment and depth, p adjusted over depths; `pairs`: see `pairs.by_arm`."""
-    found = []
-    for _, family in pairs.groupby(["arm", "moment"], sort=False):
-        steps = _steps(family)
-        trains = _effects([step.train for step in steps], rule)
-        tests = _effects([step.test for step in steps], rule)
-        found += [Gap(step.deep, step.moment, train, test, step.left_out, step.diverged)
-                  for step, train, test in zip(steps, trains, tests, strict=True)]  # fmt: skip
-    return found
+    """The gap at each moment and depth; `pairs`: see `pairs.by_arm`."""
+    families = pairs.groupby(["arm", "moment"], sort=False)
+    return [
+        Gap(
+            step.deep,
+            step.moment,
+            _effect(step.train, rule),
+            _effect(step.test, rule),
+            step.left_out,
+            step.diverged,
+        )
+        for _, family in families
+        for step in _steps(family)
+    ]
 
 
 def _steps(family: pd.DataFrame) -> list[Step]:
@@ -185,18 +182,20 @@ def _steps(family: pd.DataFrame) -> list[Step]:
 
 def _step(own: pd.DataFrame) -> Step:
     used, one = own[own["reason"] == ""], own.iloc[0]
-    diverged = int(own["diverged_first"].sum()), int(own["diverged_second"].sum())
     return Step(
-        one["arm"], int(one["depth_first"]), int(one["depth_second"]), one["moment"],
-        used["train"].to_numpy(float), used["test"].to_numpy(float),
-        len(own) - len(used), diverged,
-    )  # fmt: skip
-
-
-def _effects(differences: Sequence[Floats], rule: Rule) -> list[Effect]:
-    return inference.over_depths(
-        [inference.effect(d, rule.level, rule.least_spread) for d in differences]
+        one["arm"],
+        int(one["depth_first"]),
+        int(one["depth_second"]),
+        one["moment"],
+        used["train"].to_numpy(float),
+        used["test"].to_numpy(float),
+        left_out=len(own) - len(used),
+        diverged=(int(own["diverged_first"].sum()), int(own["diverged_second"].sum())),
     )
+
+
+def _effect(differences: Floats, rule: Rule) -> Effect:
+    return inference.effect(differences, rule.level, rule.least_spread)
 
 
 def _train(effects: Sequence[Effect], rule: Rule) -> list[str]:
@@ -206,22 +205,30 @@ def _train(effects: Sequence[Effect], rule: Rule) -> list[str]:
 
 
 def sides(effects: Sequence[Effect], bound: float, rule: Rule) -> list[str]:
-    """above, below or unknown, for each effect: on which side of `bound` its interval lies, where
-    its p is below the level after Holm over all of them."""
-    apart = _sure([inference.p_against(e, bound) for e in effects], effects, rule)
-    return [_side(e.mean, bound, ABOVE, BELOW) if sure else UNKNOWN
-            for e, sure in zip(effects, apart, strict=True)]  # fmt: skip
+    """On which side of `bound` each effect's interval lies: above, below or unknown.
+
+    It is known where the p is below the level after Holm over all of the effects.
+    """
+    apart = _sure([inference.p_against(effect, bound) for effect in effects], effects, rule)
+    return [
+        UNKNOWN if not sure else ABOVE if effect.mean > bound else BELOW
+        for effect, sure in zip(effects, apart, strict=True)
+    ]
 
 
 def _test(effects: Sequence[Effect], beyond: Sequence[Effect], rule: Rule) -> list[str]:
     """up, down, equal or unknown, for each step; `beyond` is test − train."""
-    sides = [_test_side(*both) for both in zip(effects, beyond, strict=True)]
-    p = [1.0 if side == EQUAL else inference.p_against(_decisive(*both), 0)
-         for side, *both in zip(sides, effects, beyond, strict=True)]  # fmt: skip
+    found = [_test_side(*both) for both in zip(effects, beyond, strict=True)]
+    p = [
+        1.0 if side == EQUAL else inference.p_against(_decisive(*both), 0)
+        for side, *both in zip(found, effects, beyond, strict=True)
+    ]
     apart = _sure(p, effects, rule)
     close = _sure([inference.p_within(e, rule.margin) for e in effects], effects, rule)
-    return [side if differs else EQUAL if equals else UNKNOWN
-            for side, differs, equals in zip(sides, apart, close, strict=True)]  # fmt: skip
+    return [
+        side if differs else EQUAL if equals else UNKNOWN
+        for side, differs, equals in zip(found, apart, close, strict=True)
+    ]
 
 
 def _test_side(test: Effect, beyond: Effect) -> str:
@@ -239,42 +246,37 @@ def _decisive(test: Effect, beyond: Effect) -> Effect:
 
 
 def _sure(p: Sequence[float], effects: Sequence[Effect], rule: Rule) -> list[bool]:
-    """Whether each p is below the level after Holm; too few seeds say nothing, and don't count."""
+    """Whether each p is below the level after Holm; effects of too few seeds do not count."""
     counted = [p if e.n >= rule.seeds else math.nan for p, e in zip(p, effects, strict=True)]
     return [bool(adjusted < rule.level) for adjusted in inference.holm(counted)]
 
 
-def _side(mean: float, bound: float, above: str, below: str) -> str:
-    return above if mean > bound else below
-
-
-def _judgement(
-    step: Step, train: Effect, test: Effect, beyond: Effect, answers: tuple[str, str],
-    family: int, rule: Rule,
-) -> StepVerdict:  # fmt: skip
+def _verdict(
+    step: Step, train: Effect, test: Effect, beyond: Effect, answers: tuple[str, str], rule: Rule
+) -> StepVerdict:
     train_is, test_is = kept = tuple(_withheld(answer, step.diverged) for answer in answers)
     word = _word(train_is, test_is)
     if word != UNDECIDED:
-        why, more = _reason(word, rule), None
+        why = _reason(word, rule)
     elif kept != answers:
-        why, more = _diverged(step), None
-    elif train_is == UNKNOWN:
-        why, more = _missing("train", train, abs(train.mean - rule.margin), family, rule)
+        why = _diverged(step)
     else:
-        why, more = _missing("test", *_nearest(test, beyond, rule), family, rule)
+        why = _missing("train" if train_is == UNKNOWN else "test", train.n, rule)
     return StepVerdict(
-        step.arm, step.shallow, step.deep, step.moment, train, test, train_is, test_is,
-        word, why, _shown(train, test, beyond, rule), more, family, step.left_out, step.diverged,
-    )  # fmt: skip
-
-
-def _nearest(test: Effect, beyond: Effect, rule: Rule) -> tuple[Effect, float]:
-    """What takes the fewest seeds to answer for the test error, and its distance to the bound."""
-    within = rule.margin - abs(test.mean)
-    side, decisive = _test_side(test, beyond), _decisive(test, beyond)
-    if side != EQUAL and abs(decisive.mean) > within:
-        return decisive, abs(decisive.mean)
-    return test, within
+        step.arm,
+        step.shallow,
+        step.deep,
+        step.moment,
+        train,
+        test,
+        train_is,
+        test_is,
+        word,
+        why,
+        _shown(train, test, beyond, rule),
+        step.left_out,
+        step.diverged,
+    )
 
 
 def _withheld(answer: str, diverged: tuple[int, int]) -> str:
@@ -294,18 +296,18 @@ def _word(train_is: str, test_is: str) -> str:
 def _shown(train: Effect, test: Effect, beyond: Effect, rule: Rule) -> str:
     if not train.n:
         return ""
-    return _word(_side(train.mean, rule.margin, UP, NOT_UP), _test_side(test, beyond))
+    return _word(UP if train.mean > rule.margin else NOT_UP, _test_side(test, beyond))
 
 
 def _reason(word: str, rule: Rule) -> str:
     margin = f"{rule.margin:g}"
+    if word == DEGRADATION:
+        return f"train interval above +{margin}"
     test = {
         OVERFITTING: "above 0 and above train's",
         BENEFIT: "below 0",
         NO_DIFFERENCE: f"within ±{margin}",
     }
-    if word == DEGRADATION:
-        return f"train interval above +{margin}"
     return f"train interval below +{margin}, test interval {test[word]}"
 
 
@@ -315,22 +317,10 @@ def _diverged(step: Step) -> str:
     return f"runs diverged: {', '.join(named)}; what is left favours that depth"
 
 
-def _missing(
-    error: str, effect: Effect, distance: float, family: int, rule: Rule
-) -> tuple[str, int | None]:
-    """What an undecided step lacks, and how many more seeds it needs, where that is known."""
-    n = effect.n
+def _missing(error: str, n: int, rule: Rule) -> str:
+    """What an undecided step lacks."""
     if not n:
-        return "no pair that can be used", rule.seeds
+        return "no pair that can be used"
     if n < rule.seeds:
-        return f"n={n} is too small, needs at least {_seeds(rule.seeds - n)}", rule.seeds - n
-    more = inference.seeds_needed(effect, distance, family, rule.level, rule.power).interval
-    if more is None:
-        most = max(n, inference.MOST_SEEDS)
-        return f"the {error} error is close to its bound, needs over {most} seeds", None
-    more = max(1, more)
-    return f"n={n} is too small for the {error} error, needs about {_seeds(more)}", more
-
-
-def _seeds(count: int) -> str:
-    return f"{count} more seed{'s' * (count != 1)}"
+        return f"n={n} is too small, at least {rule.seeds} seeds decide"
+    return f"n={n} is too small for the {error} error"

@@ -1,1 +1,1 @@
-"""The side studies: for each its rule, its verdict lines and its figure."""
+"""Why networks degrade: a module a side study, with its rule, its findings and its figure."""

@@ -1,21 +1,19 @@
-"""What one study of why nets degrade found: a question, the verdict's lines, the numbers, a figure.
+"""What one side study found: a question, the verdict's lines, the numbers, a figure.
 
-The rules stand in the modules that make findings (`gradients`, `constructed`, `strength`, `interventions`,
-`begins`, `late`), fixed before the studies were looked at (docs/why/README.md). An answer needs
-what `verdict_rules.py` asks of one: three seeds, and an interval beyond its bound with a p below 0.05
-after Holm over the answers that are given together.
+The rules are in the modules that make findings, and were fixed before the studies were looked at
+(docs/why/README.md). An answer needs what `verdict_rules` asks of one: three seeds, and an interval
+beyond its bound with a p below 0.05 after Holm over the answers that are given together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.frames.pairs import END
-from analysis.plots.style import Look
+from analysis.plots.style import Style
 from analysis.stats import verdict_rules
-from analysis.stats.inference import Effect
 from analysis.stats.verdict_rules import Step, StepVerdict
 
 
@@ -29,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one study of why found."""
+    """What one side study found."""
 
     name: str
     """Of its files: `<study>-<name>`."""
@@ -39,42 +37,42 @@ class Finding:
     lines: tuple[Line, ...]
     rows: pd.DataFrame
     """What the figure shows."""
-    draw: Callable[[Look], Figure]
+    draw: Callable[[Style], Figure]
 
 
-def study_names(table: pd.DataFrame, keys: list[str]) -> dict[str, str]:
-    """A name for each key of a data set's families: the data's for the first, then with the key."""
+def study_names(table: pd.DataFrame, keys: Iterable[object]) -> list[str]:
+    """A name for each of a data set's studies: the data's for the first, then with its key."""
     data = str(table["data"].iloc[0])
-    return {key: data if i == 0 else f"{data}-{key}" for i, key in enumerate(keys)}
+    return [f"{data}-{key}" if number else data for number, key in enumerate(keys)]
 
 
-def shown(effect: Effect, digits: int = 2) -> str:
-    """`+1.40 [+0.90, +1.90] n=5`."""
-    if effect.n < 2:
-        return f"{effect.mean:+.{digits}f} n={effect.n}" if effect.n else "n=0"
-    low, high = f"{effect.low:+.{digits}f}", f"{effect.high:+.{digits}f}"
-    return f"{effect.mean:+.{digits}f} [{low}, {high}] n={effect.n}"
-
-
-def step(shallow: pd.DataFrame, deep: pd.DataFrame, first: int, second: int, arm: str = "") -> Step:
+def paired_step(shallow: pd.DataFrame, deep: pd.DataFrame, arm: str = "") -> Step:
     """Final errors of two networks' runs, deep − shallow, paired by seed."""
     both = shallow.drop_duplicates("seed").merge(deep.drop_duplicates("seed"), on="seed")
     train, test = (both[f"{e}_error_y"] - both[f"{e}_error_x"] for e in ("train", "test"))
     used = train.notna() & test.notna()
-    seeds = len({*shallow["seed"], *deep["seed"]})
-    before, after = (int((runs["state"] == "diverged").sum()) for runs in (shallow, deep))
     return Step(
-        arm, first, second, END, train[used].to_numpy(float), test[used].to_numpy(float),
-        seeds - int(used.sum()), (before, after),
-    )  # fmt: skip
+        arm,
+        int(shallow["depth"].iloc[0]),
+        int(deep["depth"].iloc[0]),
+        END,
+        train[used].to_numpy(float),
+        test[used].to_numpy(float),
+        left_out=len({*shallow["seed"], *deep["seed"]}) - int(used.sum()),
+        diverged=(_diverged(shallow), _diverged(deep)),
+    )
 
 
-def why_open(judged: StepVerdict) -> str:
+def what_is_missing(judged: StepVerdict) -> str:
     """What an undecided step lacks, in brackets."""
     return f" ({judged.why})" if judged.train_is == verdict_rules.UNKNOWN else ""
 
 
-def lost(runs: pd.DataFrame) -> str:
+def diverged_note(runs: pd.DataFrame) -> str:
     """How many runs diverged, where some did: `; diverged: 2`."""
-    count = int((runs["state"] == "diverged").sum())
+    count = _diverged(runs)
     return f"; diverged: {count}" if count else ""
+
+
+def _diverged(runs: pd.DataFrame) -> int:
+    return int((runs["state"] == "diverged").sum())

@@ -3,7 +3,7 @@
 The paper: "We argue that this optimization difficulty is unlikely to be caused by vanishing
 gradients. These plain networks are trained with BN, which ensures forward propagated signals to
 have non-zero variances. We also verify that the backward propagated gradients exhibit healthy norms
-with BN" (Sec. 4.1); it shows no numbers. The rule, on what `layers.jsonl` holds (layerwise.py):
+with BN" (Sec. 4.1); it shows no numbers. The rule, on the numbers of `layers.jsonl`:
 
     ratio       the first 3×3 layer's gradient norm over the last one's, at one moment
     vanishing   the interval of the mean log10(ratio) over seeds lies below −1: less than a tenth
@@ -11,114 +11,118 @@ with BN" (Sec. 4.1); it shows no numbers. The rule, on what `layers.jsonl` holds
     healthy     it lies within ±1
     undecided   else; fewer than three seeds
 
-"not vanishing" is reproduced where no plain net with batch normalisation is vanishing and none is
+"not vanishing" is reproduced where no plain net with batch normalization is vanishing and none is
 undecided; "healthy norms" where each is healthy; one that is not contradicts it. The signals' rule
-is the same, with the last layer's response over the first one's. One look is at one batch; what a
-norm of a factor 10 does to SGD it doesn't say. Gradients that are small in every layer alike have a
-healthy ratio: the norms stand beside it.
+is the same, with the last layer's response over the first one's. Every moment is measured on one
+batch; what a norm of a factor 10 does to SGD it does not say. Gradients that are small in every
+layer alike have a healthy ratio: the norms stand beside it.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.layer_responses import LINES
-from analysis.plots.style import Line as Line2D
-from analysis.plots.style import Look
+from analysis.plots.layer_responses import network_lines
+from analysis.plots.style import Style, footnote, subplots
 from analysis.stats import inference, verdict_rules
+from analysis.stats.inference import Effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding, Line, study_names
 from degradation.runs import run_dir
+from degradation.runs.run_dir import RunDir
 
 BOUND = 1.0  # decades
-LEAST = 1e-45  # float32's smallest number: a zero is a norm below it
+LEAST = 1e-45  # float32's smallest number: a norm of 0 is one below it
 QUESTION = "Is it vanishing gradients?"
 VANISHING, EXPLODING, HEALTHY = "vanishing", "exploding", "healthy"
 RULE = """\
 first layer's gradient norm / last layer's, mean log10 over seeds [95 % t interval]: vanishing below
 -1, exploding above +1, healthy within (a factor of 10); signals: last response / first, likewise.
 Each with p < 0.05 after Holm over the networks of a moment."""
+START, END = "at the start", "at the end"
 NETWORK = ["norm", "arm", "depth"]
+NUMBERS = ["input_std", "response_std", "weight_norm", "gradient_norm"]
+LABELS = {
+    "gradient_norm": "gradient norm",
+    "gradient_to_weight": "gradient / weight norm",
+    "response_std": "std of the response",
+}
 Network = tuple[bool, str, int]
-Draw = Callable[[pd.DataFrame, Look], Figure]
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
-    """Of the runs of one data set: one a way to start, and one a protocol that looked on."""
-    fresh = table[(table["alpha"] == 1) & table["grown_from"].isna()]
-    seen = looks(fresh)
-    if seen.empty:
+    """Of one data set: one a way to start, and one a protocol that measured along training."""
+    layers = layer_log(table[table["base"] == table["protocol"]])
+    if layers.empty:
         return
-    sizes = seen.groupby("start")["run"].nunique().sort_values(ascending=False, kind="stable")
-    names = study_names(table, [str(i) for i in range(len(sizes))])
-    for start, name in zip(sizes.index, names.values(), strict=True):
-        first = seen[(seen["start"] == start) & (seen["iteration"] == 0)]
-        first = first.drop_duplicates([*NETWORK, "seed", "layer"])
-        yield _finding("gradients", name, first, "at the start", rule, at_start)
-    later = seen[seen.groupby("run")["iteration"].transform("nunique") > 2]
-    sizes = later.groupby("protocol")["run"].nunique().sort_values(ascending=False, kind="stable")
-    for protocol, name in study_names(table, [str(key) for key in sizes.index]).items():
-        own = later[(later["protocol"] == protocol) & (later["state"] == "done")]
-        if len(own):
-            yield _finding("layers", name, own, "at the end", rule, along)
+    first = layers[layers["iteration"] == 0].drop_duplicates(
+        ["with_norm", *NETWORK, "seed", "layer"]
+    )
+    yield from _findings("gradients", table, first, "with_norm", START, rule, at_start)
+    moments = layers.groupby("run")["iteration"].transform("nunique")
+    later = layers[(moments > 2) & (layers["state"] == "done")]
+    yield from _findings("layers", table, later, "protocol", END, rule, along)
 
 
-def looks(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a run, moment and layer: the run's columns, iteration, layer, its numbers."""
+def _findings(
+    name: str,
+    table: pd.DataFrame,
+    layers: pd.DataFrame,
+    by: str,
+    moment: str,
+    rule: Rule,
+    draw: Callable[[pd.DataFrame, Style], Figure],
+) -> Iterator[Finding]:
+    """A finding a protocol, the one of the most runs first."""
+    sizes = layers.groupby(by)["run"].nunique().sort_values(ascending=False, kind="stable")
+    for key, study in zip(sizes.index, study_names(table, sizes.index), strict=True):
+        own = layers[layers[by] == key]
+        question = f"{QUESTION} {moment.capitalize()}"
+        lines = tuple(_lines(ratios(own), moment, rule))
+        yield Finding(name, study, question, RULE, lines, own, partial(draw, own))
+
+
+def layer_log(runs: pd.DataFrame) -> pd.DataFrame:
+    """A line a run, moment and layer: the run's columns, iteration, layer, NUMBERS, their ratio."""
     lines = []
-    columns = ["run", "protocol", "start", "state", *NETWORK, "seed"]
-    for run in table.to_dict("records"):
-        path = run_dir.RunDir(Path(str(run["folder"]))).layers
-        whole = [json.loads(line) for line in run_dir.whole_lines(path)]
-        moments = {look["iteration"]: look["layers"] for look in whole}  # a resume looks twice
+    columns = ["run", "protocol", "with_norm", "state", *NETWORK, "seed"]
+    for run in runs.to_dict("records"):
+        path = RunDir(Path(str(run["folder"]))).layers
+        logged = [json.loads(line) for line in run_dir.whole_lines(path)]
+        # A resumed run may have logged a moment twice.
+        moments = {entry["iteration"]: entry["layers"] for entry in logged}
         own = {column: run[column] for column in columns}
-        lines += [{**own, "iteration": iteration, **layer}
-                  for iteration, layers in moments.items() for layer in layers]  # fmt: skip
-    table = pd.DataFrame(lines)
-    numbers = ["input_std", "response_std", "weight_norm", "gradient_norm"]
-    if table.empty:
-        return table
-    table = table.astype(dict.fromkeys(numbers, float))
+        for iteration, layers in moments.items():
+            lines += [{**own, "iteration": iteration, **layer} for layer in layers]
+    if not lines:
+        return pd.DataFrame()
+    table = pd.DataFrame(lines).astype(dict.fromkeys(NUMBERS, float))
     return table.assign(gradient_to_weight=table["gradient_norm"] / table["weight_norm"])
 
 
-def _finding(
-    name: str, study: str, seen: pd.DataFrame, moment: str, rule: Rule, draw: Draw
-) -> Finding:
-    ends = ratios(seen)
-    lines = tuple(_lines(ends, moment, rule))
-    return Finding(name, study, f"{QUESTION} {moment.capitalize()}", RULE, lines, seen,
-                   partial(draw, seen))  # fmt: skip
-
-
-def ratios(seen: pd.DataFrame) -> pd.DataFrame:
-    """A line a run, of its last look: log10 of the gradients' and of the responses' ratio."""
-    last = seen[seen["iteration"] == seen.groupby("run")["iteration"].transform("max")]
-    lines = []
-    for (run, norm, arm, depth), own in last.groupby(["run", *NETWORK]):
-        ordered = own.sort_values("layer")
-        first, final = ordered.iloc[0], ordered.iloc[-1]
-        lines.append({
-            "run": run, "norm": norm, "arm": arm, "depth": depth,
-            "gradient": _decades(first["gradient_norm"], final["gradient_norm"]),
-            "signal": _decades(final["response_std"], first["response_std"]),
-            "first": first["gradient_norm"], "last": final["gradient_norm"],
-        })  # fmt: skip
-    return pd.DataFrame(lines)
-
-
-def _decades(one: float, other: float) -> float:
-    if math.isnan(one) or math.isnan(other):
-        return math.nan
-    return math.log10(max(one, LEAST) / max(other, LEAST))
+def ratios(layers: pd.DataFrame) -> pd.DataFrame:
+    """A line a run, of its last moment: log10 of the gradients' and of the responses' ratio, and
+    the gradient norms of the first and the last layer."""
+    keys = ["run", *NETWORK]
+    last = layers[layers["iteration"] == layers.groupby("run")["iteration"].transform("max")]
+    ordered = last.sort_values("layer").groupby(keys)[["gradient_norm", "response_std"]]
+    first, final = ordered.nth(0), ordered.nth(-1)
+    table = last.loc[first.index, keys].set_index("run")
+    for ends, name in ((first, "first"), (final, "last")):
+        table[[f"{name}_norm", f"{name}_std"]] = ends.set_axis(last.loc[ends.index, "run"])
+    values = table[["first_norm", "last_norm", "first_std", "last_std"]].clip(lower=LEAST)
+    return table.assign(
+        gradient=np.log10(values["first_norm"] / values["last_norm"]),
+        signal=np.log10(values["last_std"] / values["first_std"]),
+    ).reset_index()
 
 
 def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
@@ -128,118 +132,116 @@ def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
         for (norm, arm, depth), own in ratios.groupby(NETWORK)
     }
     effects = [inference.effect(own, rule.level, rule.least_spread) for own in groups.values()]
-    low = verdict_rules.sides(effects, -BOUND, rule)
-    high = verdict_rules.sides(effects, BOUND, rule)
-    found = {}
-    for key, own, effect, from_low, from_high in zip(
-        groups, groups.values(), effects, low, high, strict=True
-    ):
-        lost = int(own.isna().sum())
-        inside = (from_low, from_high) == (verdict_rules.ABOVE, verdict_rules.BELOW)
-        word = (VANISHING if from_low == verdict_rules.BELOW
-                else EXPLODING if from_high == verdict_rules.ABOVE
-                else HEALTHY if inside and not lost else verdict_rules.UNDECIDED)  # fmt: skip
-        factor = f"×{10**effect.mean:.2g}" if effect.n else "–"
-        if effect.n > 1:
-            factor += f" [{10**effect.low:.2g}, {10**effect.high:.2g}]"
-        factor += f" n={effect.n}" + (f", not a number in {lost} more" if lost else "")
-        found[key] = Line(word, factor)
-    return found
+    sides = zip(
+        *(verdict_rules.sides(effects, bound, rule) for bound in (-BOUND, BOUND)), strict=True
+    )
+    return {
+        network: Line(_word(*beside, own.isna().any()), _factor(effect, int(own.isna().sum())))
+        for (network, own), effect, beside in zip(groups.items(), effects, sides, strict=True)
+    }
+
+
+def _word(beside_low: str, beside_high: str, lost: bool) -> str:
+    """The word for the sides of the lower and of the upper bound; `lost`: some ratio is NaN."""
+    if beside_low == verdict_rules.BELOW:
+        return VANISHING
+    if beside_high == verdict_rules.ABOVE:
+        return EXPLODING
+    inside = (beside_low, beside_high) == (verdict_rules.ABOVE, verdict_rules.BELOW)
+    return HEALTHY if inside and not lost else verdict_rules.UNDECIDED
+
+
+def _factor(effect: Effect, lost: int) -> str:
+    """`×0.12 [0.1, 0.15] n=5`: an effect in decades as a factor."""
+    factor = f"×{10**effect.mean:.2g}" if effect.n else "–"
+    if effect.n > 1:
+        factor += f" [{10**effect.low:.2g}, {10**effect.high:.2g}]"
+    return f"{factor} n={effect.n}" + (f", not a number in {lost} more" if lost else "")
 
 
 def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
     gradients, signals = (words(ratios, column, rule) for column in ("gradient", "signal"))
-    plain = [line.word for (norm, arm, _), line in gradients.items() if norm and arm == "plain"]
-    forward = [line.word for (norm, arm, _), line in signals.items() if norm and arm == "plain"]
-    if plain:
-        yield Line(_claim(plain, {VANISHING}), f"the paper's “unlikely to be caused by vanishing "
-                   f"gradients”, plain nets with BN, {moment}")  # fmt: skip
-        yield Line(_claim(plain, {VANISHING, EXPLODING}),
-                   f"the paper's “healthy norms with BN”, plain nets, {moment}")  # fmt: skip
-        said = f"the paper's “non-zero variances” of signals with BN, plain nets, {moment}"
-        yield Line(_claim(forward, {VANISHING}), said)
-    norms = ratios.groupby(NETWORK)[["first", "last"]].median()
-    for (norm, arm, depth), line in gradients.items():
-        yield Line(line.word, f"gradients of {network(norm, arm, depth)}, {moment}: first layer "
-                   f"{line.text} of the last (norms {norms['first'][norm, arm, depth]:.2g} and "
-                   f"{norms['last'][norm, arm, depth]:.2g}, medians)")  # fmt: skip
-    for (norm, arm, depth), line in signals.items():
-        yield Line(line.word, f"signals of {network(norm, arm, depth)}, {moment}: last response "
-                   f"{line.text} of the first")  # fmt: skip
+    yield from _claims(gradients, signals, moment)
+    norms = ratios.groupby(NETWORK)[["first_norm", "last_norm"]].median()
+    for key, line in gradients.items():
+        first, last = norms.loc[key]
+        text = f"gradients of {_name(*key)}, {moment}: first layer {line.text} of the last"
+        yield Line(line.word, f"{text} (norms {first:.2g} and {last:.2g}, medians)")
+    for key, line in signals.items():
+        text = f"signals of {_name(*key)}, {moment}: last response {line.text} of the first"
+        yield Line(line.word, text)
 
 
-def _claim(found: list[str], against: set[str]) -> str:
-    if against & {*found}:
-        return "contradicted"
-    return "undecided" if verdict_rules.UNDECIDED in found else "reproduced"
+def _claims(
+    gradients: dict[Network, Line], signals: dict[Network, Line], moment: str
+) -> Iterator[Line]:
+    """What the paper says of plain nets with batch normalization."""
+    backward, forward = (
+        [line.word for (norm, arm, _), line in found.items() if norm and arm == "plain"]
+        for found in (gradients, signals)
+    )
+    quotes: dict[str, tuple[list[str], set[str]]] = {
+        "“unlikely to be caused by vanishing gradients”": (backward, {VANISHING}),
+        "“healthy norms with BN”": (backward, {VANISHING, EXPLODING}),
+        "“non-zero variances” of signals with BN": (forward, {VANISHING}),
+    }
+    for quote, (found, against) in quotes.items() if backward else ():
+        word = "undecided" if verdict_rules.UNDECIDED in found else "reproduced"
+        word = "contradicted" if against & {*found} else word
+        yield Line(word, f"the paper's {quote}, plain nets, {moment}")
 
 
-def network(norm: bool, arm: str, depth: int) -> str:
+def _name(norm: bool, arm: str, depth: int) -> str:
     return f"{arm}-{depth}{'' if norm else ' without BN'}"
 
 
-def at_start(seen: pd.DataFrame, look: Look) -> Figure:
-    """Gradient norm | spread of inputs and responses, by layer; with and without normalisation."""
-    norms = sorted(seen["norm"].unique(), reverse=True)
-    width, height = look.panel
-    with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(width * len(norms), 2.3 * height), layout="constrained")
-        axes = figure.subplots(3, len(norms), squeeze=False, sharex=True)
-        for column, norm in enumerate(norms):
-            upper, middle, lower = axes[:, column]
-            for (arm, depth), own in seen[seen["norm"] == norm].groupby(["arm", "depth"]):
-                line = {**LINES[str(arm)], "color": look.colour(int(depth)), "linewidth": 1.3}
-                n = own["seed"].nunique()
-                _layers(upper, own, "gradient_norm", line | {"label": f"{arm}-{depth} (n={n})"})
-                _layers(middle, own, "gradient_to_weight", line)
-                _layers(lower, own, "response_std", line)
-                _layers(lower, own, "input_std", line | {"linewidth": 0.6, "alpha": 0.6})
-            upper.set_title("with batch normalisation" if norm else "without")
-            lower.set_xlabel("layer")
-        axes[0][0].set_ylabel("gradient norm")
-        axes[1][0].set_ylabel("gradient / weight norm")
-        axes[2][0].set_ylabel("std: response (strong), input (thin)")
-        axes[0][0].legend()
-        note = "before the first step; mean of seeds (geometric), shaded: their range"
-        figure.supxlabel(note, fontsize="small", x=0.99, ha="right")
+def at_start(layers: pd.DataFrame, style: Style) -> Figure:
+    """Gradient norm, its ratio to the weights' and responses by layer; with and without BN."""
+    seeds = layers.groupby(NETWORK)["seed"].transform("nunique")
+    network = layers["arm"] + "-" + layers["depth"].astype(str)
+    layers = layers.assign(network=network + " (n=" + seeds.astype(str) + ")")
+    columns = sorted(layers.groupby("norm"), key=lambda group: not group[0])
+    size = (style.panel[0], 0.77 * style.panel[1])
+    with subplots(style, len(columns), rows=3, size=size, sharex=True) as (figure, axes):
+        for column, (norm, own) in zip(axes.T, columns, strict=True):
+            lines = network_lines(own, style)
+            _by_layer(column, own, hue="network", style="network", **lines)
+            column[0].set_title("with batch normalization" if norm else "without")
+        axes[0][0].legend(fontsize="x-small")
+        footnote(figure, "before the first step; geometric mean of the seeds, shaded: their range")
     return figure
 
 
-def along(seen: pd.DataFrame, look: Look) -> Figure:
-    """Gradient norm | response by layer, a line a moment, a column a network."""
-    networks = [key for key, _ in seen.groupby(["arm", "depth"])]
-    width, height = look.panel
-    moments = sorted(int(i) for i in seen["iteration"].unique())
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(moments)))
-    with matplotlib.rc_context(look.settings):
-        figure = Figure(figsize=(0.8 * width * len(networks), 2.3 * height), layout="constrained")
-        axes = figure.subplots(3, len(networks), squeeze=False, sharey="row", sharex="col")
-        for (arm, depth), (upper, middle, lower) in zip(networks, axes.T, strict=True):
-            own = seen[(seen["arm"] == arm) & (seen["depth"] == depth)]
-            for iteration, colour in zip(moments, colours, strict=True):
-                then = own[own["iteration"] == iteration]
-                line = {"color": colour, "linewidth": 1.2, "label": f"{iteration}"}
-                _layers(upper, then, "gradient_norm", line)
-                _layers(middle, then, "gradient_to_weight", line)
-                _layers(lower, then, "response_std", line)
-            upper.set_title(f"{arm}-{depth} (n={own['seed'].nunique()})")
-            lower.set_xlabel("layer")
-        axes[0][0].set_ylabel("gradient norm")
-        axes[1][0].set_ylabel("gradient / weight norm")
-        axes[2][0].set_ylabel("response std")
-        axes[-1][0].legend(title="iteration", loc="upper center", ncols=2)
-        note = "on one batch, the same each time; geometric mean of seeds, shaded: their range"
-        figure.supxlabel(note, fontsize="small", x=0.99, ha="right")
+def along(layers: pd.DataFrame, style: Style) -> Figure:
+    """Gradient norm, its ratio to the weights' and responses by layer, a colour a moment."""
+    networks = layers.groupby(["arm", "depth"])
+    size = (0.8 * style.panel[0], 0.77 * style.panel[1])
+    shared = {"sharey": "row", "sharex": "col"}
+    with subplots(style, len(networks), rows=3, size=size, **shared) as (figure, axes):
+        for column, ((arm, depth), own) in zip(axes.T, networks, strict=True):
+            _by_layer(column, own, hue="iteration", palette="viridis")
+            column[0].set_title(f"{arm}-{depth} (n={own['seed'].nunique()})")
+        axes[-1][0].legend(title="iteration", fontsize="x-small", ncols=2)
+        footnote(
+            figure,
+            "on one batch, the same each time; geometric mean of the seeds, shaded: their range",
+        )
     return figure
 
 
-def _layers(axis: Axes, own: pd.DataFrame, column: str, line: Line2D) -> None:
-    """The seeds' geometric mean by layer, and their range, on a log axis."""
-    values = own.pivot_table(index="layer", columns="seed", values=column).clip(lower=LEAST)
-    if values.empty:
-        return
-    axis.plot(values.index, 10 ** np.log10(values).mean(axis=1), **line)
-    if values.shape[1] > 1 and line["linewidth"] > 1:
-        axis.fill_between(values.index, values.min(axis=1), values.max(axis=1),
-                          color=line["color"], alpha=0.15, linewidth=0)  # fmt: skip
-    axis.set_yscale("log")
+def _by_layer(column: list[Axes], layers: pd.DataFrame, **lines: Any) -> None:
+    """LABELS by layer, one below the other: the seeds' geometric mean and their range."""
+    for axis, (quantity, label) in zip(column, LABELS.items(), strict=True):
+        axis.set_yscale("log")  # seaborn averages on the axis' scale
+        sns.lineplot(
+            layers.assign(value=layers[quantity].clip(lower=LEAST)),
+            x="layer",
+            y="value",
+            errorbar=("pi", 100),
+            err_kws={"alpha": 0.15, "linewidth": 0},
+            linewidth=1.2,
+            ax=axis,
+            **lines,
+        )
+        axis.get_legend().remove()
+        axis.set(xlabel="layer", ylabel=label)

@@ -1,164 +1,218 @@
-"""What cures a plain net? One change at a time, and how much of the gap between depths it closes.
+"""Which intervention helps a plain net, and how much of the gap between depths does it close?
 
-The nets are the deepest and the shallowest plain ones that the interventions and their base share. The
-rule, of final training errors paired by seed:
+An intervention is one change of the settings, named by the runs' `variant`. Its base is the
+protocol without a name that differs from it in the fewest settings. The nets are the deepest and
+the shallowest plain ones that the interventions and their base share. The rule, of final training
+errors paired by seed:
 
     gap         deep − shallow under the intervention
     change      the deep net's error under the intervention − without it
-    cures       gap below the margin, 0.5 points, and change below −0.5 (intervals): both nets stuck
-                alike would have no gap, too
+    cures       gap below the margin, 0.5 points, and change below −0.5 (intervals): two nets that
+                are stuck alike would have no gap, too
     helps       change below −0.5, the gap not known to be closed
     no help     change above −0.5
     undecided   else; runs that diverged withhold the answer that their absence favours
-    closed      1 − gap / gap without an intervention, of the means; told where the deep net got better
+    closed      1 − gap / gap without an intervention, of the means; given where the deep net got
+                better
 
-Answers about one question are given together, over the interventions. An intervention is tried at one value, so a
-better one may be there; and a shallow net that an intervention makes worse closes some of the gap.
+Answers about one question are given together, over the interventions. An intervention is tried at
+one value, so a better one may exist; and a shallow net that an intervention makes worse closes some
+of the gap.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots import curves
-from analysis.plots.style import Look
+from analysis.frames.runs import SHORTCUTS
+from analysis.plots.style import Style, footnote, subplots
 from analysis.stats import inference, verdict_rules
-from analysis.stats.inference import Effect
+from analysis.stats.inference import Effect, format_effect
 from analysis.stats.verdict_rules import Rule, StepVerdict
-from analysis.why.finding import (
-    Finding,
-    Line,
-    shown,
-    step,
-    study_names,
-)
+from analysis.why.finding import Finding, Line, paired_step, study_names
+from degradation.config.identity import difference, identity
+from degradation.runs.run_dir import RunDir
 
 QUESTION = "What cures a plain net?"
 RULE = """\
-final training error, paired by seed. gap: deep − shallow; change: deep with the intervention − without.
-cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no help: change
-above."""
+final training error, paired by seed. gap: deep − shallow; change: deep with the intervention −
+without. cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no
+help: change above."""
 BASE, RESIDUAL = "none", "residual"
 CURES, HELPS, NO_HELP = "cures", "helps", "no help"
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What an intervention, or none, did."""
+
+    word: str
+    """Empty for the base."""
+    gap: StepVerdict
+    change: Effect
+    """Of the deep net's error."""
+
+
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
-    """One a base that some interventions vary."""
-    trained = table[~table["look"]]
-    bases = trained[trained["intervention_of"] != ""]["intervention_of"].value_counts().index
-    found = [(str(base), rows(trained, str(base))) for base in bases]
-    found = [(base, own) for base, own in found if own["intervention"].nunique() > 1]
-    for (_, own), name in zip(found, study_names(table, [b for b, _ in found]).values(),
-                              strict=True) if found else ():  # fmt: skip
-        yield Finding("interventions", name, QUESTION, RULE, tuple(_lines(own, rule)), own,
-                      partial(figure, own, rule))  # fmt: skip
-
-
-def rows(table: pd.DataFrame, base: str) -> pd.DataFrame:
-    """A line a run of the two depths: intervention (none: the base's plain nets; residual: its residual
-    ones), depth, seed, state, errors. Empty where no two depths are shared."""
-    cured = table[(table["intervention_of"] == base) & (table["arm"] == "plain")]
-    own = table[(table["protocol"] == base) & table["shortcut"].isin(("none", "identity"))]
-    own = own.assign(intervention=own["arm"].map({"plain": BASE, "residual": RESIDUAL}))
-    shared = {*cured["depth"]} & {*own[own["intervention"] == BASE]["depth"]}
-    columns = ["intervention", "depth", "seed", "run", "state", "train_error", "test_error"]
-    if len(shared) < 2:
-        return pd.DataFrame(columns=columns)
-    both = pd.concat([own, cured])
-    both = both[both["depth"].isin((min(shared), max(shared)))]
-    return both[columns].sort_values(["intervention", "depth", "seed"], ignore_index=True)
-
-
-def judged(own: pd.DataFrame, rule: Rule) -> dict[str, tuple[str, StepVerdict, Effect]]:
-    """By intervention: its word, its gap, the change of the deep net's error."""
-    shallow, deep = int(own["depth"].min()), int(own["depth"].max())
-    nets = {str(name): (of[of["depth"] == shallow], of[of["depth"] == deep])
-            for name, of in own.groupby("intervention")}  # fmt: skip
-    tried = [name for name in nets if name not in (BASE, RESIDUAL)]
-    names = [BASE, *tried, *([RESIDUAL] if RESIDUAL in nets else [])]
-    gaps = verdict_rules.together([step(*nets[name], shallow, deep) for name in names], rule)
-    before = nets[BASE][1]
-    steps = [step(before, nets[name][1], deep, deep) for name in names]
-    changes = [inference.effect(s.train, rule.level, rule.least_spread) for s in steps]
-    asked = [change for name, change in zip(names, changes, strict=True) if name != BASE]
-    sides = iter(verdict_rules.sides(asked, -rule.margin, rule))
+    """One a study whose runs name interventions."""
+    whole = table[(table["base"] == table["protocol"]) & ~table["layers_only"]]
+    plain = whole[whole["arm"] == "plain"]
+    named = plain[plain["variant"] != ""]
     found = {}
-    for name, gap, change, of in zip(names, gaps, changes, steps, strict=True):
-        side = verdict_rules.UNKNOWN if name == BASE else next(sides)
-        found[name] = ("" if name == BASE else _word(side, gap.train_is, of.diverged), gap, change)
-    return found
+    for study, own in named.groupby("study"):
+        base = _base(plain[plain["variant"] == ""], own)
+        nets = rows(whole[whole["protocol"] == base], own)
+        if nets["intervention"].nunique() > 1:
+            found[study] = nets
+    ordered = sorted(found, key=lambda study: -len(found[study]))
+    for study, name in zip(ordered, study_names(table, ordered), strict=True):
+        own = found[study]
+        lines, draw = tuple(_lines(own, rule)), partial(figure, own, rule)
+        yield Finding("interventions", name, QUESTION, RULE, lines, own, draw)
 
 
-def _word(side: str, gap_is: str, diverged: tuple[int, int]) -> str:
-    if side == verdict_rules.BELOW and diverged[1]:
+def _base(candidates: pd.DataFrame, named: pd.DataFrame) -> str:
+    """The protocol among the candidates that the named ones differ from in the fewest settings."""
+    changed = [_settings(own) for _, own in named.groupby("protocol")]
+    distances = {
+        str(protocol): sum(len(difference(_settings(own), other)) for other in changed)
+        for protocol, own in candidates.groupby("protocol")
+    }
+    return min(distances, key=lambda protocol: distances[protocol], default="")
+
+
+def _settings(runs: pd.DataFrame) -> dict[str, object]:
+    """What the runs of one protocol share."""
+    config = RunDir(Path(str(runs["folder"].iloc[0]))).config()
+    return {k: v for k, v in identity(config).items() if k not in ("depth", "seed")}
+
+
+def rows(base: pd.DataFrame, named: pd.DataFrame) -> pd.DataFrame:
+    """A line a run of the two depths: intervention (none: the base's plain nets; residual: its
+    residual ones), depth, seed, state, errors. Empty where no two depths are shared."""
+    base = base[base["shortcut"].isin(SHORTCUTS)]
+    both = pd.concat(
+        [
+            base.assign(intervention=base["arm"].map({"plain": BASE, "residual": RESIDUAL})),
+            named.assign(intervention=named["variant"]),
+        ]
+    )
+    shared = {*named["depth"]} & {*base[base["arm"] == "plain"]["depth"]}
+    two = {min(shared), max(shared)} if len(shared) > 1 else set()
+    columns = ["intervention", "depth", "seed", "run", "state", "train_error", "test_error"]
+    both = both[both["depth"].isin(two)][columns]
+    return both.sort_values(["intervention", "depth", "seed"], ignore_index=True)
+
+
+def judged(own: pd.DataFrame, rule: Rule) -> dict[str, Tried]:
+    """What each intervention did; the base first, the residual nets last."""
+    shallow, deep = own["depth"].min(), own["depth"].max()
+    order = sorted(own["intervention"].unique(), key=lambda n: (n == RESIDUAL, n != BASE, n))
+    nets = {name: own[own["intervention"] == name] for name in order}
+    nets = {name: of for name, of in nets.items() if of["depth"].nunique() == 2}
+    deeper = {name: of[of["depth"] == deep] for name, of in nets.items()}
+    pairs = [paired_step(of[of["depth"] == shallow], deeper[name]) for name, of in nets.items()]
+    gaps = verdict_rules.judge_steps(pairs, rule)
+    steps = [paired_step(deeper[BASE], of) for of in deeper.values()]
+    changes = [inference.effect(step.train, rule.level, rule.least_spread) for step in steps]
+    sides = ["", *verdict_rules.sides(changes[1:], -rule.margin, rule)]
+    return {
+        name: Tried(word_of(side, gap.train_is, step.diverged[1] > 0), gap, change)
+        for name, side, gap, change, step in zip(nets, sides, gaps, changes, steps, strict=True)
+    }
+
+
+def word_of(change: str, gap_is: str, diverged: bool) -> str:
+    """The word for the side on which the change lies; `diverged`: some run of the deep net did."""
+    if change == verdict_rules.BELOW and diverged:
         return verdict_rules.UNDECIDED  # the runs that are left favour the intervention
-    if side == verdict_rules.BELOW:
+    if change == verdict_rules.BELOW:
         return CURES if gap_is == verdict_rules.NOT_UP else HELPS
-    return NO_HELP if side == verdict_rules.ABOVE else verdict_rules.UNDECIDED
+    words = {"": "", verdict_rules.ABOVE: NO_HELP}
+    return words.get(change, verdict_rules.UNDECIDED)
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
     found = judged(own, rule)
-    whole = found[BASE][1].train.mean
-    depths = f"{own['depth'].max()} − {own['depth'].min()}"
-    for name, (word, gap, change) in found.items():
-        closed = ""
-        if word in (CURES, HELPS) and whole > 0:
-            closed = f", closed {100 * (1 - gap.train.mean / whole):.0f} %"
-        lost = [f"{count} of {depth} layers" for count, depth in
-                zip(gap.diverged, (gap.shallow, gap.deep), strict=True) if count]  # fmt: skip
-        diverged = f"; diverged: {', '.join(lost)}" if lost else ""
-        text = f"{name}: gap {depths} layers {shown(gap.train, 1)} points{closed}"
+    whole = found[BASE].gap.train.mean
+    for name, tried in found.items():
+        gap = tried.gap
+        text = f"{name}: gap {gap.deep} − {gap.shallow} layers {format_effect(gap.train, 1)} points"
+        if tried.word in (CURES, HELPS) and whole > 0:
+            text += f", closed {100 * (1 - gap.train.mean / whole):.0f} %"
         if name != BASE:
-            text += f"; deep net {shown(change, 1)}"
-        yield Line(word or "base", text + diverged)
+            text += f"; deep net {format_effect(tried.change, 1)}"
+        counts = zip(gap.diverged, (gap.shallow, gap.deep), strict=True)
+        lost = [f"{count} of {depth} layers" for count, depth in counts if count]
+        text += f"; diverged: {', '.join(lost)}" if lost else ""
+        yield Line(tried.word or "base", text)
 
 
-def figure(own: pd.DataFrame, rule: Rule, look: Look) -> Figure:
-    """The gap by intervention, mean and interval | the two nets' errors; the residual net's gap beside."""
+def figure(own: pd.DataFrame, rule: Rule, style: Style) -> Figure:
+    """The gap by intervention, mean and interval | the two nets' errors; the residual net's too."""
     found = judged(own, rule)
-    names = sorted(found, key=lambda n: (found[n][1].train.mean, n))
-    finite = [n for n in names if found[n][1].train.n]
-    names = finite + [n for n in names if n not in finite]
-    with curves.panels(look, 2) as (drawn, (left, right)):
-        drawn.set_figheight(0.9 + 0.24 * len(names))
+    names = sorted(
+        found,
+        key=lambda name: (pd.isna(found[name].gap.train.mean), found[name].gap.train.mean, name),
+    )
+    shallow, deep = own["depth"].min(), own["depth"].max()
+    size = (1.2 * style.panel[0], 0.9 + 0.24 * len(names))
+    with subplots(style, 2, size=size, sharey=True) as (drawn, axes):
+        left, right = axes[0]
+        _gaps(left, own, names, style)
         for place, name in enumerate(names):
-            colour = _colour(name, look)
-            _gap(left, place, found[name][1], own[own["intervention"] == name], colour)
-            for depth, mark in ((own["depth"].min(), "none"), (own["depth"].max(), colour)):
-                values = own[(own["intervention"] == name) & (own["depth"] == depth)]["train_error"]
-                right.plot(values, [place] * len(values), "o", color=colour, markersize=4,
-                           markerfacecolor=mark, alpha=0.7)  # fmt: skip
-        for axis in (left, right):
-            axis.set_yticks(range(len(names)), names if axis is left else [])
-        base = found[BASE][1].train
-        left.axvline(base.mean, color="0.4", linewidth=0.8, linestyle="--")
+            _note(left, place, found[name].gap)
+        left.axvline(found[BASE].gap.train.mean, color="0.4", linewidth=0.8, linestyle="--")
         left.axvline(0, color="0.4", linewidth=0.8)
-        left.set_xlabel(f"gap {own['depth'].max()} − {own['depth'].min()} layers,\n"
-                        "training error (points)")  # fmt: skip
-        right.set_xlabel(f"training error (%)\n{own['depth'].min()} layers open, "
-                         f"{own['depth'].max()} filled")  # fmt: skip
-        right.set_xlim(0, 100)
+        left.set(xlabel=f"gap {deep} − {shallow} layers,\ntraining error (points)", ylabel="")
+        nets = own.assign(layers=own["depth"].astype(str) + " layers")
+        sns.stripplot(
+            nets,
+            x="train_error",
+            y="intervention",
+            hue="layers",
+            order=names,
+            palette={f"{shallow} layers": "0.6", f"{deep} layers": "0.1"},
+            jitter=False,
+            size=4,
+            alpha=0.7,
+            ax=right,
+        )
+        right.set(xlabel="training error (%)", xlim=(0, 100))
+        right.legend(loc="best")
+        footnote(drawn, "dots: a seed each; diamonds: means with their 95 % t intervals")
     return drawn
 
 
-def _gap(axis: Axes, place: int, gap: StepVerdict, own: pd.DataFrame, colour: str) -> None:
-    pairs = own.pivot_table(index="seed", columns="depth", values="train_error")
-    if pairs.shape[1] == 2:
-        differences = pairs[gap.deep] - pairs[gap.shallow]
-        axis.plot(differences, [place] * len(differences), "o", color=colour, markersize=3,
-                  alpha=0.4, markeredgewidth=0)  # fmt: skip
-    if gap.train.n:
-        half = (gap.train.high - gap.train.low) / 2 if gap.train.n > 2 else float("nan")
-        axis.errorbar([gap.train.mean], [place], xerr=half, fmt="D", color=colour, markersize=4,
-                      capsize=3, elinewidth=1.2)  # fmt: skip
-    note = f"n={gap.train.n}" + (f", diverged {sum(gap.diverged)}" if any(gap.diverged) else "")
-    axis.text(1.01, place, note, transform=axis.get_yaxis_transform(), fontsize="x-small",
-              va="center")  # fmt: skip
+def _gaps(axis: Axes, own: pd.DataFrame, names: list[str], style: Style) -> None:
+    """The gap of each seed, and its mean with the t interval."""
+    errors = own.pivot_table("train_error", ["intervention", "seed"], "depth").dropna()
+    gaps = (errors[own["depth"].max()] - errors[own["depth"].min()]).rename("gap").reset_index()
+    colours = dict.fromkeys(names, style.arms["plain"])
+    colours |= {BASE: "0.2", RESIDUAL: style.arms["residual"]}
+    drawing = {"x": "gap", "y": "intervention", "hue": "intervention", "order": names}
+    drawing |= {"palette": colours, "legend": False, "ax": axis}
+    sns.stripplot(gaps, **drawing, jitter=False, size=3, alpha=0.4)
+    sns.pointplot(
+        gaps,
+        **drawing,
+        errorbar=inference.t_interval,
+        linestyle="none",
+        marker="D",
+        markersize=4,
+        capsize=0.3,
+        err_kws={"linewidth": 1.2},
+    )
 
 
-def _colour(name: str, look: Look) -> str:
-    return look.arms["residual" if name == RESIDUAL else "plain"] if name != BASE else "0.2"
+def _note(axis: Axes, place: int, gap: StepVerdict) -> None:
+    """n, and how many runs diverged, behind a line of the figure."""
+    note = f"n={gap.n}" + (f", diverged {sum(gap.diverged)}" if any(gap.diverged) else "")
+    where = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
+    axis.text(1.01, place, note, **where)

@@ -1,14 +1,14 @@
 """The depth at which degradation begins, by arm and training length.
 
-`python -m degradation.onset` trains the depths that it takes; any study of three depths and more is
-read so. The rule, of final training errors paired by seed, each depth beside the shallowest:
+Any study with three depths or more is read. The rule, of final training errors paired by seed, each
+depth beside the shallowest:
 
     degrades    deep − shallow: the interval lies above the margin, 0.5 points
     not         it lies below it
     begins      between the deepest depth that is `not`, with none above it that is, and the
-                shallowest from which on every depth that was asked degrades
+                shallowest from which on every depth that was trained degrades
 
-Answers of one arm and length are given together. Depths between those tried are not known.
+Answers of one arm and length are given together. Nothing is known of depths between those trained.
 """
 
 from collections.abc import Iterator
@@ -17,19 +17,13 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.plots import curves
-from analysis.plots.curves import BAND_SEEDS
-from analysis.plots.layer_responses import LINES
-from analysis.plots.style import Look
+from analysis.frames.runs import SHORTCUTS
+from analysis.plots import depth
+from analysis.plots.style import Style, footnote, subplots, zero_line
 from analysis.stats import verdict_rules
+from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule, StepVerdict
-from analysis.why.finding import (
-    Finding,
-    Line,
-    shown,
-    step,
-    why_open,
-)
+from analysis.why.finding import Finding, Line, paired_step, what_is_missing
 
 QUESTION = "At which depth does degradation begin?"
 RULE = """\
@@ -42,83 +36,70 @@ KEYS = ["iterations", "protocol", "arm"]
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     """One a data set of which some arm has three depths."""
-    own = table[~table["variant"] & table["shortcut"].isin(("none", "identity"))]
-    ended = own[own["state"].isin(("done", "diverged"))]
-    if ended.empty:
-        return
-    enough = ended.groupby(KEYS)["depth"].transform("nunique") >= DEPTHS
-    if not enough.any():
-        return
-    judged = judge(ended[enough], rule)
-    rows = pd.DataFrame([_row(key, j) for key, steps in judged.items() for j in steps])
-    yield Finding("onset", str(table["data"].iloc[0]), QUESTION, RULE, tuple(_lines(judged)), rows,
-                  partial(figure, rows))  # fmt: skip
+    own = table[~table["side_study"] & table["shortcut"].isin(SHORTCUTS)]
+    own = own[own["state"].isin(("done", "diverged"))]
+    own = own[own.groupby(KEYS)["depth"].transform("nunique") >= DEPTHS]
+    if len(own):
+        rows, data = differences(own), str(table["data"].iloc[0])
+        lines, draw = tuple(_lines(own, rule)), partial(figure, rows)
+        yield Finding("onset", data, QUESTION, RULE, lines, rows, draw)
 
 
-Key = tuple[int, str, str]
+def differences(own: pd.DataFrame) -> pd.DataFrame:
+    """A line a run: its final training error beside the shallowest net's of its seed, in points."""
+    shallowest = own["depth"] == own.groupby(KEYS)["depth"].transform("min")
+    keys = [*KEYS, "seed"]
+    base = own[shallowest].drop_duplicates(keys).set_index(keys)[["depth", "train_error"]]
+    rows = own[~shallowest].join(base.add_suffix("_shallow"), on=keys)
+    rows = rows.assign(difference=rows["train_error"] - rows["train_error_shallow"])
+    columns = [*keys, "run", "depth_shallow", "depth", "difference"]
+    return rows[columns].sort_values([*KEYS, "depth", "seed"], ignore_index=True)
 
 
-def judge(ended: pd.DataFrame, rule: Rule) -> dict[Key, list[StepVerdict]]:
-    """By iterations, protocol and arm: each depth beside the shallowest."""
-    found: dict[Key, list[StepVerdict]] = {}
-    for (iterations, protocol, arm), own in ended.groupby(KEYS):
-        depths = sorted({int(depth) for depth in own["depth"]})
-        nets = {depth: own[own["depth"] == depth] for depth in depths}
-        steps = [step(nets[depths[0]], nets[d], depths[0], d, str(arm)) for d in depths[1:]]
-        found[int(str(iterations)), str(protocol), str(arm)] = verdict_rules.together(steps, rule)
-    return found
+def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
+    protocols = own.groupby("iterations")["protocol"].nunique()
+    for (iterations, protocol, arm), runs in own.groupby(KEYS):
+        name = f"{arm}, {iterations} iterations"
+        name += f" ({protocol})" if protocols[iterations] > 1 else ""
+        shallow, *deeper = (net for _, net in runs.groupby("depth"))
+        steps = [paired_step(shallow, net, str(arm)) for net in deeper]
+        judged = verdict_rules.judge_steps(steps, rule)
+        yield between(name, judged)
+        for j in judged:
+            text = f"{name}, {j.shallow}→{j.deep}: {format_effect(j.train)} points"
+            word = WORDS.get(j.train_is, verdict_rules.UNDECIDED)
+            yield Line(word, text + what_is_missing(j))
 
 
-def _lines(judged: dict[Key, list[StepVerdict]]) -> Iterator[Line]:
-    several = {length: len({p for n, p, _ in judged if n == length}) > 1 for length, *_ in judged}
-    for (iterations, protocol, arm), steps in judged.items():
-        name = f"{arm}, {iterations} iterations" + (f" ({protocol})" if several[iterations] else "")
-        yield Line(*between(name, steps))
-        for j in steps:
-            text = f"{name}, {j.shallow}→{j.deep}: {shown(j.train)} points{why_open(j)}"
-            yield Line(WORDS.get(j.train_is, verdict_rules.UNDECIDED), text)
+def between(name: str, steps: list[StepVerdict]) -> Line:
+    """Between which of the depths that were trained degradation begins."""
+    deepest = steps[-1]
+    after = len(steps)
+    while after and steps[after - 1].train_is == verdict_rules.UP:
+        after -= 1
+    if after == len(steps):
+        known = deepest.train_is == verdict_rules.NOT_UP
+        text = f"{name}: degradation is not known to begin up to {deepest.deep} layers"
+        return Line("none" if known else verdict_rules.UNDECIDED, text)
+    not_yet = [j.deep for j in steps if j.train_is == verdict_rules.NOT_UP]
+    low, high = max(not_yet, default=steps[0].shallow), steps[after].deep
+    return Line("begins", f"{name}: degradation begins between {low} and {high} layers")
 
 
-def between(name: str, steps: list[StepVerdict]) -> tuple[str, str]:
-    """Between which of the depths that were tried degradation begins."""
-    said = [(j.deep, j.train_is) for j in steps]
-    beyond = [deep for deep, side in said if side == verdict_rules.NOT_UP]
-    low = max(beyond, default=steps[0].shallow)
-    high = None
-    for deep, side in reversed(said):
-        if side != verdict_rules.UP:
-            break
-        high = deep
-    if high is None:
-        word = "none" if said[-1][1] == verdict_rules.NOT_UP else verdict_rules.UNDECIDED
-        return word, f"{name}: degradation is not known to begin up to {said[-1][0]} layers"
-    return "begins", f"{name}: degradation begins between {low} and {high} layers"
-
-
-def _row(key: Key, j: StepVerdict) -> dict[str, object]:
-    return {"iterations": key[0], "protocol": key[1], "arm": key[2], "shallow": j.shallow,
-            "depth": j.deep, "n": j.train.n, "mean": j.train.mean, "low": j.train.low,
-            "high": j.train.high, "word": WORDS.get(j.train_is, verdict_rules.UNDECIDED)}  # fmt: skip
-
-
-def figure(rows: pd.DataFrame, look: Look) -> Figure:
-    """Deep − shallow training error against depth, an arm and a length a line."""
-    lengths = sorted(rows["iterations"].unique())
-    with curves.panels(look, len(lengths)) as (drawn, axes):
-        for axis, length in zip(axes, lengths, strict=True):
-            own = rows[rows["iterations"] == length]
-            for (_, arm), line in own.groupby(["protocol", "arm"]):
-                half = (line["high"] - line["low"]).where(line["n"] >= BAND_SEEDS) / 2
-                colour = look.arms[str(arm)]
-                axis.errorbar(line["depth"], line["mean"], yerr=half, color=colour, capsize=3,
-                              marker="o", markersize=3.5, label=str(arm), linewidth=1.4,
-                              elinewidth=1, **LINES[str(arm)])  # fmt: skip
+def figure(rows: pd.DataFrame, style: Style) -> Figure:
+    """Deep − shallow training error against depth, a panel a length."""
+    lengths = rows.groupby("iterations")
+    with subplots(style, len(lengths)) as (drawn, axes):
+        for axis, (length, own) in zip(axes[0], lengths, strict=True):
+            for _, of_protocol in own.groupby("protocol"):
+                depth.against_depth(axis, of_protocol, "difference", style)
             axis.axhline(Rule.margin, color="0.4", linewidth=0.8, linestyle=":")
-            axis.axhline(0, color="0.4", linewidth=0.8)
+            zero_line(axis)
+            depth.depth_axis(axis, own["depth"])
             axis.set_title(f"{length} iterations")
-            depths = sorted(own["depth"].unique())
-            axis.set_xticks(depths, [str(depth) for depth in depths])
-            axis.set_xlabel("depth (layers)")
-        axes[0].set_ylabel(f"training error beside {rows['shallow'].min()} layers (points)")
-        axes[0].legend(loc="best")
+            axis.set_ylabel("")
+        shallow = rows["depth_shallow"].min()
+        axes[0][0].set_ylabel(f"training error beside {shallow} layers (points)")
+        axes[0][0].legend(loc="best")
+        footnote(drawn, f"dotted: the margin; {depth.KEY}")
     return drawn

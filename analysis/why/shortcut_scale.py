@@ -1,7 +1,7 @@
-"""From plain to residual by degrees: at which strength of the shortcut does degradation vanish?
+"""From plain to residual by degrees: at which scale of the shortcut does degradation vanish?
 
-Shortcuts times `alpha`: at 0 the net is plain, bit by bit, at 1 residual. The rule, of final
-training errors paired by seed, each depth against the shallowest at the same alpha:
+Shortcuts are multiplied by `model.alpha`: at 0 the net is plain, bit by bit, at 1 residual. The
+rule, of final training errors paired by seed, each depth against the shallowest at the same alpha:
 
     degrades    deep − shallow: the interval lies above the margin, 0.5 points
     vanished    it lies below it
@@ -11,124 +11,123 @@ training errors paired by seed, each depth against the shallowest at the same al
 Answers at one depth are given together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
-import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.plots import curves
-from analysis.plots.style import Look
+from analysis.plots.style import Style, subplots
 from analysis.stats import verdict_rules
-from analysis.stats.verdict_rules import Rule
+from analysis.stats.inference import format_effect
+from analysis.stats.verdict_rules import Rule, StepVerdict
 from analysis.why.finding import (
     Finding,
     Line,
-    lost,
-    shown,
-    step,
+    diverged_note,
+    paired_step,
     study_names,
-    why_open,
+    what_is_missing,
 )
 
-QUESTION = "At which strength of the shortcut does degradation vanish, by depth?"
+QUESTION = "At which scale of the shortcut does degradation vanish, by depth?"
 RULE = """\
 final training error, each depth − the shallowest at the same alpha, paired by seed: degrades where
 the interval lies above +0.5 points, vanished where below."""
 DEGRADES, VANISHED = "degrades", "vanished"
-BRIGHT = 50  # percent, from which the heat map is too bright for white letters
+WORDS = {verdict_rules.UP: DEGRADES, verdict_rules.NOT_UP: VANISHED}
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     """One a protocol of which some runs have scaled shortcuts."""
     own = rows(table)
-    if own.empty:
-        return
     bases = own["base"].value_counts().index
-    for base, name in study_names(table, [str(base) for base in bases]).items():
+    for base, name in zip(bases, study_names(table, bases), strict=True):
         of_base = own[own["base"] == base]
-        yield Finding("alpha", name, QUESTION, RULE, tuple(_lines(of_base, rule)), of_base,
-                      partial(figure, of_base))  # fmt: skip
+        lines, draw = tuple(_lines(of_base, rule)), partial(figure, of_base)
+        yield Finding("shortcut_scale", name, QUESTION, RULE, lines, of_base, draw)
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
-    """A line a residual run, of the depths that were trained with scaled shortcuts."""
-    own = table[(table["arm"] == "residual") & table["grown_from"].isna()]
+    """A line a residual run, of the networks that were trained with scaled shortcuts."""
+    own = table[(table["arm"] == "residual") & table["identity_init_from"].isna()]
     scaled = own["alpha"] != 1
-    there = {*zip(own[scaled]["base"], own[scaled]["shortcut"], own[scaled]["depth"], strict=True)}
-    kept = [key in there for key in zip(own["base"], own["shortcut"], own["depth"], strict=True)]
+    network = ["base", "shortcut", "depth"]
+    own = own[scaled.groupby([own[key] for key in network]).transform("any")]
     columns = ["base", "alpha", "depth", "seed", "run", "state", "train_error", "test_error"]
-    own = own.loc[kept, columns]
-    own["strength"] = [f"{alpha:g}" for alpha in own["alpha"]]
-    return own.sort_values(["alpha", "depth", "seed"], ignore_index=True)
+    return own[columns].sort_values(["alpha", "depth", "seed"], ignore_index=True)
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
-    depths = sorted(own["depth"].unique())
-    for depth in depths[1:]:
-        found = judged(own, int(depths[0]), int(depth), rule)
-        words = {name: word for name, (word, _) in found.items()}
-        yield threshold(int(depths[0]), int(depth), sorted(own["alpha"].unique()), words)
-        for name, (word, of) in found.items():
-            runs = own[(own["strength"] == name) & own["depth"].isin((depths[0], depth))]
-            configs = f"{shown(of.train)} points{why_open(of)}{lost(runs)}"
-            yield Line(word, f"alpha {name}, {depths[0]}→{depth}: {configs}")
+    shallow, *deeper = sorted(own["depth"].unique())
+    for deep in deeper:
+        two = own[own["depth"].isin((shallow, deep))]
+        judged = _judged(two, shallow, deep, rule)
+        words = {a: WORDS.get(j.train_is, verdict_rules.UNDECIDED) for a, j in judged.items()}
+        yield threshold(shallow, deep, words)
+        for alpha, j in judged.items():
+            text = f"alpha {alpha:g}, {shallow}→{deep}: {format_effect(j.train)} points"
+            note = diverged_note(two[two["alpha"] == alpha])
+            yield Line(words[alpha], f"{text}{what_is_missing(j)}{note}")
 
 
-def judged(
-    own: pd.DataFrame, shallow: int, deep: int, rule: Rule
-) -> dict[str, tuple[str, verdict_rules.StepVerdict]]:
-    """By strength, its word and what it rests on."""
-    names = list(dict.fromkeys(own["strength"]))
-    nets = [own[own["strength"] == name] for name in names]
-    steps = [step(of[of["depth"] == shallow], of[of["depth"] == deep], shallow, deep)
-             for of in nets]  # fmt: skip
-    words = {verdict_rules.UP: DEGRADES, verdict_rules.NOT_UP: VANISHED}
-    return {
-        name: (words.get(j.train_is, verdict_rules.UNDECIDED), j)
-        for name, j in zip(names, verdict_rules.together(steps, rule), strict=True)
+def _judged(two: pd.DataFrame, shallow: int, deep: int, rule: Rule) -> dict[float, StepVerdict]:
+    """By alpha, of those that both depths have."""
+    steps = {
+        float(str(alpha)): paired_step(of[of["depth"] == shallow], of[of["depth"] == deep])
+        for alpha, of in two.groupby("alpha")
+        if of["depth"].nunique() == 2
     }
+    return dict(zip(steps, verdict_rules.judge_steps(list(steps.values()), rule), strict=True))
 
 
-def threshold(shallow: int, deep: int, alphas: list[float], words: dict[str, str]) -> Line:
-    """Where degradation vanishes for good, as the alphas rise."""
+def threshold(shallow: int, deep: int, words: Mapping[float, str]) -> Line:
+    """Where degradation vanishes for good, as alpha rises."""
+    alphas = sorted(words)
     after = len(alphas)
-    while after and words.get(f"{alphas[after - 1]:g}") == VANISHED:
+    while after and words[alphas[after - 1]] == VANISHED:
         after -= 1
     what = f"{shallow}→{deep} layers: degradation"
+    if not alphas:
+        return Line(verdict_rules.UNDECIDED, f"{what} was tried at no alpha")
     if after == len(alphas):
-        word = words.get(f"{alphas[-1]:g}", verdict_rules.UNDECIDED)
-        return Line(word, f"{what} is not known to vanish at any alpha, up to {alphas[-1]:g}")
+        last = alphas[-1]
+        return Line(words[last], f"{what} is not known to vanish at any alpha, up to {last:g}")
     if not after:
         return Line(VANISHED, f"{what} is at no alpha, from {alphas[0]:g} on")
     low, high = alphas[after - 1], alphas[after]
-    last = words.get(f"{low:g}", verdict_rules.UNDECIDED)
-    return Line(VANISHED, f"{what} vanishes between alpha {low:g} ({last}) and {high:g}")
+    return Line(VANISHED, f"{what} vanishes between alpha {low:g} ({words[low]}) and {high:g}")
 
 
-def figure(own: pd.DataFrame, look: Look) -> Figure:
-    """The mean final training error, depth × alpha, with n in each cell."""
-    depths = sorted(own["depth"].unique())
-    names = list(dict.fromkeys(own["strength"]))
-    cells = {key: of["train_error"] for key, of in own.groupby(["strength", "depth"])}
-    none = pd.Series(dtype=float)
-    grid = np.array([[cells.get((name, d), none).mean() for name in names] for d in depths])
-    with curves.panels(look, 1) as (drawn, (axis,)):
-        drawn.set_figwidth(1.2 + 0.75 * len(names) + 0.8)
-        drawn.set_figheight(1.3 + 0.62 * len(depths))
-        image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=90, aspect="auto", origin="lower")
-        for (name, depth), errors in cells.items():
-            text = f"{errors.mean():.1f}" if errors.count() else "–"
-            without = int(errors.isna().sum())  # diverged, or unfinished
-            text += f"\nn={errors.count()}" + (f", {without} not" if without else "")
-            colour = "black" if errors.mean() >= BRIGHT else "white"
-            axis.text(names.index(name), depths.index(depth), text, ha="center", va="center",
-                      fontsize="x-small", color=colour)  # fmt: skip
-        axis.set_xticks(range(len(names)), names)
-        axis.set_yticks(range(len(depths)), [str(d) for d in depths])
-        axis.grid(False)
-        axis.set_xlabel("alpha: what the shortcut is multiplied by (0: plain, 1: residual)")
-        axis.set_ylabel("depth (layers)")
-        drawn.colorbar(image, ax=axis, label="training error (%)")
+def figure(own: pd.DataFrame, style: Style) -> Figure:
+    """The mean final training error, depth × alpha, with its spread and n in each cell."""
+    cells = own.groupby(["depth", "alpha"])["train_error"]
+    grid = cells.mean().unstack().rename(columns="{:g}".format)
+    text = cells.agg(_cell).unstack().fillna("")
+    size = (2.0 + 0.85 * grid.shape[1], 1.3 + 0.62 * grid.shape[0])
+    with subplots(style, 1, size=size) as (drawn, axes):
+        sns.heatmap(
+            grid.iloc[::-1],
+            annot=text.iloc[::-1],
+            fmt="",
+            annot_kws={"fontsize": "x-small"},
+            cmap="cividis",
+            vmin=0,
+            vmax=90,
+            cbar_kws={"label": "training error (%)"},
+            ax=axes[0][0],
+        )
+        axes[0][0].grid(visible=False)
+        axes[0][0].tick_params(axis="y", rotation=0)
+        axes[0][0].set_xlabel("alpha: what the shortcut is multiplied by (0: plain, 1: residual)")
+        axes[0][0].set_ylabel("depth (layers)")
     return drawn
+
+
+def _cell(errors: "pd.Series[float]") -> str:
+    """`40.1 ± 0.2`, `n=3`, and how many have no error: they diverged, or are unfinished."""
+    n, without = int(errors.count()), int(errors.isna().sum())
+    mean = f"{errors.mean():.1f}" if n else "–"
+    spread = f" ± {errors.std():.1f}" if n > 1 else ""
+    return f"{mean}{spread}\nn={n}" + (f", {without} not" if without else "")
