@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.page import commands
+from analysis.page import missing
 from analysis.plots import curves, depth, layer_responses, output, tables
 from analysis.plots.style import STYLES, Style
 from analysis.stats.verdict_rules import Rule
@@ -174,7 +174,7 @@ def remarks(study: Study, folder: str) -> list[str]:
             lines.append(f"{run['state']}: {run['run']} ({run['iteration']}/{study.iterations})")
         if not run["exact"]:
             lines.append(f"not exact: {run['run']} (see its resume_mismatches.jsonl)")
-    lacks = commands.lacks(study, folder, probed=not frames.responses(study).empty)
+    lacks = missing.lacks(study, folder)
     return lines + [f"{'; '.join(lack.what)}\n  {lack.command}" for lack in lacks]
 
 

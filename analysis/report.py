@@ -22,6 +22,7 @@ from analysis.frames import runs as frames
 from analysis.frames.runs import Folder
 from analysis.page import sections
 from analysis.plots import output
+from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from degradation.runs.run_dir import RunDirError
@@ -73,6 +74,7 @@ def page(runs: str, folder: Folder, out: Path) -> str:
         studies=[sections.of_study(study, runs) for study in folder.studies],
         findings=[sections.of_finding(f) for f in studies.findings(folder.runs, Rule())],
         runs=sections.run_list(folder.runs, out),
+        effect=format_effect,
     )
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
 from analysis.plots import curves
-from analysis.plots.curves import BAND_SEEDS, LABELS, Panel
+from analysis.plots.curves import LABELS, Panel
 from analysis.plots.depth import ASIDE
 from analysis.plots.style import MODERN
 from analysis.stats import inference
@@ -34,22 +34,15 @@ WHO = {
 
 
 def curves_over_training(study: Study) -> Charts:
-    """Figure 6's panels, or Figure 4's on ImageNet; the third only where it adds a network."""
-    panels, limits = curves.FIGURE6, [curves.CIFAR, curves.CIFAR, curves.OVERFITTING]
-    if study.data == "imagenet":
-        panels, limits = curves.FIGURE4, [curves.IMAGENET, curves.IMAGENET]
+    """The panels of Figure 6, or of Figure 4 on ImageNet, that the study has runs for."""
     charts: Charts = {}
-    drawn: set[str] = set()
-    for (title, panel), frame in zip(panels.items(), limits, strict=True):
-        depths = {*panel.depths_of(study)} & {*study.depths(panel.arm)}
-        networks = {f"{panel.arm}-{depth}" for depth in depths}
-        if networks - drawn:
+    for title, panel in curves.panels_of(study).items():
+        if {*panel.depths_of(study)} & {*study.depths(panel.arm)}:
             rows = _rows(study, panel)
             x, y = (0.0, float(study.iterations)), (0.0, 100.0)
             if study.as_the_paper:
-                x, y = (10_000 * frame.x[0], 10_000 * frame.x[1]), frame.y
+                x, y = (10_000 * panel.x[0], 10_000 * panel.x[1]), panel.y
             charts[title] = _curves(rows, y[1]).update_xaxes(range=x).update_yaxes(range=y)
-            drawn |= networks
     return charts
 
 
@@ -215,11 +208,9 @@ def _dots_and_means(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity:
         hovertemplate=f"{arm}-%{{customdata[0]}}, seed %{{customdata[1]}}: %{{y:.2f}} %"
         "<extra></extra>",
     )
-    stats = finals.groupby("depth", as_index=False)[quantity].agg(["mean", "std", "count"])
-    half = [
-        inference.half_width(std, n) if n >= BAND_SEEDS else None
-        for std, n in zip(stats["std"], stats["count"], strict=True)
-    ]
+    by_depth = finals.groupby("depth")[quantity]
+    stats = by_depth.agg(["mean", "count"]).reset_index()
+    half = [inference.t_interval(errors)[1] - errors.mean() for _, errors in by_depth]
     figure.add_scatter(
         x=aside * stats["depth"],
         y=stats["mean"],

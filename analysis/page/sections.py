@@ -19,14 +19,14 @@ from analysis.frames.runs import Study
 from analysis.page import charts, missing, verdict
 from analysis.page.charts import Charts
 from analysis.plots import depth, tables
-from analysis.plots.style import MODERN, Look
+from analysis.plots.style import MODERN, Style
 from analysis.stats import claims
 from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding
 from degradation.runs import run_dir
 from degradation.runs.run_dir import RunDir
 
-Draw = Callable[[Study, Look], Figure]
+Draw = Callable[[Study, Style], Figure]
 Rows = Callable[[Study], pd.DataFrame]
 # The figures of `plot_curves.py` that the page shows as they are, where they have rows.
 FIGURES: Mapping[str, tuple[Draw, Rows]] = {
@@ -51,8 +51,8 @@ def of_study(study: Study, folder: str) -> dict[str, Any]:
         "verdict": judged,
         "tested": [c for c in judged.claims if c.status != claims.NOT_TESTED],
         "untested": [c for c in judged.claims if c.status == claims.NOT_TESTED],
-        "titles": ["network", "n", *tables.TITLES],
-        "errors": tables.text_cells(tables.errors(study), "±"),
+        "titles": tables.TITLES,
+        "errors": tables.error_cells(tables.errors(study)),
         "left_out": _left_out(judged.left_out),
         "lacks": missing.lacks(study, folder),
         "curves": _panels(charts.curves_over_training(study)),

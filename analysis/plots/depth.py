@@ -15,7 +15,7 @@ from analysis.frames import pairs
 from analysis.frames import runs as frames
 from analysis.frames.runs import ERRORS, Study
 from analysis.plots.curves import LABELS
-from analysis.plots.style import Style, footnote, subplots, zero_line
+from analysis.plots.style import Style, footnote, remove_legend, subplots, zero_line
 from analysis.stats import inference
 
 REACHED = (80, 50, 20, 10)  # percent of training error
@@ -153,14 +153,14 @@ def against_depth(axis: Axes, rows: pd.DataFrame, quantity: str, style: Style) -
     sns.scatterplot(rows, **drawing, **dots, legend=False)
     bars = {"errorbar": inference.t_interval, "err_style": "bars", "err_kws": BARS}
     sns.lineplot(rows, **drawing, **bars, linewidth=1.6)
-    if legend := axis.get_legend():
-        legend.remove()  # of all panels but the one that gets its own
+    remove_legend(axis)
 
 
 def _never(axis: Axes, first: pd.DataFrame, study: Study, style: Style) -> None:
     """How many seeds of each network did not get there, above the last iteration."""
     heights = {"plain": 1.03 * study.iterations, "residual": 1.08 * study.iterations}
-    for (arm, depth), runs in first.groupby(["arm", "depth"]):
+    groups: Any = first.groupby(["arm", "depth"])
+    for (arm, depth), runs in groups:
         if never := int(runs["iteration"].isna().sum()):
             axis.text(
                 depth,

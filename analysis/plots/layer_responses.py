@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.plots.style import DASHED, REFERENCE, SOLID, Style, footnote, subplots
+from analysis.plots.style import DASHED, REFERENCE, SOLID, Style, footnote, remove_legend, subplots
 
 # Dashed is plain and solid residual here, as in the paper's Figure 7.
 DASHES = {"plain": DASHED, "residual": SOLID}
@@ -34,7 +34,7 @@ def figure7(study: Study, style: Style) -> Figure:
             axis.margins(x=0.01)
         axes[0][0].set_xlabel("layer index (original)")
         axes[1][0].set_xlabel("layer index (sorted by magnitude)")
-        axes[1][0].get_legend().remove()
+        remove_legend(axes[1][0])
         axes[0][0].legend(ncols=2)
         pale = "; pale: the paper's" if study.as_the_paper else ""
         footnote(figure, f"mean of the seeds; dashed: plain, solid: residual{pale}")
@@ -54,8 +54,8 @@ def _ranked(layers: pd.DataFrame) -> pd.DataFrame:
     means = layers.groupby(["network", "layer"], sort=False, as_index=False)["response_std"].mean()
     arm_and_depth = means["network"].str.split("-", expand=True)
     means = means.assign(arm=arm_and_depth[0], depth=arm_and_depth[1].astype(int))
-    rank = means.groupby("network")["response_std"].rank(method="first", ascending=False)
-    return means.assign(rank=rank)
+    means["rank"] = means.groupby("network")["response_std"].rank(method="first", ascending=False)
+    return means
 
 
 def network_lines(layers: pd.DataFrame, style: Style) -> dict[str, Any]:

@@ -73,6 +73,12 @@ def zero_line(axis: Axes) -> None:
     axis.axhline(0, color="0.4", linewidth=0.8)
 
 
+def remove_legend(axis: Axes) -> None:
+    """Remove the legend that seaborn gives every panel: one panel of a figure keeps it."""
+    if legend := axis.get_legend():
+        legend.remove()
+
+
 _COMMON = {
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -31,7 +31,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.layer_responses import network_lines
-from analysis.plots.style import Style, footnote, subplots
+from analysis.plots.style import Style, footnote, remove_legend, subplots
 from analysis.stats import inference, verdict_rules
 from analysis.stats.inference import Effect
 from analysis.stats.verdict_rules import Rule
@@ -132,12 +132,13 @@ def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
         for (norm, arm, depth), own in ratios.groupby(NETWORK)
     }
     effects = [inference.effect(own, rule.level, rule.least_spread) for own in groups.values()]
-    sides = zip(
-        *(verdict_rules.sides(effects, bound, rule) for bound in (-BOUND, BOUND)), strict=True
-    )
+    low, high = (verdict_rules.sides(effects, bound, rule) for bound in (-BOUND, BOUND))
+    lost = [int(own.isna().sum()) for own in groups.values()]
     return {
-        network: Line(_word(*beside, own.isna().any()), _factor(effect, int(own.isna().sum())))
-        for (network, own), effect, beside in zip(groups.items(), effects, sides, strict=True)
+        network: Line(_word(beside_low, beside_high, count > 0), _factor(effect, count))
+        for network, effect, beside_low, beside_high, count in zip(
+            groups, effects, low, high, lost, strict=True
+        )
     }
 
 
@@ -163,8 +164,7 @@ def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
     gradients, signals = (words(ratios, column, rule) for column in ("gradient", "signal"))
     yield from _claims(gradients, signals, moment)
     norms = ratios.groupby(NETWORK)[["first_norm", "last_norm"]].median()
-    for key, line in gradients.items():
-        first, last = norms.loc[key]
+    for (key, line), (first, last) in zip(gradients.items(), norms.to_numpy(), strict=True):
         text = f"gradients of {_name(*key)}, {moment}: first layer {line.text} of the last"
         yield Line(line.word, f"{text} (norms {first:.2g} and {last:.2g}, medians)")
     for key, line in signals.items():
@@ -243,5 +243,5 @@ def _by_layer(column: list[Axes], layers: pd.DataFrame, **lines: Any) -> None:
             ax=axis,
             **lines,
         )
-        axis.get_legend().remove()
+        remove_legend(axis)
         axis.set(xlabel="layer", ylabel=label)

@@ -21,7 +21,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots.style import Style, footnote, subplots
+from analysis.plots.style import Style, footnote, remove_legend, subplots
 from analysis.stats import inference, verdict_rules
 from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule, Step
@@ -148,7 +148,7 @@ def _arm(axis: Axes, own: pd.DataFrame, colour: str) -> None:
     means = {"errorbar": None, "linestyle": "none", "marker": "_", "markersize": 11}
     sns.stripplot(long, **drawing, dodge=True, jitter=False, size=4, alpha=0.7)
     sns.pointplot(long, **drawing, **means, dodge=0.4, legend=False)
-    axis.get_legend().remove()
+    remove_legend(axis)
     axis.axhline(seeds["train_error_shallow"].mean(), color="0.5", linewidth=0.7, linestyle=":")
     axis.set_ylim(bottom=0)
     axis.set_xlabel("noise of the added layers")

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -196,7 +197,12 @@ def _gaps(axis: Axes, own: pd.DataFrame, names: list[str], style: Style) -> None
     gaps = (errors[own["depth"].max()] - errors[own["depth"].min()]).rename("gap").reset_index()
     colours = dict.fromkeys(names, style.arms["plain"])
     colours |= {BASE: "0.2", RESIDUAL: style.arms["residual"]}
-    drawing = {"x": "gap", "y": "intervention", "hue": "intervention", "order": names}
+    drawing: dict[str, Any] = {
+        "x": "gap",
+        "y": "intervention",
+        "hue": "intervention",
+        "order": names,
+    }
     drawing |= {"palette": colours, "legend": False, "ax": axis}
     sns.stripplot(gaps, **drawing, jitter=False, size=3, alpha=0.4)
     sns.pointplot(
@@ -214,5 +220,5 @@ def _gaps(axis: Axes, own: pd.DataFrame, names: list[str], style: Style) -> None
 def _note(axis: Axes, place: int, gap: StepVerdict) -> None:
     """n, and how many runs diverged, behind a line of the figure."""
     note = f"n={gap.n}" + (f", diverged {sum(gap.diverged)}" if any(gap.diverged) else "")
-    where = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": "x-small"}
-    axis.text(1.01, place, note, **where)
+    beside = axis.get_yaxis_transform()
+    axis.text(1.01, place, note, transform=beside, va="center", fontsize="x-small")

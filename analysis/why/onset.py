@@ -57,10 +57,10 @@ def differences(own: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
-    protocols = own.groupby("iterations")["protocol"].nunique()
+    alike = own.groupby("iterations")["protocol"].transform("nunique")
     for (iterations, protocol, arm), runs in own.groupby(KEYS):
         name = f"{arm}, {iterations} iterations"
-        name += f" ({protocol})" if protocols[iterations] > 1 else ""
+        name += f" ({protocol})" if alike[runs.index[0]] > 1 else ""
         shallow, *deeper = (net for _, net in runs.groupby("depth"))
         steps = [paired_step(shallow, net, str(arm)) for net in deeper]
         judged = verdict_rules.judge_steps(steps, rule)

@@ -43,10 +43,8 @@ def findings(runs: pd.DataFrame, rule: Rule) -> list[Finding]:
 def text(finding: Finding) -> str:
     """The finding for people."""
     head = f"{finding.study}: {finding.question}"
-    indent = {"initial_indent": "  ", "subsequent_indent": " " * 16}
-    return "\n".join(
-        [head, *(fill(f"{line.word:<14}{line.text}", 100, **indent) for line in finding.lines)]
-    )
+    lines = [f"  {line.word:<14}{line.text}" for line in finding.lines]
+    return "\n".join([head, *(fill(line, 100, subsequent_indent=" " * 16) for line in lines)])
 
 
 def plain(finding: Finding) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def write(
     run = RunDir.of(config, folder)
     run.create(config)
     own = {"initial": f"{config.depth}, {config.seed}", "stream": f"{config.seed}"}
-    files.append_line(run.launches_jsonl, json.dumps({"digests": own if digests is None else digests}))
+    files.append_line(
+        run.launches_jsonl, json.dumps({"digests": own if digests is None else digests})
+    )
     recipe = config.recipe
     for iteration in range(1, (recipe.iterations if until is None else until) + 1):
         if recipe.row_at(iteration):
@@ -203,8 +205,9 @@ def test_projections_have_other_weights_and_are_paired(
     tmp_path: Path, network: Callable[..., RunDir]
 ) -> None:
     """Option B has more parameters. Studies hold option A alone; the rows of others pair, too."""
-    network("plain", 8, 0, 5, 10)
-    network("projection", 8, 0, 4, 9, digests={"initial": "other", "stream": "0"})
+    network("plain", 8, 0, 5, 10, model__width=8)
+    other = {"initial": "other", "stream": "0"}
+    network("projection", 8, 0, 4, 9, model__width=8, digests=other)
     rows = frames.curves(tmp_path)
     matched = pairs.by_arm(pairs.finals(rows))
     assert used(matched) == {("plain-8", "residual-8 (projection)", 0): (-1, -1)}

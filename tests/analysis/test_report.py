@@ -22,7 +22,7 @@ from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from degradation.config import compose, schema
 from degradation.runs.run_dir import RunDir
-from tests.analysis.test_figures import add, rows_of
+from tests.analysis.folders import add, rows_of
 
 Small = Callable[..., schema.RunConfig]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -189,7 +189,7 @@ def test_errors_and_verdict_are_those_of_the_other_commands(small: Small, tmp_pa
             add(tmp_path / "runs", small(depth=depth, seed=seed), rows)
     (study,) = frames.studies(tmp_path / "runs")
     page = Page(text_of(tmp_path / "runs"))
-    assert page.tables[0][1:] == tables.text_cells(tables.errors(study), "±")
+    assert page.tables[0][1:] == tables.error_cells(tables.errors(study))
     judged = verdict.of(study, Rule())
     train = judged.steps[0].train
     effect = f"{train.mean:+.2f} [{train.low:+.2f}, {train.high:+.2f}] n=3"

@@ -10,7 +10,7 @@ from analysis.frames import runs as frames
 from analysis.page import verdict
 from analysis.plots.style import STYLES
 from analysis.stats.verdict_rules import Rule
-from analysis.why import identity_init, interventions, shortcut_scale, slow_start, studies
+from analysis.why import identity_init, interventions, shortcut_scale, studies
 from analysis.why.finding import Finding
 from degradation.config import overrides
 from degradation.runs.run_dir import RunDir
