@@ -52,7 +52,7 @@ def papers_responses() -> pd.DataFrame:
 def _ranked(layers: pd.DataFrame) -> pd.DataFrame:
     """network, arm, depth, layer, response_std (mean of the seeds), rank (1: the largest)."""
     keys = ["network", "layer"]
-    means: pd.DataFrame = layers.groupby(keys, sort=False, as_index=False)["response_std"].mean()
+    means = layers.groupby(keys, sort=False, as_index=False)[["response_std"]].mean()
     arm_and_depth = means["network"].str.split("-", expand=True)
     means = means.assign(arm=arm_and_depth[0], depth=arm_and_depth[1].astype(int))
     means["rank"] = means.groupby("network")["response_std"].rank(method="first", ascending=False)
