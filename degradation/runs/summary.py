@@ -75,7 +75,9 @@ def as_text(lines: Sequence[NetworkErrors]) -> str:
     """The table for a terminal; "" without lines."""
     if not lines:
         return ""
-    head = f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"
+    head = (
+        f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"
+    )
     return "\n".join([head, *map(_text_line, lines)])
 
 

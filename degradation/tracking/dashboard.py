@@ -49,7 +49,11 @@ PANELS = (
     _lines("Degradation: training error, plain", "train_error", by="depth", arm="plain"),
     _lines("The intervention: training error, residual", "train_error", by="depth", arm="residual"),
     Panel(
-        "The gap: final training error against depth", "points", "depth", ("last_train_error",), "arm"
+        "The gap: final training error against depth",
+        "points",
+        "depth",
+        ("last_train_error",),
+        "arm",
     ),
     _lines("Overfitting: test and training error", "test_error", "train_error"),
     _lines("Learning rate", "lr", log_y=True),

@@ -41,8 +41,10 @@ def fetch(path: str, cache: Path = CACHE) -> Path:
     except wandb_api.RefusedError as error:
         raise RunDirError(str(error)) from error
     except wandb_api.TrackingError as error:
-        raise RunDirError(f"W&B is out of reach ({error}): what was downloaded before is in "
-                          f"{folder}, and the same command goes on") from error  # fmt: skip
+        raise RunDirError(
+            f"W&B is out of reach ({error}): what was downloaded before is in "
+            f"{folder}, and the same command goes on"
+        ) from error
     log.info("%d of %d runs of %s are in %s", count, len(runs), path, folder)
     return folder
 
@@ -60,9 +62,11 @@ def _fetch_run(wandb_run: Any, folder: Path) -> bool:
     rows = [keys.row_of(row) for row in history if "iteration" in row]
     curves = _lines(rows)
     if summary.get("curves_sha256") not in (None, hashlib.sha256(curves).hexdigest()):
-        raise RunDirError(f"{wandb_run.id}: the rows in W&B are not those that were trained (their "
-                          "digest differs); delete the run there, and `degradation sync` sends it "
-                          "again")  # fmt: skip
+        raise RunDirError(
+            f"{wandb_run.id}: the rows in W&B are not those that were trained (their "
+            "digest differs); delete the run there, and `degradation sync` sends it "
+            "again"
+        )
     timing = [keys.timing_of(row) for row in history if "seconds" in row]
     run.create(config)
     files.remove(run.done_json)  # written last again

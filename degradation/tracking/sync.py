@@ -117,9 +117,11 @@ class Sync:
         self.senders = [sender for sender in self.senders if sender.poll() is None]
         try:
             sender = subprocess.Popen(
-                [*FOLLOW, *folders], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                [*FOLLOW, *folders],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         except OSError as error:
             log.warning("W&B gets no rows now (%s)", error)
         else:
@@ -202,10 +204,15 @@ class Upload:
         if not self.to_server:
             self._drop_folders(but=self.note.offline)  # one whose writer was killed
         self.opened = wandb_api.open_run(
-            self.note.address, self.run.folder.parent, to_server=self.to_server,
-            name=config.label, group=config.study, job_type=config.arm, tags=keys.tags(config),
+            self.note.address,
+            self.run.folder.parent,
+            to_server=self.to_server,
+            name=config.label,
+            group=config.study,
+            job_type=config.arm,
+            tags=keys.tags(config),
             config=keys.config(config, launches[-1] if launches else {}),
-        )  # fmt: skip
+        )
         if self.to_server:
             self.next_step = self.opened.starting_step
         else:
@@ -222,8 +229,9 @@ class Upload:
         if self.to_server:
             self._drop_folders()  # else `wandb sync` would send those rows again
         offline = tuple(path.name for path in self._folders())
-        self.note = replace(self.note, rows=len(rows), result=result is not None, entity=entity,
-                            offline=offline)  # fmt: skip
+        self.note = replace(
+            self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline
+        )
         _save(self.run, self.note)
         self.lock.close()
 
@@ -301,8 +309,10 @@ def send_all(run: RunDir, note: Note) -> bool:
     if upload.to_server:
         there = wandb_api.last_step(note.address)
         if there > wanted:
-            raise TrackingError(f"iteration {there} is there, and {run.curves} ends at {wanted}: "
-                                f"delete the run {note.address.path} in W&B")  # fmt: skip
+            raise TrackingError(
+                f"iteration {there} is there, and {run.curves} ends at {wanted}: "
+                f"delete the run {note.address.path} in W&B"
+            )
         if there == wanted and note.result == (run.result() is not None):
             return False
     elif not _is_behind(run):
@@ -346,8 +356,10 @@ def main(arguments: list[str]) -> int:
     complete = len(wanted) - sent - behind
     print(f"{sent} runs sent, {behind} left behind, {complete} complete before")
     if any(folder.glob("wandb/offline-run-*")):
-        print(f"without a server, in {folder}/wandb: `wandb sync {folder}/wandb/offline-run-*` "
-              "sends them; or `wandb login`, and this command again")  # fmt: skip
+        print(
+            f"without a server, in {folder}/wandb: `wandb sync {folder}/wandb/offline-run-*` "
+            "sends them; or `wandb login`, and this command again"
+        )
     return 1 if behind else 0
 
 
@@ -367,7 +379,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
-    parser.add_argument("--project", help="send all runs there, those of machine.wandb=disabled, too")
+    parser.add_argument(
+        "--project", help="send all runs there, those of machine.wandb=disabled, too"
+    )
     parser.add_argument("--entity", help="of the project; W&B's default for the key")
     return parser.parse_args(arguments)
 

@@ -49,8 +49,10 @@ def library() -> Any:
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # else it looks up a host, even offline
     os.environ["WANDB_SILENT"] = "true"
     if "@" in os.environ.get("WANDB_BASE_URL", ""):
-        raise RefusedError("WANDB_BASE_URL=…: must hold no password, which W&B would print; put "
-                           "the key into WANDB_API_KEY")  # fmt: skip
+        raise RefusedError(
+            "WANDB_BASE_URL=…: must hold no password, which W&B would print; put "
+            "the key into WANDB_API_KEY"
+        )
     if "WANDB_SWEEP_ID" not in os.environ:  # it would merge all runs of a study
         os.environ.pop("WANDB_RUN_ID", None)
     try:
@@ -70,8 +72,10 @@ def online(mode: str) -> bool:
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE", "auto")
         if mode not in (*MODES, "shared"):
-            raise ConfigError(f"WANDB_MODE={short_repr(mode)}: must be {', '.join(MODES)}"
-                              f"{did_you_mean(mode, MODES)}")  # fmt: skip
+            raise ConfigError(
+                f"WANDB_MODE={short_repr(mode)}: must be {', '.join(MODES)}"
+                f"{did_you_mean(mode, MODES)}"
+            )
     return has_key() if mode == "auto" else mode in ("online", "shared")
 
 
@@ -100,10 +104,16 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: An
     with tracking_errors():
         try:
             run = wandb.init(
-                mode="online" if to_server else "offline", dir=str(folder),
-                project=address.project, entity=address.entity, id=address.id, resume="allow",
-                reinit="create_new", settings=_settings(wandb, to_server), **arguments,
-            )  # fmt: skip
+                mode="online" if to_server else "offline",
+                dir=str(folder),
+                project=address.project,
+                entity=address.entity,
+                id=address.id,
+                resume="allow",
+                reinit="create_new",
+                settings=_settings(wandb, to_server),
+                **arguments,
+            )
             run.define_metric("iteration")
             run.define_metric("*", step_metric="iteration")
         except Exception:
@@ -114,15 +124,22 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: An
 
 def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
     wanted = {
-        "console": "off", "silent": True, "quiet": True, "save_code": False, "disable_git": True,
-        "init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT,
+        "console": "off",
+        "silent": True,
+        "quiet": True,
+        "save_code": False,
+        "disable_git": True,
+        "init_timeout": INIT_TIMEOUT,
+        "finish_timeout": FINISH_TIMEOUT,
         "finish_timeout_raises": True,
         "x_file_stream_transmit_interval": TRANSMIT,
-        "x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True,
+        "x_disable_meta": True,
+        "x_disable_stats": True,
+        "x_disable_machine_info": True,
         "x_save_requirements": False,
         # A server is sent curves.jsonl, now and later: no second copy of it.
         "x_skip_transaction_log": to_server,
-    }  # fmt: skip
+    }
     known = wandb.Settings.model_fields
     return {key: value for key, value in wanted.items() if key in known}
 
@@ -159,8 +176,10 @@ def project_runs(path: str) -> Iterator[Any]:
         try:
             yield from wandb.Api(timeout=READ_TIMEOUT).runs(path, lazy=False)
         except ValueError as error:
-            raise RefusedError(f"{path}: {_one_line(error)}; give entity/project as W&B's page of "
-                               "the project has them") from error  # fmt: skip
+            raise RefusedError(
+                f"{path}: {_one_line(error)}; give entity/project as W&B's page of "
+                "the project has them"
+            ) from error
 
 
 def history(run: Any) -> list[dict[str, Any]]:

@@ -3,10 +3,17 @@
 from degradation.runs import summary
 
 SEEDS = [
-    {"data": "cifar10", "arm": "residual", "depth": 110, "shortcut": "identity", "protocol": "p",
-     "train_error": 0.1, "test_error": error}
+    {
+        "data": "cifar10",
+        "arm": "residual",
+        "depth": 110,
+        "shortcut": "identity",
+        "protocol": "p",
+        "train_error": 0.1,
+        "test_error": error,
+    }
     for error in (6.45, 6.77)
-]  # fmt: skip
+]
 
 
 def test_the_table_has_mean_std_n_and_the_papers_number() -> None:

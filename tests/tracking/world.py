@@ -56,14 +56,24 @@ class World:
     def start(self, seed: int = 0, mode: str = "auto") -> RunDir:
         """A run begins to train, or goes on."""
         machine = schema.Machine(
-            device="cpu", threads=1, runs=str(self.runs), progress="none", resume="exact",
-            wandb=mode, wandb_project="project", wandb_entity=None,
-        )  # fmt: skip
+            device="cpu",
+            threads=1,
+            runs=str(self.runs),
+            progress="none",
+            resume="exact",
+            wandb=mode,
+            wandb_project="project",
+            wandb_entity=None,
+        )
         config = dataclasses.replace(small(seed=seed), study="test")
         run = RunDir.of(config, self.runs)
         run.create(config)
-        launch = {"commit": "c", "digests": {"initial": "i", "stream": "s"},
-                  "fingerprint": {"device": "cpu"}, "parameters": 7}  # fmt: skip
+        launch = {
+            "commit": "c",
+            "digests": {"initial": "i", "stream": "s"},
+            "fingerprint": {"device": "cpu"},
+            "parameters": 7,
+        }
         files.append_line(run.launches_jsonl, json.dumps(launch))
         self.sync.start([(run, schema.Settings(config, machine))])
         return run
@@ -79,9 +89,12 @@ class World:
         """Its process ends, with or without a result."""
         if result:
             done = {
-                "outcome": "done", "iteration": run.rows()[-1]["iteration"], "exact": True,
-                "last": run.rows()[-1], "curves_sha256": files.sha256_of(run.curves),
-            }  # fmt: skip
+                "outcome": "done",
+                "iteration": run.rows()[-1]["iteration"],
+                "exact": True,
+                "last": run.rows()[-1],
+                "curves_sha256": files.sha256_of(run.curves),
+            }
             files.write_json(run.done_json, done)
         self.sync.end()
 
@@ -100,9 +113,13 @@ class World:
 
     def call(self, words: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            words, env=self.environment | environment, capture_output=True, text=True,
-            cwd=self.runs.parent, timeout=120,
-        )  # fmt: skip
+            words,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            cwd=self.runs.parent,
+            timeout=120,
+        )
 
     def wandb_sync(self) -> None:
         """`wandb sync` of all offline folders."""
@@ -137,16 +154,25 @@ class World:
 def curve(iteration: int) -> dict[str, object]:
     """A row whose numbers are as awkward as real ones."""
     return {
-        "iteration": iteration, "epoch": round(iteration / 3, 4), "lr": 1e-05,
-        "train_loss": 0.1 + 0.2, "train_error": 2.0, "test_loss": None,
+        "iteration": iteration,
+        "epoch": round(iteration / 3, 4),
+        "lr": 1e-05,
+        "train_loss": 0.1 + 0.2,
+        "train_error": 2.0,
+        "test_loss": None,
         "test_error": round(100 / iteration, 4),
-    }  # fmt: skip
+    }
 
 
 def timing(iteration: int) -> dict[str, object]:
-    return {"iteration": iteration, "seconds": 0.5, "evaluation_seconds": 0.25,
-            "images_per_second": 128.0, "peak_memory_bytes": 2**28,
-            "at": "2026-01-01T00:00:00Z"}  # fmt: skip
+    return {
+        "iteration": iteration,
+        "seconds": 0.5,
+        "evaluation_seconds": 0.25,
+        "images_per_second": 128.0,
+        "peak_memory_bytes": 2**28,
+        "at": "2026-01-01T00:00:00Z",
+    }
 
 
 @contextlib.contextmanager
