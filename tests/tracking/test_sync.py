@@ -1,4 +1,4 @@
-"""Sending rows to W&B: each once and in order, whatever dies; and nothing of it reaches training."""
+"""Sending rows to W&B: each once and in order, whatever dies, and training never waits for it."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,8 @@ from degradation.config.schema import Settings
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking import keys, sync, wandb_api
-from degradation.tracking.sync import Sync, Upload, read_note, write_note
+from degradation.tracking.sync import Sync
+from degradation.tracking.upload import Upload, read_note, write_note
 from tests.tracking.wandb_stub import KEY
 from tests.tracking.world import World, world
 
@@ -47,17 +48,21 @@ def assert_all_there(w: World, *runs: RunDir) -> None:
         assert w.steps(run) == [row["iteration"] for row in run.rows()]
 
 
-def test_rows_arrive_while_a_run_trains_with_all_that_names_it(w: World) -> None:
+def test_rows_of_two_runs_arrive_while_they_train_with_all_that_names_them(w: World) -> None:
     with w.stub:
-        run = w.start()
-        w.row(run, 2)
-        w.wait_for(lambda: w.steps(run) == [4, 8])
+        together = [w.create(seed) for seed in (0, 1)]
+        w.sync.start(together)
+        run, other = (run for run, _ in together)
+        for one in (run, other):
+            w.row(one, 2)
+        w.wait_for(lambda: w.steps(run) == w.steps(other) == [4, 8])
         w.row(run, 1)
         w.end(run)
-        assert w.sync.finish([run]) == []
-        assert_all_there(w, run)
+        w.end(other, result=False)
+        assert w.sync.finish([run, other]) == []
+        assert_all_there(w, run, other)
         done = w.command()
-        assert done.stdout.startswith("0 runs sent, 0 left behind, 1 complete"), done.stderr
+        assert done.stdout.startswith("0 runs sent, 0 left behind, 2 complete"), done.stderr
     bucket = w.stub.run(run.name)
     assert bucket.fields["displayName"] == "digits-plain-8-s0"
     assert (bucket.fields["groupName"], bucket.fields["jobType"]) == ("test", "plain")

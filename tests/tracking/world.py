@@ -30,6 +30,12 @@ sync.POLL, sync.RETRY, sync.LINGER = 0.1, 0.2, 8.0
 from degradation.commands import exit_status
 sys.exit(exit_status.run(sync.main, sys.argv[1:]))
 """
+LAUNCH = {
+    "commit": "c",
+    "digests": {"initial": "i", "stream": "s"},
+    "fingerprint": {"device": "cpu"},
+    "parameters": 7,
+}
 COMMAND = [sys.executable, "-c", IMPATIENT]
 
 
@@ -53,8 +59,8 @@ class World:
             "XDG_CONFIG_HOME": str(folder / "config"),
         }
 
-    def start(self, seed: int = 0, mode: str = "auto") -> RunDir:
-        """A run begins to train, or goes on."""
+    def create(self, seed: int = 0, mode: str = "auto") -> tuple[RunDir, schema.Settings]:
+        """The folder of a run that begins to train, or goes on."""
         machine = schema.Machine(
             device="cpu",
             threads=1,
@@ -68,14 +74,12 @@ class World:
         config = dataclasses.replace(small(seed=seed), study="test")
         run = RunDir.of(config, self.runs)
         run.create(config)
-        launch = {
-            "commit": "c",
-            "digests": {"initial": "i", "stream": "s"},
-            "fingerprint": {"device": "cpu"},
-            "parameters": 7,
-        }
-        files.append_line(run.launches_jsonl, json.dumps(launch))
-        self.sync.start([(run, schema.Settings(config, machine))])
+        files.append_line(run.launches_jsonl, json.dumps(LAUNCH))
+        return run, schema.Settings(config, machine)
+
+    def start(self, seed: int = 0, mode: str = "auto") -> RunDir:
+        run, settings = self.create(seed, mode)
+        self.sync.start([(run, settings)])
         return run
 
     def row(self, run: RunDir, count: int = 1) -> None:

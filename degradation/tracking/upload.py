@@ -1,0 +1,202 @@
+"""One run on its way to W&B: where its rows go, which of them are there, and how the rest is sent."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from degradation.config import validation
+from degradation.config.schema import Settings
+from degradation.runs.run_dir import RunDir, RunDirError, parsed_lines
+from degradation.system import files
+from degradation.tracking import keys, wandb_api
+from degradation.tracking.wandb_api import Address, TrackingError
+
+CHECKS = 3  # of a server that may take a moment to show what it has taken
+
+
+@dataclass(frozen=True)
+class Note:
+    """What wandb.json holds: where a run's rows go, and what was sent."""
+
+    id: str
+    mode: str
+    project: str
+    entity: str | None = None
+    rows: int = 0
+    result: bool = False
+    offline: tuple[str, ...] = ()
+    """The offline folders that hold rows, for `wandb sync`."""
+
+    @property
+    def address(self) -> Address:
+        return Address(self.project, self.entity, self.id)
+
+
+def read_note(run: RunDir) -> Note | None:
+    """The note in a run's folder, if there is one. Raises RunDirError where it is none."""
+    try:
+        value = files.read_json(run.wandb_json)
+        return None if value is None else validation.read(Note, value)
+    except ValueError as error:
+        raise RunDirError(
+            f"{run.wandb_json}: {error}; remove it, and `degradation sync` writes it anew"
+        ) from error
+
+
+def write_note(run: RunDir, settings: Settings) -> None:
+    """Leave in the run's folder where its rows go. Raises RunDirError and files.StorageError.
+
+    A W&B agent names the run that its sweep expects; the name stays with the folder.
+    """
+    machine, environment = settings.machine, os.environ
+    swept = "WANDB_SWEEP_ID" in environment
+    project = (swept and environment.get("WANDB_PROJECT")) or machine.wandb_project
+    entity = (swept and environment.get("WANDB_ENTITY")) or machine.wandb_entity
+    id = (swept and environment.get("WANDB_RUN_ID")) or run.name
+    note = read_note(run)
+    if note is None or note.project != project or entity not in (None, note.entity):
+        note = Note(note.id if note else id, machine.wandb, project, entity)
+    _save(run, replace(note, mode=machine.wandb))
+
+
+def _save(run: RunDir, note: Note) -> None:
+    files.write_json(run.wandb_json, asdict(note))
+
+
+def is_behind(run: RunDir) -> bool:
+    """Whether W&B, where it is wanted, was not sent all of a run, as far as its note says."""
+    try:
+        note = read_note(run)
+        if note is None or note.mode == "disabled":
+            return False
+        return note.rows < len(run.rows()) or (run.result() is not None and not note.result)
+    except (OSError, ValueError):  # `degradation sync` says what is wrong
+        return True
+
+
+class Upload:
+    """One run on its way to W&B."""
+
+    def __init__(self, run: RunDir, note: Note) -> None:
+        self.run, self.note = run, note
+        self.to_server = wandb_api.online(note.mode)
+        self.opened: Any = None
+        self.next_step = 0
+        self.lock = ExitStack()
+        self.retry_at = 0.0
+
+    def send(self, *, final: bool) -> bool:
+        """Send the rows that W&B lacks; whether the run is complete, and closed.
+
+        `final`: no more rows will come. Raises TrackingError, RunDirError and files.StorageError.
+        """
+        rows, result = keys.rows(self.run), self.run.result()
+        final = final or result is not None
+        if not final and rows and "seconds" not in rows[-1]:  # it is timed a moment later
+            rows.pop()
+        if self.opened is None:
+            complete = self.note.rows == len(rows) and self.note.result == (result is not None)
+            if not self.to_server and (complete or not final):  # a folder is written in one go
+                return final
+            if not rows and result is None:
+                return final
+            self._open(rows)
+        for row in rows:
+            if row["iteration"] >= self.next_step:
+                with wandb_api.tracking_errors():
+                    self.opened.log(row, step=row["iteration"], commit=True)
+                self.next_step = row["iteration"] + 1
+        if final:
+            self._close(rows, result)
+        return final
+
+    def _open(self, rows: Sequence[dict[str, Any]]) -> None:
+        config, launches = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
+        self.lock.enter_context(files.lock(self.run.wandb_lock))
+        if not self.to_server:
+            self._drop_folders(but=self.note.offline)  # one whose writer was killed
+        self.opened = wandb_api.open_run(
+            self.note.address,
+            self.run.folder.parent,
+            to_server=self.to_server,
+            name=config.label,
+            group=config.study,
+            job_type=config.arm,
+            tags=keys.tags(config),
+            config=keys.config(config, launches[-1] if launches else {}),
+        )
+        if self.to_server:
+            self.next_step = self.opened.starting_step
+        else:
+            left = rows[self.note.rows :]
+            self.next_step = left[0]["iteration"] if left else sys.maxsize
+
+    def _close(self, rows: Sequence[dict[str, Any]], result: dict[str, Any] | None) -> None:
+        opened, self.opened = self.opened, None
+        with wandb_api.tracking_errors():
+            if result is not None:
+                opened.summary.update(keys.summary(self.run.config(), result, rows))
+            entity = opened.entity or self.note.entity
+            opened.finish(exit_code=0 if result is not None else 1)
+        if self.to_server:
+            self._drop_folders()  # else `wandb sync` would send those rows again
+        offline = tuple(path.name for path in self._folders())
+        self.note = replace(
+            self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline
+        )
+        _save(self.run, self.note)
+        self.lock.close()
+
+    def abandon(self) -> None:
+        """Forget an open run: the next `send` asks the server how far it is."""
+        self.opened = None
+        wandb_api.tear_down()
+        self.lock.close()
+
+    def _folders(self) -> list[Path]:
+        return sorted(self.run.folder.parent.glob(f"wandb/offline-run-*-{self.note.id}"))
+
+    def _drop_folders(self, but: Sequence[str] = ()) -> None:
+        for path in self._folders():
+            synced = any(path.glob("*.synced")) or any(path.glob("*.syncstate"))
+            if path.name not in but and not synced:
+                files.remove_folder(path)
+
+
+def send_all(run: RunDir, note: Note) -> bool:
+    """Send what W&B lacks of one run, and check it there; whether there was anything to send.
+
+    Raises TrackingError, RunDirError and files.StorageError.
+    """
+    upload = Upload(run, note)
+    there = wandb_api.last_step(note.address) if upload.to_server else -1
+    rows = run.rows()
+    last = rows[-1]["iteration"] if rows else -1
+    if there > last:
+        raise TrackingError(
+            f"iteration {there} is there, and {run.curves} ends at {last}: "
+            f"delete the run {note.address.path} in W&B"
+        )
+    if not is_behind(run) and there == (last if upload.to_server else -1):
+        return False
+    try:
+        upload.send(final=True)
+    except BaseException:
+        upload.abandon()
+        raise
+    if upload.to_server:
+        _check_arrival(upload.note.address, last)
+    return True
+
+
+def _check_arrival(address: Address, last: int) -> None:
+    for pause in range(CHECKS):
+        time.sleep(pause)
+        if (there := wandb_api.last_step(address)) == last:
+            return
+    raise TrackingError(f"iteration {there} of {last} has arrived")
