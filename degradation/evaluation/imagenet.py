@@ -52,7 +52,7 @@ def evaluate(
     found: dict[str, Any] = {"images": len(dataset.test), "classes": dataset.classes}
     found |= {"batches": batches, "running": {}, "true": {}}
     averages: dict[str, AbstractContextManager[None]] = {"running": nullcontext()}
-    if batches:
+    if batches > 0:
         images = _train_images(dataset, config, device, workers, batches)
         precision = config.numerics.precision
         averages["true"] = multi_crop.true_averages(network, images, precision)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from degradation.data.dataset import DataError
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models.resnet import Network, forward
@@ -115,7 +116,7 @@ def errors(
         top5 += int((~hits.any(1)).sum())
         count += len(batch)
     if not count:
-        raise ValueError("no image to evaluate; give a folder whose val/ holds some")
+        raise DataError("no image to evaluate; give a folder whose val/ holds some")
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "images": count}
 
 

@@ -36,15 +36,19 @@ LISTED = 5
 
 
 def trained_network(run: RunDir, source: Source, device: torch.device) -> Network:
-    """The network of a run's newest checkpoint. Raises RunDirError where it has none."""
-    content = checkpoint.newest(run.checkpoints)
-    if content is None:
-        raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+    """The network of a run's newest checkpoint. Raises RunDirError where there is none."""
+    try:
+        content = checkpoint.newest(run.checkpoints)
+        if content is None:
+            raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+        tensors, _ = checkpoint.decode(content)
+    except checkpoint.CheckpointError as error:
+        raise RunDirError(f"{run.folder}: {error}; remove it and train the run anew") from error
     config = run.config()
     network = init.build(
         config.model, config.depth, source.channels, source.classes, config.seed, config.recipe.init
     )
-    fit(network, named(checkpoint.decode(content)[0]))
+    fit(network, named(tensors))
     layout = memory_format(config.numerics)
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return network

@@ -64,6 +64,10 @@ def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> No
     assert lines[0] == "layer,name,response_std"
     assert [line.split(",")[0] for line in lines[1:]] == [str(i) for i in range(1, 8)]
     assert str(run.responses) in capsys.readouterr().out
+    for file in run.checkpoints.iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.raises(RunDirError, match="train the run anew"):
+        evaluate.main(["responses", str(run.folder)])
 
 
 def test_a_network_without_normalization_has_no_response(small, machine) -> None:

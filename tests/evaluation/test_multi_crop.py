@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from degradation.config.schema import Model
+from degradation.data.dataset import DataError
 from degradation.evaluation import multi_crop
 from degradation.models.init import build
 from degradation.models.resnet import Network
@@ -87,7 +88,7 @@ def test_errors_count_the_first_and_the_first_five() -> None:
     batches = [[([], label)] for label in (0, 1, 4, 5)]
     found = multi_crop.errors(batches, lambda _: order)
     assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(DataError, match="no image"):
         multi_crop.errors([], lambda _: order)
 
 
