@@ -49,43 +49,31 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
     device = devices.apply(machine, config.numerics)
     dataset = sources.load(config.data)
     group = distributed.join(device)
-    share = group.rank, group.size
-    loader = loaders.train_loader(dataset, config, device, machine.workers, *share)
+    loading = config, device, machine.workers, group.rank, group.size
+    loader = loaders.train_loader(dataset, *loading)
     state = fresh(config, dataset, device, group)
     if config.recipe.identity_init_from is not None:
         initialize_from_run(state, config, run, dataset, device, machine.workers)
+    if group.is_main:
+        files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
+    capture = capture_for(config.numerics.graph, device)
+    engine = Engine(config.numerics, state, device, capture, group)
+    fingerprint = fingerprint_of(config, dataset, device, group)
     digests = {
         "initial": resnet.parameters_digest(state.network),
         "stream": loader.digest(),
         "images": dataset.digest,
     }
-    if group.is_main:
-        files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
-    engine = Engine(
-        config.numerics, state, device, capture_for(config.numerics.graph, device), group
-    )
-    fingerprint = fingerprint_of(config, dataset, device, group)
     resume(run, config, state, fingerprint, machine.resume, group)
     logger: RunLogger | NoLogger = NoLogger()
     if group.is_main:
         logger = RunLogger(run, state.rows, config.recipe.iterations, machine.progress)
         note_launch(run, state, fingerprint, digests, dataset)
-    eval_loaders = loaders.eval_loaders(dataset, config, device, machine.workers, *share)
+    eval_loaders = loaders.eval_loaders(dataset, *loading)
     # Another run of this process may read the images that were laid out here, on its own stream.
     engine.finish()
-    return TrainContext(
-        config,
-        run,
-        state,
-        loader,
-        engine,
-        eval_loaders,
-        logger,
-        fingerprint,
-        stop,
-        machine.log_layers_every,
-        group,
-    )
+    context = config, run, state, loader, engine, eval_loaders, logger, fingerprint, stop
+    return TrainContext(*context, machine.log_layers_every, group)
 
 
 def fingerprint_of(
@@ -159,8 +147,7 @@ def resume(
                 f"the newest is a checkpoint of {short_repr(meta['run'])}, which belongs elsewhere"
             )
         if lines := identity.difference(meta["fingerprint"], fingerprint):
-            if how != "inexact":
-                raise MismatchError(_other_numerics(run, lines))
+            _check_mismatch(run, lines, how)
             if group.is_main:
                 mismatch = {"iteration": meta["iteration"], "fingerprint": lines}
                 note_resume_mismatch(run, mismatch)
@@ -172,13 +159,14 @@ def resume(
         log.info("%s goes on at iteration %d", run.name, state.iteration)
 
 
-def _other_numerics(run: RunDir, lines: list[str]) -> str:
-    return (
-        "\n  ".join(
-            [f"{run.name} was begun under other numerics, and would not be the same run:", *lines]
+def _check_mismatch(run: RunDir, lines: list[str], how: str) -> None:
+    if how != "inexact":
+        raise MismatchError(
+            "\n  ".join(
+                [f"{run.name} was begun under other numerics, which give other bits:", *lines]
+            )
+            + "\ngo on where it began, or give machine.resume=inexact, which marks the run"
         )
-        + "\ngo on where it began, or give machine.resume=inexact, which marks the run"
-    )
 
 
 def note_launch(
