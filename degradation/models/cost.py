@@ -1,11 +1,12 @@
-"""What a network costs at least: operations, traffic and memory of one training image.
+"""What a network costs at least: operations, traffic and memory of training on one image.
 
-Operations count two a multiply-add; training is three forwards (forward, gradient of the input,
-gradient of the weights). Traffic counts how often a convolution's output is read or written, in
-passes over it: eager kernels, forward and backward, take 19 (plain) or 22 (residual); with batch
-normalisation, ReLU and addition in one kernel it is 14 or 15.25.
+A multiply-add counts as two operations; training is three forward passes (forward, gradient of the
+input, gradient of the weights). Traffic counts how often a convolution's output is read or written,
+in passes over it: eager kernels, forward and backward, take 19 (plain) or 22 (residual); with batch
+normalization, ReLU and addition in one kernel it is 14 or 15.25.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from degradation.config.architecture import units
@@ -16,31 +17,28 @@ PASSES = {"plain": (19.0, 14.0), "residual": (22.0, 15.25)}
 
 @dataclass(frozen=True)
 class Work:
-    """Of one image."""
+    """Of a network, on one image."""
 
     operations: float
     """Of a forward pass."""
     outputs: float
     """Elements of all convolutions' outputs."""
     parameters: int
-    normalised: int
-    """Channels of all batch normalisations."""
-    convolutions: int
 
     @property
     def training(self) -> float:
-        """Operations of a training iteration, a image."""
+        """Operations of a training iteration, per image."""
         return 3 * self.operations
 
     def traffic(self, arm: str, compiled: bool, bytes_each: int) -> float:
-        """Bytes of a training iteration, a image."""
+        """Bytes of a training iteration, per image."""
         return self.outputs * PASSES[arm][compiled] * bytes_each
 
     def memory(self, batch_size: int, bytes_each: int) -> float:
         """Bytes that a training iteration needs at least.
 
         The backward pass needs two tensors of every convolution: its output, for the
-        normalisation, and what ReLU makes of it, for the next convolution. Beside them lie the
+        normalization, and what ReLU makes of it, for the next convolution. Beside them lie the
         parameters with gradients and momenta, in float32.
         """
         return 2 * self.outputs * batch_size * bytes_each + 3 * 4 * self.parameters
@@ -57,33 +55,28 @@ def work(
     stride_in_1x1: bool = True,
 ) -> Work:
     """Of the network of `depth` layers on images of `side` pixels."""
-    counted = _Counted()
-    if design == "imagenet":
-        counted.convolve(channels, width, (side := _half(side)), 7)
-        side = _half(side)  # the pool
-    else:
-        counted.convolve(channels, width, side, 3)
-    inputs = width
-    for unit in units(design, depth, width):
-        before, side = side, _half(side) if unit.stride == 2 else side
-        if unit.is_bottleneck:
-            counted.convolve(unit.inputs, unit.width, side if stride_in_1x1 else before, 1)
-            counted.convolve(unit.width, unit.width, side, 3)
-            counted.convolve(unit.width, unit.outputs, side, 1)
-        else:
-            counted.convolve(unit.inputs, unit.outputs, side, 3)
-            counted.convolve(unit.outputs, unit.outputs, side, 3)
-        changes = unit.stride == 2 or unit.inputs != unit.outputs
-        if shortcut == "projection_all" or (shortcut == "projection" and changes):
-            counted.convolve(unit.inputs, unit.outputs, side, 1)
-        inputs = unit.outputs
-    return Work(
-        counted.operations + 2 * inputs * classes,
-        counted.outputs,
-        counted.parameters + inputs * classes + classes,
-        counted.normalised,
-        counted.convolutions,
-    )
+    *_, last = units(design, depth, width)
+    operations, outputs = 2.0 * last.outputs * classes, 0.0
+    parameters = last.outputs * classes + classes
+    large = design == "imagenet"
+    first = _Conv(channels, width, _half(side) if large else side, 7 if large else 3)
+    blocks = _blocks(design, depth, width, side, shortcut, stride_in_1x1)
+    for conv in (first, *blocks):
+        weights = conv.kernel**2 * conv.inputs * conv.filters
+        operations += 2 * weights * conv.side**2
+        outputs += conv.filters * conv.side**2
+        parameters += weights + 2 * conv.filters  # those of its batch normalization
+    return Work(operations, outputs, parameters)
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A square kernel, on an output map of `side` pixels."""
+
+    inputs: int
+    filters: int
+    side: int
+    kernel: int
 
 
 def _half(side: int) -> int:
@@ -91,21 +84,20 @@ def _half(side: int) -> int:
     return (side + 1) // 2
 
 
-@dataclass
-class _Counted:
-    """Sums over convolutions, each with its batch normalisation."""
-
-    operations: float = 0.0
-    outputs: float = 0.0
-    parameters: int = 0
-    normalised: int = 0
-    convolutions: int = 0
-
-    def convolve(self, inputs: int, filters: int, side: int, kernel: int) -> None:
-        """A square kernel, on an output map of `side` pixels."""
-        weights = kernel**2 * inputs * filters
-        self.operations += 2 * weights * side**2
-        self.outputs += filters * side**2
-        self.parameters += weights + 2 * filters
-        self.normalised += filters
-        self.convolutions += 1
+def _blocks(
+    design: str, depth: int, width: int, side: int, shortcut: str, stride_in_1x1: bool
+) -> Iterator[_Conv]:
+    if design == "imagenet":
+        side = _half(_half(side))  # the first layer and the pool
+    for unit in units(design, depth, width):
+        before, side = side, _half(side) if unit.stride == 2 else side
+        if unit.is_bottleneck:
+            yield _Conv(unit.inputs, unit.width, side if stride_in_1x1 else before, 1)
+            yield _Conv(unit.width, unit.width, side, 3)
+            yield _Conv(unit.width, unit.outputs, side, 1)
+        else:
+            yield _Conv(unit.inputs, unit.outputs, side, 3)
+            yield _Conv(unit.outputs, unit.outputs, side, 3)
+        changes = unit.stride == 2 or unit.inputs != unit.outputs
+        if shortcut == "projection_all" or (shortcut == "projection" and changes):
+            yield _Conv(unit.inputs, unit.outputs, side, 1)
