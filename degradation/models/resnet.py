@@ -9,6 +9,7 @@ shapes and initial tensors (init.py).
 """
 
 import hashlib
+import warnings
 from collections import OrderedDict
 
 import torch
@@ -68,6 +69,14 @@ def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
     return logits.float()
 
 
+EXPECTED_WARNINGS = (
+    # Dynamo asks each parameter for its gradient while it traces a block.
+    r"The \.grad attribute of a Tensor that is not a leaf",
+    # It suggests TF32 for float32, which numerics.precision=fp32 means not to be.
+    "TensorFloat32 tensor cores",
+)
+
+
 def compile_blocks(network: nn.Module, backend: str = "inductor") -> None:
     """Compile each block by itself: a few compilations serve any depth.
 
@@ -77,8 +86,10 @@ def compile_blocks(network: nn.Module, backend: str = "inductor") -> None:
     import torch._dynamo.config as dynamo
 
     # At its usual limit it would fall back to the uncompiled block with no more than a warning.
-    dynamo.recompile_limit = 64
+    dynamo.recompile_limit = 128
     dynamo.fail_on_recompile_limit_hit = True
+    for message in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message)
     for block in network.get_submodule("blocks").children():
         block.compile(fullgraph=True, dynamic=False, backend=backend)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ ARMS = [{"model__shortcut": arm, "model__width": 16} for arm in ("none", "identi
 WARMUP = {"recipe__warmup_min_depth": 8, "recipe__warmup_error": 95, "recipe__warmup_window": 5}
 
 
+@pytest.fixture(autouse=True)
+def _compiled_anew() -> Iterator[None]:
+    """What earlier tests compiled would count towards the limit of recompilations."""
+    import torch._dynamo
+
+    yield
+    torch._dynamo.reset()
+
+
 @pytest.fixture
 def gpu(machine: schema.Machine) -> schema.Machine:
     return dataclasses.replace(machine, device="cuda")
@@ -41,7 +51,7 @@ def gpu(machine: schema.Machine) -> schema.Machine:
         {"numerics__compiled": True},
         {"numerics__compiled": True, "numerics__precision": "bf16"},
         {"numerics__memory_format": "contiguous"},
-        {"recipe__optimizer": "adamw"},
+        {"recipe__optimizer": "adamw", "recipe__lr": 0.001},
         {"model__ghost_batch_size": 8},
     ],
     ids=lambda changes: " ".join(str(value) for value in changes.values()) or "fp32",
