@@ -170,7 +170,7 @@ def _curve(figure: go.Figure, rows: pd.DataFrame, kind: str, network: str, quant
     """Draw the lines of one kind, or the ends of the runs in one state."""
     colour = MODERN.colour(rows["depth"].iloc[0])
     who = WHO.get(kind, f"seed %{{customdata}}, {kind}")
-    value = f"iteration %{{x}}: {WORDS[quantity]} %{{y:.2f}} %"
+    value = f"iteration %{{x:,}}: {WORDS[quantity]} %{{y:.2f}} %"
     figure.add_scatter(
         x=rows["iteration"].to_numpy("int32"),
         y=rows["error"].to_numpy("float32"),
