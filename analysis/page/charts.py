@@ -9,18 +9,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.frames import runs as frames
-from analysis.frames.runs import Study
+from analysis.frames.runs import ERRORS, Study
 from analysis.plots import curves
-from analysis.plots.curves import LABELS, Panel
+from analysis.plots.curves import Panel
 from analysis.plots.depth import ASIDE
 from analysis.plots.style import MODERN
 from analysis.stats import inference
+from degradation.runs.columns import COLUMNS
 
 Charts = dict[str, go.Figure]
 """Charts by their title."""
-PAPER = "the paper"
-WORDS = {"train_error": "training error", "test_error": "test error"}
+WORDS = {name: COLUMNS[name].label for name in ERRORS}
 DASH = {"train_error": "dash", "test_error": "solid"}
+PAPER = "the paper"
 BOLD = 2.2  # pixels
 WIDTH = {"seed": 0.9, PAPER: 1.2}  # of the lines that are not bold
 OPACITY = {"seed": 0.5, PAPER: 0.35}
@@ -30,7 +31,7 @@ WHO = {
     "mean": "mean of %{customdata}",
     PAPER: "the paper's",
 }
-"""Whose a line is, by its kind."""
+"""Whose curve a pointer is at, by the kind of the line."""
 
 
 def curves_over_training(study: Study) -> Charts:
@@ -52,7 +53,7 @@ def errors_against_depth(study: Study) -> Charts:
     theirs = frames.paper_errors()
     theirs = theirs[(theirs["data"] == study.data) & study.as_the_paper]
     charts: Charts = {}
-    for quantity in LABELS if len(finals) else ():
+    for quantity in ERRORS if len(finals) else ():
         figure = charts[WORDS[quantity]] = _figure("depth (layers)", "error (%)")
         paper = theirs[theirs["quantity"] == quantity].rename(columns={"value": quantity})
         depths = sorted({*finals["depth"], *paper["depth"]})
@@ -113,42 +114,43 @@ def _figure(x: str, y: str) -> go.Figure:
 
 
 def _rows(study: Study, panel: Panel) -> pd.DataFrame:
-    """What a panel shows: network, depth, quantity, iteration, error, kind (of a line, or the state
-    of a run that ends early), who (a seed, or of how many runs a mean is)."""
+    """What a panel shows: network, depth, quantity, iteration, error, and
+
+    kind    of the line: seed, only (the one seed there is), mean, the paper; or the state of a run
+            that is not done, at its end
+    who     the seed, or how many runs a mean is of
+    """
     rows = study.rows
     rows = rows[(rows["arm"] == panel.arm) & rows["depth"].isin(panel.depths_of(study))]
     rows = rows.assign(network=rows["arm"] + "-" + rows["depth"].astype(str), who=rows["seed"])
-    rows = rows.melt(
-        ["network", "depth", "run", "who", "state", "iteration"], [*LABELS], "quantity", "error"
-    )
+    keys = ["network", "depth", "run", "who", "state", "iteration"]
+    rows = rows.melt(keys, ERRORS, var_name="quantity", value_name="error")
+    rows = rows.sort_values(["depth", "quantity", "run", "iteration"], ignore_index=True)
     one = rows.groupby("network")["run"].transform("nunique") == 1
     rows["kind"] = one.map({True: "only", False: "seed"})
-    runs = rows.sort_values(["quantity", "run", "iteration"]).groupby(["quantity", "run"])
-    last = runs.tail(1)
-    seeds = pd.concat([rows, last.assign(error=float("nan"))])  # no line leads on to the next run
-    seeds = seeds.sort_values(["depth", "quantity", "run", "iteration"], kind="stable")
-    ends = last[last["state"] != "done"]
-    parts = [_papers_rows(study, panel), seeds, _means(rows), ends.assign(kind=ends["state"])]
+    ends = rows.groupby(["quantity", "run"]).tail(1)
+    # All seeds of a network are one line, which a value that is none breaks behind each run.
+    seeds = pd.concat([rows, ends.assign(error=float("nan"))]).sort_index(kind="stable")
+    early = ends[ends["state"] != "done"]
+    parts = [_papers_rows(study, panel), seeds, _means(rows), early.assign(kind=early["state"])]
     return pd.concat([part for part in parts if len(part)])
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over a network's finished runs where all of them have a row."""
+    """The mean of a network's finished runs, where it has several and all of them have a row."""
     finished = rows[(rows["state"] == "done") & (rows["kind"] == "seed")]
-    network = finished.groupby(["network", "depth", "quantity"])
-    everyone = finished.assign(n=network["run"].transform("nunique"))
+    n = finished.groupby("network")["run"].transform("nunique")
     keys = ["network", "depth", "quantity", "n", "iteration"]
-    means = everyone.groupby(keys, as_index=False).agg(error=("error", "mean"), who=("run", "size"))
+    groups = finished.assign(n=n).groupby(keys, as_index=False)
+    means = groups.agg(error=("error", "mean"), who=("run", "size"))
     return means[(means["who"] == means["n"]) & (means["n"] > 1)].assign(kind="mean")
 
 
 def _papers_rows(study: Study, panel: Panel) -> pd.DataFrame:
     """The paper's own curves, where they belong beside the study's."""
-    theirs = frames.paper_curves().replace("val_error_center_crop", "test_error")
-    here = (theirs["figure"] == panel.figure) & (theirs["panel"] == panel.panel)
-    theirs = theirs[here & study.as_the_paper].rename(columns={"x": "iteration", "value": "error"})
-    depth = theirs["network"].str.split("-").str[-1].astype(int)
-    return theirs.assign(kind=PAPER, depth=depth, who=0)
+    depths = panel.depths_of(study) if study.as_the_paper else []
+    theirs = curves.reference_curves(panel, depths, ERRORS)
+    return theirs.assign(iteration=1e4 * theirs["x"], kind=PAPER, who=0)
 
 
 def _curves(rows: pd.DataFrame, top: float) -> go.Figure:

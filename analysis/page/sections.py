@@ -1,15 +1,13 @@
 """What the page's template shows: plain values, which it escapes, and markup of charts."""
 
-import base64
-import io
 import os
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import matplotlib
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -18,7 +16,7 @@ from analysis.frames import runs as frames
 from analysis.frames.runs import Study
 from analysis.page import charts, missing, verdict
 from analysis.page.charts import Charts
-from analysis.plots import depth, tables
+from analysis.plots import depth, output, tables
 from analysis.plots.style import MODERN, Style
 from analysis.stats import claims
 from analysis.stats.verdict_rules import Rule
@@ -108,10 +106,9 @@ def _listed(run: Mapping[Hashable, Any], home: RunDir, page: Path) -> dict[str, 
 
 def image(figure: Figure, name: str) -> str:
     """A figure as the address of an image, the same each time."""
-    content = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return (
+        f"data:image/svg+xml;base64,{b64encode(output.figure_bytes(figure, 'svg', name)).decode()}"
+    )
 
 
 def _panels(drawn: Charts) -> dict[str, Markup]:
