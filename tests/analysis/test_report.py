@@ -333,7 +333,7 @@ FLAGS += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
 COUNT = """<script>
 document.title = JSON.stringify({
   drawn: document.querySelectorAll(".chart .trace.scatter").length,
-  sorted: [...document.querySelectorAll(".sortable tr")].slice(1).map((r) => r.cells[7].textContent),
+  sorted: [...document.querySelectorAll(".sortable td:nth-child(8)")].map((td) => td.textContent),
   fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
   wide: document.documentElement.scrollWidth - innerWidth,
 });
