@@ -1,5 +1,6 @@
 """numerics.native: kernels in C that give what torch's layers give, rounded less."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -24,7 +25,6 @@ from tests.training.train_here import bits, train_here
 
 CPU = torch.device("cpu")
 KERNELS = {"numerics__native": True, "model__width": 8}
-
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -71,19 +71,23 @@ def test_a_gradient_of_other_strides() -> None:
         torch.testing.assert_close(a, b)
 
 
-def by_torch(
-    x: Tensor, shortcut: Tensor | None, norm: nn.BatchNorm2d, grad: Tensor
-) -> list[Tensor]:
-    y = norm(x) if shortcut is None else norm(x) + shortcut
-    leaves = [t for t in (x, shortcut, norm.weight, norm.bias) if t is not None]
-    y = functional.relu(y)
-    return [y, *torch.autograd.grad(y, leaves, grad)]
+def results(
+    norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None, grad: Tensor
+) -> list[Tensor | None]:
+    """What the operation gives, all its gradients, and the running statistics."""
+    leaves = [t.requires_grad_() for t in (x, shortcut, norm.weight, norm.bias) if t is not None]
+    if isinstance(norm, BatchNorm):
+        y = rectified(norm, x, shortcut)
+    else:
+        y = functional.relu(norm(x) if shortcut is None else norm(x) + shortcut)
+    gradients = torch.autograd.grad(y, leaves, grad)
+    return [y, *gradients, norm.running_mean, norm.running_var]
 
 
 @pytest.mark.parametrize("mean", [0, 30])
 @pytest.mark.parametrize("with_shortcut", [False, True])
 @pytest.mark.parametrize("shape", [(4, 16, 32, 32), (3, 8, 7, 5), (128, 64, 2, 2), (2, 24, 13, 13)])
-def test_normalised_and_rectified(
+def test_normalized_and_rectified(
     shape: tuple[int, int, int, int], with_shortcut: bool, mean: float
 ) -> None:
     """In blocks of pixels that come out even and not; the mean far from zero costs no digits."""
@@ -93,15 +97,9 @@ def test_normalised_and_rectified(
     nn.init.normal_(ours.bias)
     theirs.load_state_dict(ours.state_dict())
     ours.rectify = native.rectify
-    x, shortcut, grad = noise(*shape) * 3 + mean, noise(*shape), noise(*shape)
-    given = [x.requires_grad_(), shortcut.requires_grad_() if with_shortcut else None]
-    leaves = [t for t in (*given, ours.weight, ours.bias) if t is not None]
-    y = rectified(ours, *given)
-    own = [y, *torch.autograd.grad(y, leaves, grad)]
-    exact = [None if t is None else t.detach().double().requires_grad_() for t in given]
-    truth = by_torch(*exact, theirs, grad.double())  # type: ignore[arg-type]
-    truth += [theirs.running_mean, theirs.running_var]  # type: ignore[list-item]
-    own += [ours.running_mean, ours.running_var]  # type: ignore[list-item]
+    inputs = [noise(*shape) * 3 + mean, noise(*shape) if with_shortcut else None, noise(*shape)]
+    exact = [None if t is None else t.double() for t in inputs]
+    own, truth = results(ours, *inputs), results(theirs, *exact)  # type: ignore[arg-type]
     same = (own[0] > 0) == (truth[0] > 0)  # where rounding moved one over ReLU's edge
     assert same.double().mean() > 0.9999
     for a, b in zip(own, truth, strict=True):
@@ -109,7 +107,7 @@ def test_normalised_and_rectified(
         assert off(a, b) < (2e-6 if same.all() else 1e-2)
 
 
-def test_a_number_that_is_none_stays_so() -> None:
+def test_nan_stays_nan() -> None:
     """Or a run that diverges would look as if it hadn't."""
     norm = BatchNorm(8)
     norm.rectify = native.rectify
@@ -139,11 +137,8 @@ def test_the_kernels_serve_what_they_fit(small) -> None:
 def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor]]:
     """The sum of the losses, and the gradients after so many iterations."""
     images = digits.load(config.data)
-    state = fresh(config, images, CPU)
-    engine, loader = (
-        Engine(config.numerics, state, CPU),
-        loaders.train_loader(images, config, CPU, 0),
-    )
+    state, loader = fresh(config, images, CPU), loaders.train_loader(images, config, CPU, 0)
+    engine = Engine(config.numerics, state, CPU)
     for step in range(iterations):
         engine.train_step(*loader.get_batch(step), lr=config.recipe.lr)
     return float(state.row.loss), [p.grad for p in state.network.parameters() if p.grad is not None]
@@ -173,8 +168,8 @@ def test_a_run_that_was_stopped_is_the_same_and_notes_the_compiler(
     assert {launch["fingerprint"]["compiler"] for launch in launches} == {compiler}
 
 
-def test_who_listens_to_a_layer_hears_it(small) -> None:
-    """Of numbers layer by layer the kernels change the last digits alone."""
+def test_a_hook_gets_what_its_layer_gives(small) -> None:
+    """In layer statistics the kernels change the last digits alone."""
     torch.manual_seed(0)
     x, labels = noise(16, 1, 8, 8), torch.randint(10, (16,))
     found = []
@@ -188,30 +183,9 @@ def test_who_listens_to_a_layer_hears_it(small) -> None:
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "says"),
-    [
-        ("numerics__precision", "bf16", "numerics.precision=bf16: must be fp32"),
-        (
-            "numerics__memory_format",
-            "contiguous",
-            "numerics.memory_format=contiguous: must be channels_last",
-        ),
-        ("numerics__compiled", True, "numerics.compiled=true: must be false"),
-    ],
-)
-def test_numerics_that_do_not_go_together(key: str, value: object, says: str, small) -> None:
-    with pytest.raises(ConfigError, match=says):
-        small(numerics__native=True, **{key: value})
-
-
-def test_more_threads_than_one(small) -> None:
-    asked = schema.Machine(
-        device="cpu", threads=2, runs="runs", progress="none", resume="exact", wandb="disabled",
-        wandb_project="test", wandb_entity=None,
-    )  # fmt: skip
+def test_more_threads_than_one(small, machine) -> None:
     with pytest.raises(ConfigError, match=r"machine.threads=1 \(here 2\)"):
-        device.apply(asked, small(**KERNELS).numerics)
+        device.apply(dataclasses.replace(machine, threads=2), small(**KERNELS).numerics)
 
 
 @pytest.mark.parametrize(
