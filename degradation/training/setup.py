@@ -151,7 +151,7 @@ def resume(
             if group.is_main:
                 mismatch = {"iteration": meta["iteration"], "fingerprint": lines}
                 note_resume_mismatch(run, mismatch)
-        state.load(tensors, meta, group.rank)
+        state.load(tensors, meta, group)
     except CheckpointError as error:
         remedy = f"remove {run.folder} to train the run anew"
         raise CheckpointError(f"{run.checkpoints}: {error}; {remedy}") from error

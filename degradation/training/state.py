@@ -9,6 +9,7 @@ from torch import Tensor
 
 from degradation.config.schema import RunConfig
 from degradation.data.dataset import Source
+from degradation.data.loaders import memory_format
 from degradation.models.init import build
 from degradation.models.resnet import Network
 from degradation.training import checkpoint
@@ -113,7 +114,9 @@ class State:
             tensors = {**self.tensors(), BY_RANK: by_rank}
             return checkpoint.encode(tensors, meta) if group.is_main else None
 
-    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any], rank: int = 0) -> None:
+    def load(
+        self, tensors: dict[str, Tensor], meta: dict[str, Any], group: ProcessGroup = ALONE
+    ) -> None:
         """Become what `to_bytes` was. Raises CheckpointError where names or shapes differ."""
         by_rank = tensors.pop(BY_RANK, None)
         own = self.tensors()
@@ -123,8 +126,8 @@ class State:
                 raise checkpoint.CheckpointError(f"{name} is {theirs} in it, {ours} here")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
-        if by_rank is not None and self.flat is not None and rank < len(by_rank):
-            self.flat.running_stats.copy_(by_rank[rank])
+        if by_rank is not None and self.flat is not None and len(by_rank) == group.size:
+            self.flat.running_stats.copy_(by_rank[group.rank])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
         self.warmup_end = meta["warmup_end"]
         self.plateau = Plateau(**meta["plateau"])
@@ -142,9 +145,8 @@ def fresh(
     network = build(
         config.model, config.depth, source.channels, source.classes, config.seed, recipe.init
     )
-    channels_last = config.numerics.memory_format == "channels_last"
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    network.to(device=device, memory_format=memory_format)  # type: ignore[call-overload]
+    layout = memory_format(config.numerics)
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     with_warmup = warms_up(recipe, config.depth)
     return State(
         network,

@@ -54,9 +54,10 @@ def main(arguments: list[str]) -> int:
         if process_group.rank_and_world_size()[1] > 1:
             train_with_others(runs[0], machine, stop)
         device = _device(machine)
-        statuses = interleave(
-            ((train_run(r, machine, stop), _fraction(r, machine, device)) for r in runs), device
-        )
+        statuses = []
+        for alike in _by_numerics(runs):
+            steps = ((train_run(r, machine, stop), _fraction(r, machine, device)) for r in alike)
+            statuses += interleave(steps, device)
     except Stopped:
         return stop.status
     return next(filter(None, statuses), 0)
@@ -105,12 +106,26 @@ def _device(machine: schema.Machine) -> torch.device | None:
         return None
 
 
+def _by_numerics(runs: list[RunDir]) -> list[list[RunDir]]:
+    """Apart where their numerics differ, as torch has its settings once for the whole process."""
+    groups: dict[schema.Numerics | None, list[RunDir]] = {}
+    for run in runs:
+        config = _config(run)
+        groups.setdefault(config.numerics if config else None, []).append(run)
+    return list(groups.values())
+
+
 def _fraction(run: RunDir, machine: schema.Machine, device: torch.device | None) -> float:
+    config = _config(run)
+    return fraction(machine.runs_per_gpu, config.depth, device) if config else 1.0
+
+
+def _config(run: RunDir) -> schema.RunConfig | None:
+    """None where there is no sound one, which is reported when it is the run's turn."""
     try:
-        return fraction(machine.runs_per_gpu, run.config().depth, device)
-    # Reported when it is this run's turn.
+        return run.config()
     except (RunDirError, files.StorageError):
-        return 1.0
+        return None
 
 
 def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:

@@ -217,7 +217,7 @@ def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
     mean = state.network.norm.running_mean * 2
     assert torch.equal(tensors["network.norm.running_mean"], mean)
     other = fresh(config, sources.load(config.data), CPU, group)
-    other.load(tensors, meta, rank=1)
+    other.load(tensors, meta, group)
     assert other.flat is not None
     assert torch.equal(other.flat.running_stats, own)
 

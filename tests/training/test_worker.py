@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from degradation.config import schema
 from degradation.runs.run_dir import RunDir
@@ -170,6 +171,23 @@ def test_interleaved_runs_have_the_bytes_of_their_solo_runs(small, machine, tmp_
         assert bits(run) == bits(alone)
         own = run.name.rpartition("-")[0]
         assert all(own in line for line in run.log.read_text().splitlines())
+
+
+@pytest.mark.usefixtures("deaf")
+def test_runs_of_other_numerics_are_not_interleaved(small, machine, monkeypatch) -> None:
+    """Torch has its settings once for the whole process."""
+    configs = [small(seed=s, numerics__deterministic=d) for s, d in ((0, True), (1, False))]
+    runs = [made(config, machine) for config in configs]
+    advance = loop.advance
+
+    def check_and_advance(context: loop.TrainContext) -> None:
+        deterministic = torch.get_deterministic_debug_mode() == 2
+        assert deterministic == context.config.numerics.deterministic
+        advance(context)
+
+    monkeypatch.setattr(loop, "advance", check_and_advance)
+    two = json.dumps(schema.plain(dataclasses.replace(machine, runs_per_gpu=2)))
+    assert main([*(str(run.folder) for run in runs), two]) == 0
 
 
 @pytest.mark.slow

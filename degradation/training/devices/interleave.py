@@ -62,7 +62,7 @@ def interleave(
     They start in the order given. A run whose fraction is all that is left, or more, waits until it
     is alone.
     """
-    waiting = deque(Slot(i, steps, fraction) for i, (steps, fraction) in enumerate(runs))
+    waiting = deque(Slot(i, steps, part) for i, (steps, part) in enumerate(runs))
     streams = Streams(device)
     active: list[Slot] = []
     results: dict[int, int] = {}
