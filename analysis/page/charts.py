@@ -22,6 +22,7 @@ Charts = dict[str, go.Figure]
 WORDS = {name: COLUMNS[name].label for name in ERRORS}
 DASH = {"train_error": "dash", "test_error": "solid"}
 PAPER = "the paper"
+VALUE = ": %{y:.2f} %<extra></extra>"  # the end of what a pointer shows
 BOLD = 2.2  # pixels
 WIDTH = {"seed": 0.9, PAPER: 1.2}  # of the lines that are not bold
 OPACITY = {"seed": 0.5, PAPER: 0.35}
@@ -60,8 +61,10 @@ def errors_against_depth(study: Study) -> Charts:
         figure.update_xaxes(type="log", tickvals=depths, ticktext=[str(depth) for depth in depths])
         figure.update_yaxes(rangemode="tozero")
         for arm in MODERN.arms:
-            _dots_and_means(figure, arm, finals[finals["arm"] == arm], quantity)
-            _diamonds(figure, arm, paper[paper["arm"] == arm], quantity)
+            _dots(figure, arm, finals[finals["arm"] == arm], quantity)
+            _means_by_depth(figure, arm, finals[finals["arm"] == arm], quantity)
+            if len(paper):
+                _diamonds(figure, arm, paper[paper["arm"] == arm], quantity)
     return charts
 
 
@@ -75,17 +78,21 @@ def layer_responses(study: Study) -> Charts:
         for network, std in layers.mean().groupby("network", sort=False):
             std = std.droplevel("network")
             std = std if title == "in layer order" else std.sort_values(ascending=False)
-            arm, depth = str(network).split("-")
-            dash = "dash" if arm == "plain" else "solid"
-            figure.add_scatter(
-                x=list(range(1, len(std) + 1)),
-                y=std,
-                name=network,
-                customdata=std.index,
-                line={"color": MODERN.colour(int(depth)), "dash": dash},
-                hovertemplate=f"{network}, layer %{{customdata}}: %{{y:.3f}}<extra></extra>",
-            )
+            _layers(figure, str(network), std)
     return charts
+
+
+def _layers(figure: go.Figure, network: str, std: "pd.Series[float]") -> None:
+    """A network's standard deviations by layer, in the order in which they are given."""
+    arm, depth = network.split("-")
+    figure.add_scatter(
+        x=list(range(1, len(std) + 1)),
+        y=std,
+        name=network,
+        customdata=std.index,
+        line={"color": MODERN.colour(int(depth)), "dash": "dash" if arm == "plain" else "solid"},
+        hovertemplate=f"{network}, layer %{{customdata}}: %{{y:.3f}}<extra></extra>",
+    )
 
 
 def _figure(x: str, y: str) -> go.Figure:
@@ -172,7 +179,6 @@ def _curve(figure: go.Figure, rows: pd.DataFrame, kind: str, network: str, quant
     """Draw the lines of one kind, or the ends of the runs in one state."""
     colour = MODERN.colour(rows["depth"].iloc[0])
     who = WHO.get(kind, f"seed %{{customdata}}, {kind}")
-    value = f"iteration %{{x:,}}: {WORDS[quantity]} %{{y:.2f}} %"
     figure.add_scatter(
         x=rows["iteration"].to_numpy("int32"),
         y=rows["error"].to_numpy("float32"),
@@ -183,7 +189,7 @@ def _curve(figure: go.Figure, rows: pd.DataFrame, kind: str, network: str, quant
         line={"color": colour, "dash": DASH[quantity], "width": WIDTH.get(kind, BOLD)},
         marker={"color": colour, "symbol": "x" if kind == "diverged" else "circle"},
         opacity=OPACITY.get(kind, 1),
-        hovertemplate=f"{network}, {who}<br>{value}<extra></extra>",
+        hovertemplate=f"{network}, {who}<br>iteration %{{x:,}}, {WORDS[quantity]}{VALUE}",
     )
 
 
@@ -196,40 +202,39 @@ def _legend_entry(figure: go.Figure, group: str, name: str, colour: str) -> None
 # ---- errors against depth
 
 
-def _dots_and_means(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
-    """A dot a run; the mean of each depth, joined, with its t interval from three seeds on."""
-    colour, aside = MODERN.arms[arm], ASIDE[arm]
+def _dots(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
+    """A dot a run."""
     figure.add_scatter(
-        x=aside * finals["depth"],
+        x=ASIDE[arm] * finals["depth"],
         y=finals[quantity],
         customdata=finals[["depth", "seed"]],
         legendgroup=arm,
         showlegend=False,
         mode="markers",
-        marker={"color": colour, "opacity": 0.45},
-        hovertemplate=f"{arm}-%{{customdata[0]}}, seed %{{customdata[1]}}: %{{y:.2f}} %"
-        "<extra></extra>",
+        marker={"color": MODERN.arms[arm], "opacity": 0.45},
+        hovertemplate=f"{arm}-%{{customdata[0]}}, seed %{{customdata[1]}}{VALUE}",
     )
+
+
+def _means_by_depth(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
+    """A line through the mean of each depth, with its t interval from three seeds on."""
     by_depth = finals.groupby("depth")[quantity]
-    stats = by_depth.agg(["mean", "count"]).reset_index()
+    means = by_depth.agg(["mean", "count"]).reset_index()
     half = [inference.t_interval(errors)[1] - errors.mean() for _, errors in by_depth]
     figure.add_scatter(
-        x=aside * stats["depth"],
-        y=stats["mean"],
+        x=ASIDE[arm] * means["depth"],
+        y=means["mean"],
         error_y={"array": half, "thickness": 1},
-        customdata=stats[["depth", "count"]],
+        customdata=means[["depth", "count"]],
         name=arm,
         legendgroup=arm,
-        line={"color": colour, "width": BOLD},
-        hovertemplate=f"{arm}-%{{customdata[0]}}, mean of %{{customdata[1]}}: %{{y:.2f}} %"
-        "<extra></extra>",
+        line={"color": MODERN.arms[arm], "width": BOLD},
+        hovertemplate=f"{arm}-%{{customdata[0]}}, mean of %{{customdata[1]}}{VALUE}",
     )
 
 
 def _diamonds(figure: go.Figure, arm: str, errors: pd.DataFrame, quantity: str) -> None:
     """The paper's final errors."""
-    if errors.empty:
-        return
     figure.add_scatter(
         x=ASIDE[arm] * errors["depth"],
         y=errors[quantity],
@@ -238,5 +243,5 @@ def _diamonds(figure: go.Figure, arm: str, errors: pd.DataFrame, quantity: str) 
         legendgroup=PAPER,
         mode="markers",
         marker={"color": MODERN.arms[arm], "symbol": "diamond-open", "size": 9},
-        hovertemplate=f"{arm}-%{{customdata}}, the paper's: %{{y:.2f}} %<extra></extra>",
+        hovertemplate=f"{arm}-%{{customdata}}, the paper's{VALUE}",
     )

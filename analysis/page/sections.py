@@ -76,29 +76,24 @@ def states(column: Iterable[str]) -> list[tuple[int, str]]:
     return [(counts[state], state) for state in run_dir.STATES if counts[state]]
 
 
-def run_list(runs: pd.DataFrame, page: Path) -> list[dict[str, Any]]:
+def run_list(runs: pd.DataFrame, page: Path) -> list[dict[Hashable, Any]]:
     """A line a run: what it is, its last row, why it ended early, and the way from `page` to it."""
-    return [_listed(run, RunDir(Path(run["folder"])), page) for run in runs.to_dict("records")]
+    known = runs.astype(object).where(runs.notna(), None)
+    return [_listed(run, RunDir(Path(run["folder"])), page) for run in known.to_dict("records")]
 
 
-def _listed(run: Mapping[Hashable, Any], home: RunDir, page: Path) -> dict[str, Any]:
+def _listed(run: dict[Hashable, Any], home: RunDir, page: Path) -> dict[Hashable, Any]:
     row = (home.rows() or [{}])[-1]
     result, failure = home.result() or {}, home.failure() or {}
     notes = [str(failure.get("message", ""))] if run["state"] == "failed" else []
     notes += [] if run["exact"] else ["resumed under other numerics (resume_mismatches.jsonl)"]
     return {
-        "name": run["run"],
+        **run,
         "link": quote(os.path.relpath(home.folder, page.parent)),
-        "state": run["state"],
-        "arm": run["arm"],
-        "depth": run["depth"],
-        "seed": run["seed"],
+        "labels": ", ".join(label for label in (run["study"], run["variant"]) if label),
         "iteration": row.get("iteration", 0),
-        "iterations": run["iterations"],
         "train_error": row.get("train_error"),
         "test_error": row.get("test_error"),
-        "device": run["device"],
-        "commit": run["commit"],
         "finished": result.get("finished"),
         "notes": notes,
     }
