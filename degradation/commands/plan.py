@@ -54,7 +54,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        return f"{self.runs[0].network} {self.config.variant}".rstrip()
+        return self.runs[0].network
 
     @property
     def flops(self) -> float:
@@ -122,9 +122,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def grouped(runs: Sequence[RunProgress]) -> list[Group]:
     """The runs by network and length, in the order of the study."""
-    groups: dict[tuple[str, str, int], list[RunProgress]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[RunProgress]] = defaultdict(list)
     for run in runs:
-        groups[run.network, run.config.variant, run.config.recipe.iterations].append(run)
+        groups[run.network, run.config.recipe.iterations].append(run)
     return [Group(own) for own in groups.values()]
 
 

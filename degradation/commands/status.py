@@ -93,7 +93,7 @@ def brief(runs: Sequence[RunProgress]) -> str:
     """A line a network: how many of its runs are in which state."""
     networks: dict[str, Counter[str]] = defaultdict(Counter)
     for run in runs:
-        networks[f"{run.network} {run.config.variant}".rstrip()][run.state] += 1
+        networks[run.network][run.state] += 1
     columns = [state for state in STATES if any(states[state] for states in networks.values())]
     lines = [" " * 30 + "".join(f"{state:>10}" for state in columns)]
     for name, states in networks.items():

@@ -1,11 +1,10 @@
-"""The columns of a log row, each once: its name, unit and label, in curves.jsonl, W&B and figures."""
+"""The columns of a log row, each once: name, label and unit, for files, W&B and figures."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from degradation.system.console import short_repr
+from degradation.system.console import did_you_mean, short_repr
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ def row_fault(row: Mapping[str, Any], last: int = -1) -> str:
         if key not in row:
             return f"no {key}; a row has {', '.join(REQUIRED)}, …"
     for key, value in row.items():
-        if not re.fullmatch(r"[a-z_]{1,40}", key):
-            return f"the key {short_repr(key)}: must be letters and _"
+        if key not in COLUMNS:
+            return f"{short_repr(key)}: no such column{did_you_mean(key, COLUMNS)}"
         if not (value is None or type(value) in (int, float)):
             return f"{key}={short_repr(value)}: must be a number or null"
     if type(row["iteration"]) is not int:

@@ -50,9 +50,9 @@ class RunProgress:
 
     @property
     def network(self) -> str:
-        """`cifar10 residual 56`, with the shortcut where it is a projection."""
+        """`cifar10 residual 56`, with the shortcut where it is a projection, and the variant."""
         c = self.config
-        return summary.network(c.data.name, c.arm, c.depth, c.model.shortcut)
+        return summary.network(c.data.name, c.arm, c.depth, c.model.shortcut, c.variant)
 
     @property
     def progress(self) -> str:
@@ -85,6 +85,8 @@ def final_errors(runs: Iterable[RunProgress]) -> list[summary.NetworkErrors]:
     """The table of final errors (see summary.py) of the runs that reached their last iteration."""
     return summary.summarize(
         {
+            "study": p.config.study,
+            "variant": p.config.variant,
             "data": p.config.data.name,
             "arm": p.config.arm,
             "depth": p.config.depth,

@@ -1,15 +1,15 @@
 """The one table of final errors: mean ± standard deviation, n, and the paper's number beside it."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from degradation.runs import reference
-from degradation.runs.columns import ERRORS
+from degradation.runs.columns import COLUMNS, ERRORS
 
-IDENTITY = ("data", "arm", "depth", "shortcut", "protocol")
+IDENTITY = ("data", "arm", "depth", "shortcut", "variant", "protocol")
 
 
 @dataclass(frozen=True)
@@ -49,41 +49,44 @@ def mean_and_std(mean: float, std: float | None, plus_minus: str = "±") -> str:
 
 def summarize(rows: Iterable[Mapping[str, Any]]) -> list[NetworkErrors]:
     """The table's lines, by network. `rows`: the last row of each finished run, with the columns
-    of IDENTITY."""
+    of IDENTITY and its study. Runs of two recipes are never averaged together."""
     networks: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         networks[tuple(row[key] for key in IDENTITY)].append(row)
+    names = Counter(key[:-1] for key in networks)
     lines = []
     for key, own in sorted(networks.items()):
-        data, arm, depth, shortcut, _ = key
-        errors = {
-            name: Error(
-                tuple(row[name] for row in own), reference.errors().get((data, arm, depth, name))
-            )
-            for name in ERRORS
-        }
-        lines.append(NetworkErrors(network(data, arm, depth, shortcut), len(own), errors))
+        name = network(*key[:-1])
+        if names[key[:-1]] > 1:  # told apart by their study
+            name += f" {own[0]['study'] or key[-1]}"
+        lines.append(NetworkErrors(name, len(own), {e: _error(e, key, own) for e in ERRORS}))
     return lines
 
 
-def network(data: str, arm: str, depth: int, shortcut: str) -> str:
-    """`cifar10 residual 56`, with the shortcut where it is a projection."""
-    return f"{data} {arm} {depth}" + (f" {shortcut}" if "projection" in shortcut else "")
+def _error(name: str, key: tuple[Any, ...], rows: Sequence[Mapping[str, Any]]) -> Error:
+    data, arm, depth, _, variant, _ = key
+    paper = None if variant else reference.errors().get((data, arm, depth, name))
+    return Error(tuple(row[name] for row in rows), paper)
+
+
+def network(data: str, arm: str, depth: int, shortcut: str, variant: str = "") -> str:
+    """`cifar10 residual 56`, with the shortcut where it is a projection, and the variant."""
+    named = (data, arm, str(depth), shortcut if "projection" in shortcut else "", variant)
+    return " ".join(filter(None, named))
 
 
 def as_text(lines: Sequence[NetworkErrors]) -> str:
     """The table for a terminal; "" without lines."""
     if not lines:
         return ""
-    head = (
-        f"{'':24} {'n':>2}  {'train error %':>16} {'paper':>6}  {'test error %':>16} {'paper':>6}"
-    )
-    return "\n".join([head, *map(_text_line, lines)])
+    width = max(24, *(len(line.network) for line in lines))
+    columns = "".join(f"  {f'{COLUMNS[name].label} %':>18} {'paper':>6}" for name in ERRORS)
+    return "\n".join([f"{'':{width}}  n{columns}", *(_text_line(line, width) for line in lines)])
 
 
-def _text_line(line: NetworkErrors) -> str:
-    cells = (f"  {e!s:>16} {_paper(e):>6}" for e in line.errors.values())
-    return f"{line.network:24} {line.n:>2}{''.join(cells)}"
+def _text_line(line: NetworkErrors, width: int) -> str:
+    cells = (f"  {e!s:>18} {_paper(e):>6}" for e in line.errors.values())
+    return f"{line.network:{width}} {line.n:>2}{''.join(cells)}"
 
 
 def _paper(error: Error) -> str:

@@ -50,7 +50,7 @@ _REMEDIES = {
 
 
 def _refusal(verb: str, path: Path, cause: OSError, need: int = 0) -> StorageError:
-    """What to raise where `cause` came of reading or writing `path`; `need`: bytes to be written."""
+    """What to raise for `cause`, of reading or writing `path`; `need`: bytes to be written."""
     sizes = ""
     if need and cause.errno in _NO_SPACE:
         have = megabytes(free(path.parent))
@@ -124,7 +124,10 @@ def encode_line(line: str) -> bytes:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append `line` and a newline in one write; if that fails, none of it stays. Raises StorageError."""
+    """Append `line` and a newline in one write; if that fails, none of it stays.
+
+    Raises StorageError.
+    """
     content = encode_line(line)
     with _writing(path, len(content)), appending(path) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -137,7 +140,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def appending(path: Path) -> Iterator[int]:
-    """A descriptor whose writes go to the end of `path`. Raises StorageError where none can be had."""
+    """A descriptor whose writes go to the end of `path`. Raises StorageError without one."""
     with _writing(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -190,7 +193,7 @@ def make_folder(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """What a file holds. Raises FileNotFoundError where there is none, StorageError for the rest."""
+    """What a file holds. Raises FileNotFoundError without one, StorageError for the rest."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -264,7 +267,7 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds `path`; asks without writing, and without keeping anyone out."""
+    """Whether a living process holds `path`; asks without writing or keeping anyone out."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Which processes train one run together, as torchrun and SLURM say in the environment; no torch."""
+"""Which processes train one run together: what torchrun and SLURM put in the environment."""
 
 import os
 

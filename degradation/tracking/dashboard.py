@@ -74,7 +74,7 @@ VIEWS: dict[str, str | None] = {
     "intervention: residual": "residual",
     "both arms": None,
 }
-"""The saved views, by the only arm that each shows: a workspace filters as a whole, a panel can't."""
+"""The saved views, by the only arm that each shows: a workspace filters as a whole."""
 
 
 def panels_of(arm: str | None) -> list[Panel]:

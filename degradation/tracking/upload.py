@@ -1,4 +1,4 @@
-"""One run on its way to W&B: where its rows go, which of them are there, and how the rest is sent."""
+"""One run on its way to W&B: where its rows go, which are there, and how the rest is sent."""
 
 import os
 import sys

@@ -189,7 +189,10 @@ def history(run: Any) -> list[dict[str, Any]]:
 
 
 def send_media(address: Address, folder: Path, files: Sequence[Path], **arguments: Any) -> str:
-    """Log images and tables (.png, .csv) in a run of their own; its address. Raises TrackingError."""
+    """Log figures (.png) and tables (.csv) in a run of their own; its address.
+
+    Raises TrackingError.
+    """
     wandb = library()
     run = open_run(address, folder, to_server=True, **arguments)
     with tracking_errors():

@@ -46,6 +46,7 @@ def test_a_torn_last_line_is_not_a_row(run: RunDir) -> None:
         ('{"iterat', "Unterminated string"),
         ("5", "5: must be an object"),
         ("{}", "no iteration"),
+        ((ROW % 5).replace("}", ', "tset_loss": 1}'), "no such column .did you mean 'test_loss'"),
         ((ROW % 4).replace("4", '"4"'), "iteration=4: must be a number"),
         ((ROW % 4).replace("4", "4.5"), "iteration=4.5: must be a whole number"),
         ((ROW % 5).replace("1.0", "NaN"), "NaN is no number in JSON"),

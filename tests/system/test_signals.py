@@ -30,8 +30,8 @@ def test_before_the_first_poll_a_signal_ends_the_process(number: signal.Signals)
 
 def printed(code: str) -> str:
     """What a Python of its own prints: in this one, numpy's threads would take a blocked signal."""
-    imports = "import os, signal\nfrom degradation.system import signals\nfrom degradation.system.signals import *\n"
-    words = [sys.executable, "-c", f"{imports}\n{code}"]
+    imports = "from degradation.system import signals", "from degradation.system.signals import *"
+    words = [sys.executable, "-c", "\n".join(["import os, signal", *imports, code])]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
