@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from degradation.config import schema, validation
-from degradation.launch import process
+from degradation.launch.stopping import stopping
 from degradation.models.kernels import library
 from degradation.system.signals import STOP_SIGNALS, Stop
 
@@ -62,7 +62,7 @@ def _signals() -> tuple[set[int], list[Any]]:
 def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a command that is called in the test's own process: it hears no signals."""
     monkeypatch.setattr(Stop, "listen", lambda stop: stop)
-    monkeypatch.setattr(process.stopping, "listen", lambda: None)
+    monkeypatch.setattr(stopping, "listen", lambda: None)
 
 
 class After:

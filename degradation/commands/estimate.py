@@ -67,7 +67,7 @@ def evaluated_images(config: RunConfig, done: int) -> int:
     due = {*range(recipe.eval_every, recipe.iterations + 1, recipe.eval_every)}
     due |= {*recipe.milestones, recipe.iterations}
     rows = [iteration for iteration in due if iteration > done]
-    with_train = sum(map(recipe.clean_at, rows))
+    with_train = sum(map(recipe.evaluates_train_at, rows))
     train = min(shape.train - val_size, shape.train_eval)
     return len(rows) * (shape.test + val_size) + with_train * train
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from degradation.config.validation import ConfigError
 from degradation.data.dataset import DataError
-from degradation.launch.process import Interrupted
+from degradation.launch.stopping import Interrupted
 from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 from degradation.system.files import StorageError

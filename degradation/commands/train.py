@@ -29,6 +29,7 @@ from degradation.config.validation import ConfigError
 from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.launch import launchers, process
+from degradation.launch.stopping import Interrupted, stopping
 from degradation.runs import progress, summary
 from degradation.runs.run_dir import RunDir
 from degradation.system import console, files, process_group
@@ -52,7 +53,7 @@ def main(words: list[str]) -> int:
 
         return plan.main([word for word in words if word != "--dry-run"])
     console.show_messages()
-    process.stopping.listen()
+    stopping.listen()
     os.umask(os.umask(0o022) | 0o022)  # Nothing that others may write, whoever writes it.
     sys.argv[1:] = compose.in_order(words)
     # Hydra would print errors itself, and end with status 1 for all of them.
@@ -113,9 +114,9 @@ def _train(asked: list[Settings], by: Callable[[list[Settings]], None]) -> int:
         if left:
             _prepare(left)
             by(left)
-        process.stopping.check()
+        stopping.check()
         return report(asked)
-    except process.Interrupted:
+    except Interrupted:
         again = shlex.join(["python", "-m", "degradation.run", *sys.argv[1:]])
         log.warning("stopped; the same command goes on where it was:\n  %s", again)
         raise

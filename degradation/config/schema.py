@@ -212,9 +212,9 @@ class Recipe:
 
     def row_at(self, iteration: int) -> bool:
         """Whether a row is due once `iteration` iterations are done."""
-        return iteration % self.eval_every == 0 or self.clean_at(iteration)
+        return iteration % self.eval_every == 0 or self.evaluates_train_at(iteration)
 
-    def clean_at(self, iteration: int) -> bool:
+    def evaluates_train_at(self, iteration: int) -> bool:
         """Whether that row also evaluates the training set: before each drop, and at the end."""
         return iteration in (*self.milestones, self.iterations)
 

@@ -23,7 +23,8 @@ from degradation.config.compose import Study
 from degradation.config.overrides import written
 from degradation.config.schema import Settings
 from degradation.launch import gpus, process
-from degradation.launch.slurm import requeued
+from degradation.launch.slurm import requeued, set_ranks
+from degradation.launch.stopping import in_a_pool, stopping
 from degradation.runs.run_dir import RunDir
 from degradation.system import process_group
 
@@ -38,7 +39,7 @@ def train(
 ) -> None:
     """Train the runs that are `left`. What became of them is on the disk.
 
-    `config` is what Hydra composed for the whole study. Raises process.Interrupted.
+    `config` is what Hydra composed for the whole study. Raises Interrupted.
     """
     machine, devices = left[0].machine, gpus.usable(left[0].machine)
     if study.launcher in HERE and (devices or machine.runs_per_gpu not in ("auto", 1)):
@@ -126,8 +127,8 @@ def train_here(runs: list[Settings]) -> None:
 
     W&B is given its moment here where nobody waits for it elsewhere.
     """
-    process_group.take_from_slurm()
-    if process.in_a_pool():
+    set_ranks()
+    if in_a_pool():
         process.train_in_a_pool(runs[0])
         return
     with requeued():
@@ -176,10 +177,10 @@ def fit(config: DictConfig, launcher: str) -> None:
 
 def _leave_when_asked() -> None:
     """End this command at a signal: it only waits, and the runs go on elsewhere."""
-    while process.stopping.signal is None:
+    while stopping.signal is None:
         time.sleep(POLL)
     log.warning(
         "left: the runs stay in the queue (squeue, scancel); the same command, or `degradation "
         "status`, tells how far they are"
     )
-    os._exit(128 + process.stopping.signal)
+    os._exit(128 + stopping.signal)

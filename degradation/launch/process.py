@@ -7,113 +7,27 @@ study goes on with the next run.
 import dataclasses
 import json
 import logging
-import math
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 
 from degradation.config.schema import Machine, Settings, plain
+from degradation.launch.stopping import Interrupted, stopping
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
-from degradation.system.signals import (
-    SAME_REQUEST,
-    block_signals,
-    end_with_parent,
-    signal_name,
-    stop_signals,
-)
+from degradation.system.signals import end_with_parent, signal_name
 from degradation.tracking.sync import Sync
 
 log = logging.getLogger("degradation")
 
-POLL = 0.25  # seconds until one looks again for processes that a launcher has yet to start
+WAKE = 1.0  # seconds
 LOCKED, STORAGE = 75, 5  # exit statuses of a run's process
 
 
-class Interrupted(BaseException):
-    """The study was asked to stop by a signal, and the runs in progress have saved their state."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class Stopping:
-    """Passes a signal on to the processes that train, also to those that a launcher started."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self.at = -math.inf
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.listener: threading.Thread | None = None
-        self.parent = os.getppid()
-
-    def listen(self) -> None:
-        """Receive the signals in a thread of its own; they interrupt nothing here."""
-        # It unblocks signals once it has started (Python 3.11), so it must have by now.
-        resource_tracker.ensure_running()
-        block_signals()
-        if threading.current_thread() is threading.main_thread():
-            # Threads that numpy started before have the signals unblocked, and would end us.
-            for number in stop_signals():
-                signal.signal(number, lambda number, frame: self.hear(number))
-        if self.listener is None:
-            self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
-            self.listener.start()
-
-    def _listen(self) -> None:
-        wanted = stop_signals()
-        while True:
-            self.hear(signal.sigwait(wanted))
-            if not self.processes:
-                self.leave_if_orphaned()
-
-    def hear(self, number: int) -> None:
-        """Take note of a signal, and pass it on."""
-        if time.monotonic() - self.at < SAME_REQUEST:
-            return
-        self.signal, self.at = number, time.monotonic()
-        for process in self.processes:
-            process.send_signal(number)
-        threading.Thread(target=self._tell_pool, args=[number], daemon=True).start()
-
-    def _tell_pool(self, number: int) -> None:
-        """Pass it on to a launcher's processes, also to those that it has yet to start."""
-        reached = set[int]()
-        while True:
-            for child in multiprocessing.active_children():
-                if child.pid is not None and child.pid not in reached:
-                    reached.add(child.pid)
-                    with suppress(ProcessLookupError):
-                        os.kill(child.pid, number)
-            time.sleep(POLL)
-
-    def watch(self, process: "subprocess.Popen[bytes]") -> None:
-        """Pass signals on to `process`, also one that came while it was being started."""
-        self.processes.append(process)
-        if self.signal is not None:
-            process.send_signal(self.signal)
-
-    def leave_if_orphaned(self) -> None:
-        """End this process of a launcher if the launcher is gone: no one else would."""
-        if in_a_pool() and os.getppid() != self.parent:
-            os._exit(128 + (self.signal or signal.SIGTERM))
-
-    def check(self) -> None:
-        """Raise Interrupted once asked to stop."""
-        if self.signal is not None:
-            raise Interrupted(self.signal)
-
-
-stopping = Stopping()
 sync = Sync()
 
 
@@ -160,11 +74,6 @@ def train_groups(groups: Sequence[Group]) -> None:
             stopping.check()
 
 
-def in_a_pool() -> bool:
-    """Whether a launcher started this process to train one run after the other."""
-    return multiprocessing.current_process().name != "MainProcess"
-
-
 def train_in_a_pool(settings: Settings) -> None:
     """Train one run in a launcher's process.
 
@@ -181,7 +90,7 @@ def train_in_a_pool(settings: Settings) -> None:
 def assist(settings: Settings) -> int:
     """Train as one of several processes of a run that another of them writes down; the exit
     status."""
-    return _start([_run_dir(settings)], Group([settings])).wait()
+    return _wait(_start([_run_dir(settings)], Group([settings])))
 
 
 def finish_sync(runs: Sequence[RunDir]) -> None:
@@ -207,7 +116,7 @@ def _train(groups: Sequence[Group]) -> None:
             started.append((_start(runs, group), runs))
             sync.start(ready)
     for process, _ in started:
-        process.wait()
+        _wait(process)
     stopping.processes.clear()
     sync.end()
     for process, runs in started:
@@ -225,6 +134,16 @@ def _start(runs: Sequence[RunDir], group: Group) -> "subprocess.Popen[bytes]":
     )
     stopping.watch(process)
     return process
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> int:
+    """The process's exit status, once it has ended."""
+    # Python's signal handlers run in this thread alone, whichever thread receives the signal. So it
+    # must wake up now and then.
+    while process.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(WAKE)
+    return process.returncode
 
 
 def _ready(settings: Settings) -> RunDir | None:
@@ -255,21 +174,17 @@ def environment(threads: int, gpu: str | None = None) -> dict[str, str]:
     """What a process that trains must find in its environment before it imports torch."""
     # It has no use for W&B's variables, the key among them.
     needed = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
-    own = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    return (
-        needed
-        | own
-        | {
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            # Without it cuBLAS is not deterministic.
-            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-            # Compiled kernels aren't chosen by timing.
-            "TORCHINDUCTOR_DETERMINISTIC": "1",
-            # Streams beyond eight would wait for each other.
-            "CUDA_DEVICE_MAX_CONNECTIONS": "32",
-        }
-    )
+    needed |= {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        # Without it cuBLAS is not deterministic.
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # Compiled kernels aren't chosen by timing.
+        "TORCHINDUCTOR_DETERMINISTIC": "1",
+        # Streams beyond eight would wait for each other.
+        "CUDA_DEVICE_MAX_CONNECTIONS": "32",
+    }
+    return needed if gpu is None else needed | {"CUDA_VISIBLE_DEVICES": gpu}
 
 
 def _note_end(run: RunDir, status: int, alone: bool) -> None:

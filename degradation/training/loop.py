@@ -114,7 +114,7 @@ def log_row(context: TrainContext, saver: "Saver") -> None:
     context.engine.finish()
     row = train_metrics(context)
     for name, loader in context.eval_loaders.items():
-        if name != "train" or config.recipe.clean_at(state.iteration):
+        if name != "train" or config.recipe.evaluates_train_at(state.iteration):
             row |= eval_metrics(context, name, loader, saver)
     images = state.row.images
     state.plateau.see(config.recipe, state.iteration, row["train_error"])

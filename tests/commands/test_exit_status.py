@@ -7,7 +7,7 @@ import pytest
 from degradation.commands import exit_status
 from degradation.config.validation import ConfigError
 from degradation.data.dataset import DataError
-from degradation.launch.process import Interrupted
+from degradation.launch.stopping import Interrupted
 from degradation.runs.run_dir import RunDirError
 from degradation.system.files import StorageError
 from degradation.training.checkpoint import CheckpointError

@@ -55,7 +55,7 @@ OF_A_FOLDER = {
 OTHER = OF_A_FOLDER | {
     "model__shortcut": "projection", "model__shortcut_padding": "split", "model__width": 9,
     "model__design": "bottleneck", "model__stride_in_1x1": False, "model__alpha": 0.5,
-    "model__alpha_learned": True, "model__norm": False, "model__ghost_batch_size": 8,
+    "model__norm": False, "model__ghost_batch_size": 8,
     "data__name": "cifar10", "data__val_size": 1, "data__pad": 2, "data__flip": True,
     "recipe__iterations": 13, "recipe__batch_size": 17, "recipe__lr": 0.05 * (1 - 2**-52),
     "recipe__milestones": [5, 9], "recipe__gamma": 0.2, "recipe__momentum": 0.8,

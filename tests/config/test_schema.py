@@ -136,8 +136,7 @@ def test_other_depths_are_answered_with_the_nearest(depth: int, near: str) -> No
 def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
     recipe = small(recipe__iterations=14, recipe__milestones=[6, 9]).recipe
     assert [i for i in range(15) if recipe.row_at(i)] == [0, 4, 6, 8, 9, 12, 14]
-    assert [i for i in range(15) if recipe.clean_at(i)] == [6, 9, 14]
-    assert [recipe.next_row(i) for i in (0, 4, 13)] == [4, 6, 14]
+    assert [i for i in range(15) if recipe.evaluates_train_at(i)] == [6, 9, 14]
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:11"])

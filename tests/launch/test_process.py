@@ -13,13 +13,14 @@ import pytest
 
 from degradation.config.schema import Settings
 from degradation.launch import process
+from degradation.launch.stopping import Interrupted, Stopping
 from degradation.runs.run_dir import RunDir
 
 
 @pytest.fixture(autouse=True)
-def stopping(monkeypatch) -> process.Stopping:
+def stopping(monkeypatch) -> Stopping:
     """Each test begins unasked."""
-    monkeypatch.setattr(process, "stopping", process.Stopping())
+    monkeypatch.setattr(process, "stopping", Stopping())
     return process.stopping
 
 
@@ -87,7 +88,7 @@ def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, s
 
     asking = threading.Thread(target=ask)
     asking.start()
-    with pytest.raises(process.Interrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         run_with(monkeypatch, settings, code)
     asking.join()
     assert stopped.value.number == signal.SIGTERM
@@ -106,7 +107,7 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
 
     monkeypatch.setattr(subprocess, "Popen", slow)
     began = time.monotonic()
-    with pytest.raises(process.Interrupted):
+    with pytest.raises(Interrupted):
         run_with(monkeypatch, settings, "time.sleep(60)")
     assert time.monotonic() - began < 30
 
@@ -121,13 +122,13 @@ def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeyp
 
 LISTENING = """
 import multiprocessing, os, signal, sys, threading, time
-from degradation.launch import process
-process.stopping.listen()
+from degradation.launch.stopping import stopping
+stopping.listen()
 from multiprocessing import resource_tracker
 resource_tracker.ensure_running()
 os.kill(os.getpid(), signal.SIGINT)
 time.sleep(0.5)
-print(process.stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+print(stopping.signal, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 """
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from degradation.launch import slurm
+from degradation.system import process_group
+
 # Plays submitit: its handler notes what the run has left by then, and leaves.
 JOB = """
 import json, os, signal, sys
@@ -49,7 +52,7 @@ def workers(process: "subprocess.Popen[bytes]") -> list[int]:
     return [int(pid) for pid in found]
 
 
-def test_the_point_saves_before_the_job_is_queued_again(tmp_path: Path) -> None:
+def test_the_run_saves_before_the_job_is_queued_again(tmp_path: Path) -> None:
     """The signal comes as from SLURM: to every process of the job."""
     process = start(tmp_path, "slurm")
     for pid in [process.pid, *workers(process)]:
@@ -70,13 +73,26 @@ def test_being_ended_is_no_reason_to_be_queued_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("executor", ["local", ""])
 def test_elsewhere_the_signal_is_left_alone(executor: str, monkeypatch) -> None:
-    from degradation.launch import slurm
-
     monkeypatch.setenv("SUBMITIT_EXECUTOR", executor)
     before = signal.getsignal(signal.SIGUSR2)
     with slurm.requeued():
         assert signal.getsignal(signal.SIGUSR2) is before
-    assert slurm.expected() is None
+    assert slurm.signal_to_save() is None
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1")
-    assert slurm.expected() == signal.SIGUSR1
+    assert slurm.signal_to_save() == signal.SIGUSR1
+
+
+def test_a_job_of_several_tasks_says_who_is_who(monkeypatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    job = {
+        "SUBMITIT_EXECUTOR": "slurm", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "81234", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
+    }  # fmt: skip
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    slurm.set_ranks()
+    assert process_group.rank_and_world_size() == (3, 4)
+    assert process_group.local_rank() == 1
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "21234")

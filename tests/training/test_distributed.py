@@ -18,7 +18,6 @@ from degradation.data import sources
 from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
 from degradation.data.loaders import train_loader
 from degradation.runs.run_dir import RunDir, runs_in
-from degradation.system import process_group
 from degradation.training import checkpoint
 from degradation.training.checkpoint import newest
 from degradation.training.devices.distributed import ALONE, FlatBuffers, ProcessGroup
@@ -244,23 +243,3 @@ def test_shares_of_an_exam_have_every_image_once(small) -> None:
     ]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()
-
-
-def test_a_job_of_slurms_says_who_is_who(monkeypatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-        monkeypatch.delenv(name)
-    job = {
-        "SUBMITIT_EXECUTOR": "slurm",
-        "SLURM_NTASKS": "4",
-        "SLURM_PROCID": "3",
-        "SLURM_LOCALID": "1",
-        "SLURM_JOB_ID": "81234",
-        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
-    }
-    for name, value in job.items():
-        monkeypatch.setenv(name, value)
-    process_group.take_from_slurm()
-    assert process_group.rank_and_world_size() == (3, 4)
-    assert process_group.local_rank() == 1
-    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("10.0.0.7", "21234")
