@@ -6,7 +6,6 @@ after that, as mean pixels. There is no division by a standard deviation: the pa
 the batch normalization behind the first convolution cancels any factor.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -17,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from degradation.config.schema import Data
+from degradation.config.schema import Data, Numerics, RunConfig
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.order import batch_table, epoch_table
+from degradation.data.order import batch_table, digest, epoch_table
 
 CHUNK = 2**15
 """Positions of the stream whose table is made and sent to the device at a time."""
@@ -63,22 +62,19 @@ class DeviceLoader:
     def __init__(
         self,
         dataset: ImageDataset,
-        data: Data,
-        seed: int,
-        batch_size: int,
+        config: RunConfig,
         device: torch.device,
-        memory_format: torch.memory_format = torch.channels_last,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """`batch_size`: images of a whole batch, over all processes."""
-        self.data, self.seed, self.num_images = data, seed, len(dataset.train)
-        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
-        self.device, self.memory_format = device, memory_format
+        self.data, self.seed, self.num_images = config.data, config.seed, len(dataset.train)
+        self.batch_size, self.rank = config.recipe.batch_size, rank
+        self.share = self.batch_size // world_size
+        self.device, self.memory_format = device, memory_format(config.numerics)
         self.shape, self.max_value = dataset.train.images.shape[1:], dataset.max_value
-        key = ("train", dataset.digest, data.pad, data.flip)
-        self.images = shared(device, key, lambda: TrainImages(dataset, data, device))
-        self.chunk_steps = max(8, CHUNK // batch_size)
+        key = ("train", dataset.digest, self.data.pad, self.data.flip)
+        self.images = shared(device, key, lambda: TrainImages(dataset, config.data, device))
+        self.chunk_steps = max(8, CHUNK // self.batch_size)
         self.chunk = -1
         """Which chunk of steps `table` is of."""
         self.table = torch.empty(0)
@@ -114,11 +110,8 @@ class DeviceLoader:
 
     def digest(self) -> str:
         """SHA-256 over what fixes the batches beside the images."""
-        sha = hashlib.sha256(f"batch {self.batch_size}".encode())
         table = epoch_table(self.seed, 0, self.num_images, self.data.pad, self.data.flip)
-        for column in table.columns:
-            sha.update(column.tobytes())
-        return sha.hexdigest()
+        return digest(self.batch_size, *table.columns)
 
     def close(self) -> None:
         """There is no process to end."""
@@ -183,6 +176,12 @@ def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
     """
     source = torch.from_numpy(np.ascontiguousarray(values))
     return (source.pin_memory() if device.type == "cuda" else source).to(device, non_blocking=True)
+
+
+def memory_format(numerics: Numerics) -> torch.memory_format:
+    """What `numerics.memory_format` names."""
+    channels_last = numerics.memory_format == "channels_last"
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def channels_first(x: Tensor, memory_format: torch.memory_format) -> Tensor:

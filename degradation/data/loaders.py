@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from degradation.config.schema import Numerics, RunConfig
+from degradation.config.schema import RunConfig
 from degradation.data.dataset import ImageDataset
-from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader, memory_format
 from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.data.image_folder.loader import FolderEvalLoader, FolderLoader, num_workers
 
@@ -49,11 +49,10 @@ def train_loader(
     world_size: int = 1,
 ) -> TrainLoader:
     """The training batches of a run, or this process's share of each."""
-    seed, batch_size, layout = config.seed, config.recipe.batch_size, memory_format(config.numerics)
     if isinstance(dataset, ImageFolder):
         processes = num_workers(workers, device)
-        return FolderLoader(dataset, seed, batch_size, device, processes, layout, rank, world_size)
-    return DeviceLoader(dataset, config.data, seed, batch_size, device, layout, rank, world_size)
+        return FolderLoader(dataset, config, device, processes, rank, world_size)
+    return DeviceLoader(dataset, config, device, rank, world_size)
 
 
 def eval_loaders(
@@ -91,9 +90,3 @@ def eval_loader(
             dataset, files, device, processes, layout, batch_size, rank, world_size
         )
     return DeviceEvalLoader(dataset, name, device, layout, batch_size, rank, world_size)
-
-
-def memory_format(numerics: Numerics) -> torch.memory_format:
-    """What `numerics.memory_format` names."""
-    channels_last = numerics.memory_format == "channels_last"
-    return torch.channels_last if channels_last else torch.contiguous_format

@@ -100,6 +100,14 @@ def draws(seed: int, start: int, size: int) -> Draws:
     return Draws(raw[:, 0], raw[:, 1], raw[:, 2], normal)
 
 
+def digest(batch_size: int, *columns: NDArray[Any]) -> str:
+    """SHA-256 over what fixes a stream of batches beside the images."""
+    sha = hashlib.sha256(f"batch {batch_size}".encode())
+    for column in columns:
+        sha.update(column.tobytes())
+    return sha.hexdigest()
+
+
 def below(bound: int, raw: int) -> int:
     """0 to bound - 1 from 64 random bits, as `_below` makes them."""
     return (int(raw) >> 32) * bound >> 32

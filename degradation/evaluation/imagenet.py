@@ -17,7 +17,7 @@ from tqdm import tqdm
 from degradation.config.schema import RunConfig
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
-from degradation.data.device_loader import channels_first
+from degradation.data.device_loader import channels_first, memory_format
 from degradation.data.image_folder.imagenet import MEAN, ImageFolder
 from degradation.data.image_folder.loader import MAX_VALUE, decoded, num_workers
 from degradation.evaluation import multi_crop
@@ -85,7 +85,7 @@ def _errors(
     side, shorter = config.data.crop_size, config.data.eval_resize
     assert side is not None and shorter is not None
     mean = torch.from_numpy(MEAN).float().to(device)
-    layout = loaders.memory_format(config.numerics)
+    layout = memory_format(config.numerics)
 
     def prepare(pixels: Tensor) -> Tensor:
         x = pixels.to(device, non_blocking=True).float().div_(MAX_VALUE).sub_(mean)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from degradation.config.validation import ConfigError
 from degradation.data.dataset import Source
-from degradation.data.loaders import memory_format
+from degradation.data.device_loader import memory_format
 from degradation.models import init
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir, RunDirError
@@ -32,7 +32,8 @@ RENAMED = [
     (r"^fc\.", "linear."),
 ]
 IN_CHECKPOINTS = "network."
-LISTED = 5
+MESSAGE = 1000
+"""Characters of torch's message, which may name thousands of tensors."""
 
 
 def trained_network(run: RunDir, source: Source, device: torch.device) -> Network:
@@ -68,28 +69,10 @@ def _renamed(name: str) -> str:
 
 def fit(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Fill the network's whole state. Raises ConfigError with the names that don't fit."""
-    state = {k: v for k, v in network.state_dict().items() if not k.endswith("_tracked")}
-    given = {k: v for k, v in tensors.items() if not k.endswith("_tracked")}
-    wrong = {
-        "missing": [name for name in state if name not in given],
-        "unknown": [name for name in given if name not in state],
-        "of another shape": [
-            f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in state.items()
-            if name in given and given[name].shape != tensor.shape
-        ],
-    }
-    lines = [f"\n  {what}: {_first(names)}" for what, names in wrong.items() if names]
-    if lines:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
         raise ConfigError(
             "the weights are not of this network; check model, depth, model.shortcut, model.width "
-            f"and data{''.join(lines)}"
-        )
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(given[name])
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+            f"and data: {str(error)[:MESSAGE]}"
+        ) from error

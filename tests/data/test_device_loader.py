@@ -8,11 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from degradation.config import schema
 from degradation.data import device_loader, loaders
 from degradation.data.dataset import ImageDataset, Split
 from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
-from degradation.data.order import batch_table
+from degradation.data.order import Table, batch_table
+from tests.conftest import small
 
 # The sides differ, so that none can stand for the other.
 N, HEIGHT, WIDTH = 12, 5, 7
@@ -30,19 +30,19 @@ def noise_dataset(channels: int = 3, max_value: int = 255) -> ImageDataset:
     return ImageDataset(*splits, classes=10, max_value=max_value)
 
 
-def settings(pad: int = 2, flip: bool = True) -> schema.Data:
-    return schema.Data("digits", 0, pad, flip, "data", False)
+def loader_of(
+    found: ImageDataset, seed: int = 0, batch_size: int = 5, pad: int = 2, flip: bool = True
+) -> DeviceLoader:
+    options = {"data__pad": pad, "data__flip": flip, "recipe__batch_size": batch_size}
+    return DeviceLoader(found, small(seed=seed, **options), CPU)
 
 
-def naive(
-    found: ImageDataset, data: schema.Data, seed: int, batch_size: int, step: int
-) -> NDArray[np.float32]:
-    """A step's batch: subtract the mean, pad with zeros, crop, flip, one image after the other."""
-    table = batch_table(seed, step * batch_size, batch_size, N, data.pad, data.flip)
+def naive(found: ImageDataset, table: Table, pad: int) -> NDArray[np.float32]:
+    """A batch: subtract the mean, pad with zeros, crop, flip, one image after the other."""
     batch = []
     for index, top, left, flip in zip(*table.columns, strict=True):
         x = found.train.images[index].astype(np.float32) / np.float32(found.max_value) - found.mean
-        x = np.pad(x, ((data.pad, data.pad), (data.pad, data.pad), (0, 0)))
+        x = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
         x = x[top : top + HEIGHT, left : left + WIDTH]
         batch.append((x[:, ::-1] if flip else x).transpose(2, 0, 1))
     return np.stack(batch)
@@ -57,18 +57,17 @@ def test_batches_are_what_a_naive_version_makes(
 ) -> None:
     """Across several epochs and chunks of the table, also in the middle of a batch."""
     monkeypatch.setattr(device_loader, "CHUNK", 8 * batch_size)
-    found, data = noise_dataset(channels, max_value), settings(pad, flip)
-    loader = DeviceLoader(found, data, 4, batch_size, CPU)
+    found = noise_dataset(channels, max_value)
+    loader = loader_of(found, 4, batch_size, pad, flip)
     for step in (0, 1, 2, 7, 8, 17):
         x, y = loader.get_batch(step)
-        wanted = naive(found, data, 4, batch_size, step)
-        np.testing.assert_allclose(x.numpy(), wanted, atol=1e-6, rtol=0)
-        index = batch_table(4, step * batch_size, batch_size, N, pad, flip).index
-        assert y.tolist() == found.train.labels[index].tolist()
+        table = batch_table(4, step * batch_size, batch_size, N, pad, flip)
+        np.testing.assert_allclose(x.numpy(), naive(found, table, pad), atol=1e-6, rtol=0)
+        assert y.tolist() == found.train.labels[table.index].tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_shape_kind_and_the_memory_format_of_the_numerics(channels: int, small) -> None:
+def test_shape_kind_and_the_memory_format_of_the_numerics(channels: int) -> None:
     found = noise_dataset(channels)
     for name in ("channels_last", "contiguous"):
         config = small(numerics__memory_format=name, data__val_size=3, recipe__batch_size=4)
@@ -89,32 +88,30 @@ def test_the_padding_is_mean_pixels() -> None:
     white = Split(np.full((1, HEIGHT, WIDTH, 1), 255, np.uint8), np.zeros(1, np.int64))
     black = Split(np.zeros((1, HEIGHT, WIDTH, 1), np.uint8), np.zeros(1, np.int64))
     both = Split(np.concatenate([white.images, black.images]), np.zeros(2, np.int64))
-    loader = DeviceLoader(ImageDataset(both, black, black, 10, 255), settings(), 0, 50, CPU)
+    loader = loader_of(ImageDataset(both, black, black, 10, 255), batch_size=50)
     assert set(loader.get_batch(0)[0].unique().tolist()) == {-0.5, 0.0, 0.5}
 
 
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
-    loader = DeviceLoader(noise_dataset(), settings(), 0, 5, CPU)
+    loader = loader_of(noise_dataset())
     wanted = [[part.clone() for part in loader.get_batch(step)] for step in range(20)]
     for step in (13, 0, 4, 19, 4, 2):
         for one, other in zip(loader.get_batch(step), wanted[step], strict=True):
             assert torch.equal(one, other)
-    other_seed = DeviceLoader(noise_dataset(), settings(), 1, 5, CPU)
-    assert not torch.equal(other_seed.get_batch(0)[0], wanted[0][0])
+    assert not torch.equal(loader_of(noise_dataset(), seed=1).get_batch(0)[0], wanted[0][0])
 
 
 def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
-    def digest(seed: int = 0, size: int = 5, pad: int = 2, flip: bool = True) -> str:
-        return DeviceLoader(noise_dataset(), settings(pad, flip), seed, size, CPU).digest()
-
-    digests = [digest(), digest(seed=1), digest(size=6), digest(pad=1), digest(flip=False)]
-    assert len(set(digests)) == len(digests) and digest() == digests[0]
+    others = [{}, {"seed": 1}, {"batch_size": 6}, {"pad": 1}, {"flip": False}]
+    digests = [loader_of(noise_dataset(), **other).digest() for other in others]
+    assert len(set(digests)) == len(digests)
+    assert loader_of(noise_dataset(3, 16)).digest() == digests[0]
 
 
 def test_runs_of_a_process_share_one_copy_of_a_data_set() -> None:
-    one, other = (DeviceLoader(noise_dataset(), settings(), seed, 4, CPU) for seed in (0, 1))
+    one, other = (loader_of(noise_dataset(), seed) for seed in (0, 1))
     assert one.images is other.images
-    assert DeviceLoader(noise_dataset(), settings(pad=1), 0, 4, CPU).images is not one.images
+    assert loader_of(noise_dataset(), pad=1).images is not one.images
     evals = [DeviceEvalLoader(noise_dataset(), name, CPU) for name in ("test", "test", "train")]
     assert evals[0].images is evals[1].images is not evals[2].images
     alive = weakref.ref(one.images)

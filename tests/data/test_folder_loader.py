@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from degradation.config.schema import RunConfig
 from degradation.data import loaders, sources
 from degradation.data.dataset import DataError
 from degradation.data.image_folder import decode, loader
@@ -39,7 +40,11 @@ def dataset(root: Path) -> ImageFolder:
 
 
 def folder_loader(dataset: ImageFolder, workers: int = 0, batch_size: int = 5, seed: int = 3):
-    return FolderLoader(dataset, seed, batch_size, CPU, workers)
+    return FolderLoader(dataset, config_of(dataset, batch_size, seed), CPU, workers)
+
+
+def config_of(dataset: ImageFolder, batch_size: int, seed: int = 3) -> RunConfig:
+    return photographs.config(Path(dataset.data.root), recipe__batch_size=batch_size, seed=seed)
 
 
 # What an image becomes
@@ -145,10 +150,10 @@ def test_any_step_can_be_the_first_or_the_next(dataset, monkeypatch) -> None:
 def test_shares_of_a_batch_make_the_batch(dataset) -> None:
     """And those of an evaluation set the whole: each process decodes its own."""
     for step in (0, 3):
-        whole = FolderLoader(dataset, 0, 6, CPU, 0).get_batch(step)
+        config = config_of(dataset, 6)
+        whole = FolderLoader(dataset, config, CPU, 0).get_batch(step)
         parts = [
-            FolderLoader(dataset, 0, 6, CPU, 0, rank=rank, world_size=3).get_batch(step)
-            for rank in range(3)
+            FolderLoader(dataset, config, CPU, 0, rank, 3).get_batch(step) for rank in range(3)
         ]
         for column, shares in zip(whole, zip(*parts, strict=True), strict=True):
             assert torch.equal(column, torch.cat(shares))
@@ -259,8 +264,8 @@ import torch
 from degradation.data import sources
 from degradation.data.image_folder.loader import FolderLoader
 from tests.data import photographs
-dataset = sources.load(photographs.data(Path(sys.argv[2])))
-loader = FolderLoader(dataset, 0, 5, torch.device("cpu"), 2)
+config = photographs.config(Path(sys.argv[2]))
+loader = FolderLoader(sources.load(config.data), config, torch.device("cpu"), 2)
 for step in range(2):
     loader.get_batch(step)
 print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)

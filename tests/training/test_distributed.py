@@ -224,10 +224,8 @@ def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
 def test_shares_of_a_batch_make_the_batch(small) -> None:
     config = small(data__pad=1, data__flip=True)
     images = sources.load(config.data)
-    whole = DeviceLoader(images, config.data, 0, 6, CPU)
-    shares = [
-        DeviceLoader(images, config.data, 0, 6, CPU, rank=rank, world_size=3) for rank in range(3)
-    ]
+    whole = DeviceLoader(images, config, CPU)
+    shares = [DeviceLoader(images, config, CPU, rank, 3) for rank in range(3)]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
         parts = [stream.get_batch(iteration) for stream in shares]

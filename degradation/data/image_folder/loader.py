@@ -7,7 +7,6 @@ workers hand over bytes; on the device they are scaled to [0, 1], the mean colou
 the lighting noise added.
 """
 
-import hashlib
 import itertools
 import multiprocessing
 import os
@@ -21,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from degradation.config.schema import Data
+from degradation.config.schema import Data, RunConfig
 from degradation.data.dataset import DataError
-from degradation.data.device_loader import channels_first
+from degradation.data.device_loader import channels_first, memory_format
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
 from degradation.data.image_folder.manifest import Files
-from degradation.data.order import batch_table, draws
+from degradation.data.order import batch_table, digest, draws
 from degradation.system import process_group
 from degradation.system.signals import end_with_parent, signals_blocked
 
@@ -86,19 +85,17 @@ class FolderLoader:
     def __init__(
         self,
         dataset: ImageFolder,
-        seed: int,
-        batch_size: int,
+        config: RunConfig,
         device: torch.device,
         workers: int,
-        memory_format: torch.memory_format = torch.channels_last,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """`batch_size`: images of a whole batch, over all processes."""
-        self.dataset, self.seed, self.num_images = dataset, seed, len(dataset.train)
-        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // world_size
-        self.device, self.workers, self.memory_format = device, workers, memory_format
-        self.crops = TrainCrops(dataset, seed)
+        self.num_images, self.batch_size = len(dataset.train), config.recipe.batch_size
+        self.rank, self.share = rank, self.batch_size // world_size
+        self.device, self.workers = device, workers
+        self.memory_format = memory_format(config.numerics)
+        self.crops = TrainCrops(dataset, config.seed)
         self.decoded: Generator[Any, None, None] | None = None
         """What the workers decode, from step `next_step` on."""
         self.next_step = 0
@@ -127,13 +124,11 @@ class FolderLoader:
 
     def digest(self) -> str:
         """SHA-256 over what fixes the batches beside the images."""
-        sha = hashlib.sha256(f"batch {self.batch_size}".encode())
-        first = min(self.num_images, 10_000)
-        table = batch_table(self.seed, 0, first, self.num_images, 0, self.dataset.data.flip)
-        drawn = draws(self.seed, 0, first)
-        for column in (table.index, table.flip, drawn.side, drawn.top, drawn.left, drawn.lighting):
-            sha.update(column.tobytes())
-        return sha.hexdigest()
+        seed, first = self.crops.seed, min(self.num_images, 10_000)
+        table = batch_table(seed, 0, first, self.num_images, 0, self.crops.data.flip)
+        drawn = draws(seed, 0, first)
+        columns = (table.index, table.flip, drawn.side, drawn.top, drawn.left, drawn.lighting)
+        return digest(self.batch_size, *columns)
 
     def close(self) -> None:
         """End the workers."""
