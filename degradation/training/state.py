@@ -9,7 +9,7 @@ from torch import Tensor
 
 from degradation.config.schema import RunConfig
 from degradation.data.dataset import Source
-from degradation.data.loaders import memory_format
+from degradation.data.device_loader import memory_format
 from degradation.models.init import build
 from degradation.models.resnet import Network
 from degradation.training import checkpoint

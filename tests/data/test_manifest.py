@@ -46,7 +46,7 @@ def test_the_digest_is_of_paths_and_sizes_alone(root: Path, tmp_path: Path) -> N
 FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no train": (
         lambda root: (root / "train").rename(root / "training"),
-        ["no folder train in", "get it:"],
+        ["must have the folders train and val", "get it:"],
     ),
     "unsorted": (
         lambda root: [(root / f"val/ILSVRC2012_val_{i}.JPEG").touch() for i in range(5)],

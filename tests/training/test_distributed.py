@@ -222,7 +222,7 @@ def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
 
 
 def test_shares_of_a_batch_make_the_batch(small) -> None:
-    config = small(data__pad=1, data__flip=True)
+    config = small(data__pad=1, data__flip=True, recipe__batch_size=6)
     images = sources.load(config.data)
     whole = DeviceLoader(images, config, CPU)
     shares = [DeviceLoader(images, config, CPU, rank, 3) for rank in range(3)]

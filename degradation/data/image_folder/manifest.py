@@ -6,14 +6,13 @@ No file is opened: a million of them take seconds. What lies in the files, decod
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 from degradation.data.dataset import DataError
-from degradation.system import files as storage
+from degradation.system import files
 from degradation.system.console import escape_control_chars, short_repr
 
 SUFFIXES = (".jpeg", ".jpg")
@@ -36,17 +35,15 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    @classmethod
-    def of(cls, images: Sequence[tuple[str, int, int]]) -> Self:
-        """From (path, size, label) of each."""
-        paths, sizes, labels = (tuple(image[i] for image in images) for i in range(3))
-        return cls(paths, sizes, labels)  # type: ignore[arg-type]
-
     def evenly(self, most: int) -> "Files":
         """All of them, or `most` at equal distances in the list."""
-        images = list(zip(self.paths, self.sizes, self.labels, strict=True))
         count = min(len(self), most)
-        return Files.of([images[i * len(self) // count] for i in range(count)])
+        chosen = [i * len(self) // count for i in range(count)]
+        return Files(
+            tuple(self.paths[i] for i in chosen),
+            tuple(self.sizes[i] for i in chosen),
+            tuple(self.labels[i] for i in chosen),
+        )
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,16 @@ class Manifest:
     classes: tuple[str, ...]
     train: Files
     val: Files
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...]
     """Paths left out because data.skip lists them, sorted."""
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the sorted paths of both splits, with their sizes."""
         sha = hashlib.sha256()
-        for files in (self.train, self.val):
-            for path, size in zip(files.paths, files.sizes, strict=True):
-                sha.update(storage.encode_line(f"{path}\t{size}"))
+        for split in (self.train, self.val):
+            for path, size in zip(split.paths, split.sizes, strict=True):
+                sha.update(files.encode_line(f"{path}\t{size}"))
         return sha.hexdigest()
 
     @property
@@ -77,38 +74,49 @@ class Manifest:
 
 def read(root: Path, skip: Path | None = None) -> Manifest:
     """The manifest of the folder `root`, without what the file `skip` lists. Raises DataError."""
-    if message := missing(root):
-        raise DataError(message)
+    _check_there(root)
     classes = _classes(root)
-    skip_list = _skip_list(skip) if skip else set[str]()
-    found = {split: list(_images(root, split, classes)) for split in SPLITS}
-    everything = {path for images in found.values() for path, _, _ in images}
-    if unknown := sorted(skip_list - everything):
+    skipped = _skip_list(skip) if skip else set[str]()
+    unused, faults = set(skipped), list[tuple[str, str]]()
+    splits = {}
+    for split in SPLITS:
+        kept = []
+        for path, size, label in _images(root, split, classes):
+            if path in skipped:
+                unused.remove(path)
+            elif fault := _fault(path, size):
+                faults.append((path, fault))
+            else:
+                kept.append((path, size, label))
+        splits[split] = Files(*(tuple(image[i] for image in kept) for i in range(3)))  # type: ignore[arg-type]
+    if unused:
         raise DataError(
-            f"{skip}: {_some(unknown)}: not in {root}; list paths relative to it, as "
+            f"{skip}: {_some(unused)}: not in {root}; list paths relative to it, as "
             "train/CLASS/NAME, or remove the line"
         )
-    kept = {split: [i for i in images if i[0] not in skip_list] for split, images in found.items()}
-    faults = [
-        (path, fault)
-        for split in SPLITS
-        for path, size, _ in kept[split]
-        if (fault := _fault(path, size))
-    ]
     if faults:
         raise faulty(root, faults)
-    train, val = (Files.of(kept[split]) for split in SPLITS)
-    return Manifest(root, classes, train, val, tuple(sorted(skip_list)))
+    return Manifest(root, classes, splits["train"], splits["val"], tuple(sorted(skipped)))
 
 
-def missing(root: Path) -> str:
-    """Why `root` can't be read, where no folder of a split is there; else ""."""
-    absent = [split for split in SPLITS if not (root / split).is_dir()]
-    if not absent:
-        return ""
+def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
+    """The error that names the first files by path and fault, and counts all of them by fault."""
+    kinds = ", ".join(f"{n} × {kind}" for kind, n in Counter(f for _, f in faults).most_common(3))
+    named = "".join(f"\n  {path}: {fault}" for path, fault in faults[:SHOWN])
+    message = (
+        f"{root}: {len(faults)} files can't be trained on ({kinds}){named}"
+        "\nrestore them; or list their paths in a file, one a line, and give data.skip=FILE"
+    )
+    return DataError(escape_control_chars(message))
+
+
+def _check_there(root: Path) -> None:
+    """Raises DataError where the folder of a split is not there."""
+    if all((root / split).is_dir() for split in SPLITS):
+        return
     where = root.resolve()
-    return escape_control_chars(
-        f"ImageNet is not there: no folder {' and no folder '.join(absent)} in {where}.\n"
+    raise DataError(
+        f"ImageNet is not there: {where} must have the folders train and val.\n"
         f"  expected:   {where}/train/CLASS/*.JPEG and {where}/val/CLASS/*.JPEG\n"
         "  get it:     ILSVRC2012_img_train.tar and _val.tar from https://image-net.org (account),"
         "\n              unpacked into a folder a class, validation images too\n"
@@ -116,24 +124,12 @@ def missing(root: Path) -> str:
     )
 
 
-def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:
-    """The error that names the first files by path and fault, and counts all of them by fault."""
-    kinds = ", ".join(f"{n} × {kind}" for kind, n in Counter(f for _, f in faults).most_common(3))
-    named = "".join(f"\n  {path}: {fault}" for path, fault in faults[:SHOWN])
-    return DataError(
-        escape_control_chars(
-            f"{root}: {len(faults)} files can't be trained on ({kinds}){named}"
-            "\nrestore them; or list their paths in a file, one a line, and give data.skip=FILE"
-        )
-    )
-
-
 def _skip_list(file: Path) -> set[str]:
     try:
-        lines = storage.read(file).decode().splitlines()
+        lines = files.read(file).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(f"data.skip={file}: {why}; give a file of paths, one a line") from error
+        reason = getattr(error, "strerror", "not UTF-8")
+        raise DataError(f"data.skip={file}: {reason}; give a file of paths, one a line") from error
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
@@ -159,7 +155,7 @@ def _classes(root: Path) -> tuple[str, ...]:
         names[split] = [entry.name for entry in entries]
     if not names["train"]:
         raise DataError(f"{root / 'train'}: has no class folder; fill it: train/CLASS/NAME.JPEG")
-    if different := sorted({*names["train"]} ^ {*names["val"]}):
+    if different := {*names["train"]} ^ {*names["val"]}:
         raise DataError(
             f"{root}: {len(different)} classes are in one of train/ and val/ alone "
             f"({_some(different)}); both must have the same folders, or labels would mean "
@@ -175,7 +171,7 @@ def _images(root: Path, split: str, classes: tuple[str, ...]) -> Iterator[tuple[
         if not entries:
             raise DataError(
                 f"{root / split / name}: an empty class; put its images there, or remove the "
-                f"folder from {' and '.join(SPLITS)} alike"
+                "folder from train and val alike"
             )
         for entry in entries:
             size = entry.stat().st_size if entry.is_file() else -1
@@ -183,15 +179,14 @@ def _images(root: Path, split: str, classes: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _fault(path: str, size: int) -> str:
-    if size < 0:
-        return "no regular file"
-    if size == 0:
-        return "zero bytes"
+    if size <= 0:
+        return "zero bytes" if size == 0 else "no regular file"
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 (there may be a million of them)
     return "" if suffix in SUFFIXES else f"{short_repr(suffix or 'no suffix')} is no JPEG"
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    text = ", ".join(map(short_repr, names[:SHOWN]))
-    return escape_control_chars(text + (f", and {more:,} more" if more > 0 else ""))
+def _some(names: Iterable[str]) -> str:
+    """The first of some names, and how many more there are."""
+    first, more = sorted(names)[:SHOWN], len([*names]) - SHOWN
+    text = ", ".join(map(short_repr, first)) + (f", and {more:,} more" if more > 0 else "")
+    return escape_control_chars(text)
