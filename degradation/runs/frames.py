@@ -21,7 +21,8 @@ def curves(folder: str | Path) -> "pd.DataFrame":
 
 def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """A line a run (the columns of `describe`), and a line a row (see `curves`)."""
-    import pandas as pd  # half a second that training and status never need
+    # Importing pandas takes half a second, which training and status never need.
+    import pandas as pd
 
     runs, lines = [], []
     for run in runs_in(folder):

@@ -57,7 +57,8 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> list[NetworkErrors]:
     lines = []
     for key, own in sorted(networks.items()):
         name = network(*key[:-1])
-        if names[key[:-1]] > 1:  # told apart by their study
+        if names[key[:-1]] > 1:
+            # Two recipes of one network are told apart by their study.
             name += f" {own[0]['study'] or key[-1]}"
         lines.append(NetworkErrors(name, len(own), {e: _error(e, key, own) for e in ERRORS}))
     return lines

@@ -81,7 +81,7 @@ def write_atomically(path: Path, content: Bytes) -> None:
         with _writing(path, len(content)):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             try:
-                write_all(descriptor, content)
+                _write_all(descriptor, content)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -98,13 +98,14 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system can
+        # Not every file system can force a folder to the disk.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
     finally:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, content: Bytes) -> None:
+def _write_all(descriptor: int, content: Bytes) -> None:
     """Write all of `content`, however many calls that takes; usually one."""
     view = memoryview(content)
     while view:
@@ -132,7 +133,7 @@ def append_line(path: Path, line: str) -> None:
     with _writing(path, len(content)), appending(path) as descriptor:
         size = os.fstat(descriptor).st_size
         try:
-            write_all(descriptor, content)
+            _write_all(descriptor, content)
         except OSError:
             os.ftruncate(descriptor, size)
             raise
@@ -146,7 +147,8 @@ def appending(path: Path) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        with _writing(path):  # a network file system may refuse as late as this
+        # A network file system may refuse as late as this.
+        with _writing(path):
             os.close(descriptor)
 
 
@@ -154,13 +156,6 @@ def truncate(path: Path, size: int) -> None:
     """Cut `path` to its first `size` bytes. Raises StorageError."""
     with _writing(path):
         os.truncate(path, size)
-
-
-def move(source: Path, target: Path) -> None:
-    """Give a complete file its name, durably. Raises StorageError."""
-    with _writing(target):
-        source.replace(target)
-        _sync_folder(target.parent)
 
 
 def remove(path: Path) -> None:
@@ -259,7 +254,8 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         raise _refusal("write", path, error) from error
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        with suppress(OSError):  # on a full disk the lock holds without the text
+        # On a full disk the lock holds without the name of its holder.
+        with suppress(OSError):
             path.write_text(f"pid {os.getpid()} on {socket.gethostname()} since {since}")
         yield
     finally:
@@ -272,7 +268,8 @@ def is_locked(path: Path) -> bool:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
-    except PermissionError:  # it is another user's, and can't be asked
+    except PermissionError:
+        # It belongs to another user, and can't be asked.
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

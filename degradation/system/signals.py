@@ -85,8 +85,8 @@ class Stop:
 def end_with_parent() -> None:
     """Get SIGTERM when the process that started this one dies, even by SIGKILL. Linux only."""
     if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def signal_name(number: int) -> str:

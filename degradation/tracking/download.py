@@ -53,7 +53,8 @@ def _fetch_run(wandb_run: Any, folder: Path) -> bool:
     """Write one run's folder, unless it is complete already; whether it is one of ours."""
     try:
         config = keys.run_config_of(wandb_run.config)
-    except validation.ConfigError:  # someone else's run, or the study's figures
+    except validation.ConfigError:
+        # It is someone else's run, or the study's figures.
         return False
     run, summary = RunDir.of(config, folder), dict(wandb_run.summary)
     if run.result() is not None and run.result() == _result(summary, run.rows()):
@@ -69,7 +70,8 @@ def _fetch_run(wandb_run: Any, folder: Path) -> bool:
         )
     timing = [keys.timing_of(row) for row in history if "seconds" in row]
     run.create(config)
-    files.remove(run.done_json)  # written last again
+    # The result is written last, here as in training.
+    files.remove(run.done_json)
     files.write_atomically(run.curves, curves)
     files.write_atomically(run.timing_jsonl, _lines(timing))
     files.write_atomically(run.launches_jsonl, _lines([wandb_run.config.get("launch") or {}]))

@@ -25,7 +25,8 @@ def rows(run: RunDir) -> list[dict[str, Any]]:
     that was killed just then.
     """
     timing: dict[int, dict[str, Any]] = {}
-    for line in run.timing():  # what was trained twice is there twice: the first counts
+    # What was trained twice has two lines, of which the first counts.
+    for line in run.timing():
         timing.setdefault(line["iteration"], line)
     return [row | _present(timing.get(row["iteration"], {}), TIMING) for row in run.rows()]
 

@@ -26,6 +26,7 @@ from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.runs.run_dir import RunDir, RunDirError, runs_in
 from degradation.system import console, files
+from degradation.tracking import wandb_api
 from degradation.tracking.upload import Note, Upload, is_behind, read_note, send_all, write_note
 from degradation.tracking.wandb_api import RefusedError, TrackingError
 
@@ -54,7 +55,7 @@ class Sync:
         """These runs begin to train, in one process."""
         folders = []
         for run, settings in runs:
-            if settings.machine.wandb == "disabled":
+            if wandb_api.disabled(settings.machine.wandb):
                 continue
             try:
                 write_note(run, settings)
@@ -90,7 +91,8 @@ class Sync:
         for sender in self.senders:
             with suppress(subprocess.TimeoutExpired):
                 sender.wait(max(0.0, until - time.monotonic()))
-            sender.kill()  # wandb's own process ends when it notices
+            # The process that wandb itself started ends when it notices.
+            sender.kill()
             sender.wait()
         self.senders.clear()
         while behind := [run for run in runs if is_behind(run)]:
@@ -135,7 +137,8 @@ def _followed(upload: Upload, over: bool) -> bool:
 
 def _follow_until_end(folders: Sequence[str]) -> int:
     """What the process does: its standard input is closed when training has ended."""
-    os.nice(19)  # it takes what training leaves of the processor
+    # Only what training leaves of the processor is used.
+    os.nice(19)
     console.show_messages()
     ended = threading.Event()
     threading.Thread(target=_wait_for_end, args=[ended], daemon=True).start()
@@ -147,7 +150,8 @@ def _wait_for_end(ended: threading.Event) -> None:
     sys.stdin.buffer.read()
     ended.set()
     time.sleep(LINGER)
-    os._exit(0)  # wherever the other thread hangs
+    # The other thread may hang anywhere.
+    os._exit(0)
 
 
 def main(arguments: list[str]) -> int:

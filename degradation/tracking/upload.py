@@ -75,7 +75,8 @@ def is_behind(run: RunDir) -> bool:
         if note is None or note.mode == "disabled":
             return False
         return note.rows < len(run.rows()) or (run.result() is not None and not note.result)
-    except (OSError, ValueError):  # `degradation sync` says what is wrong
+    except (OSError, ValueError):
+        # `degradation sync` says what is wrong.
         return True
 
 
@@ -97,11 +98,13 @@ class Upload:
         """
         rows, result = keys.rows(self.run), self.run.result()
         final = final or result is not None
-        if not final and rows and "seconds" not in rows[-1]:  # it is timed a moment later
+        # The timing of a row is written a moment after the row itself.
+        if not final and rows and "seconds" not in rows[-1]:
             rows.pop()
         if self.opened is None:
             complete = self.note.rows == len(rows) and self.note.result == (result is not None)
-            if not self.to_server and (complete or not final):  # a folder is written in one go
+            # An offline folder is written in one go, when no more rows will come.
+            if not self.to_server and (complete or not final):
                 return final
             if not rows and result is None:
                 return final
@@ -119,7 +122,8 @@ class Upload:
         config, launches = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
         self.lock.enter_context(files.lock(self.run.wandb_lock))
         if not self.to_server:
-            self._drop_folders(but=self.note.offline)  # one whose writer was killed
+            # A folder whose writer was killed is written anew.
+            self._drop_folders(but=self.note.offline)
         self.opened = wandb_api.open_run(
             self.note.address,
             self.run.folder.parent,
@@ -144,7 +148,8 @@ class Upload:
             entity = opened.entity or self.note.entity
             opened.finish(exit_code=0 if result is not None else 1)
         if self.to_server:
-            self._drop_folders()  # else `wandb sync` would send those rows again
+            # `wandb sync` would send the rows of the offline folders again.
+            self._drop_folders()
         offline = tuple(path.name for path in self._folders())
         self.note = replace(
             self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline

@@ -46,22 +46,31 @@ class Address:
 
 def library() -> Any:
     """The module `wandb`, told to stay silent. Raises RefusedError."""
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # else it looks up a host, even offline
+    # Without this, wandb looks up a host even when it is offline.
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
     if "@" in os.environ.get("WANDB_BASE_URL", ""):
         raise RefusedError(
             "WANDB_BASE_URL=…: must hold no password, which W&B would print; put "
             "the key into WANDB_API_KEY"
         )
-    if "WANDB_SWEEP_ID" not in os.environ:  # it would merge all runs of a study
+    # One id for all runs of a study would merge them.
+    if "WANDB_SWEEP_ID" not in os.environ:
         os.environ.pop("WANDB_RUN_ID", None)
     try:
-        import wandb  # a second that nothing else pays for
-    except Exception as error:  # an ImportError, or whatever a broken installation raises
+        # Importing wandb takes a second, which nothing else pays for.
+        import wandb
+    except Exception as error:
+        # A broken installation may raise anything.
         raise RefusedError(
             f"wandb can't be imported ({_one_line(error)}): pip install 'wandb>=0.31'"
         ) from error
     return wandb
+
+
+def disabled(mode: str) -> bool:
+    """Whether neither a server nor a folder is to get rows."""
+    return mode == "disabled" or (mode == "auto" and os.environ.get("WANDB_MODE") == "disabled")
 
 
 def online(mode: str) -> bool:
@@ -70,7 +79,7 @@ def online(mode: str) -> bool:
     Raises ConfigError for a WANDB_MODE that does not exist.
     """
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE", "auto")
+        mode = os.environ.get("WANDB_MODE") or "auto"
         if mode not in (*MODES, "shared"):
             raise ConfigError(
                 f"WANDB_MODE={short_repr(mode)}: must be {', '.join(MODES)}"
@@ -79,7 +88,8 @@ def online(mode: str) -> bool:
     return has_key() if mode == "auto" else mode in ("online", "shared")
 
 
-@cache  # once wandb's own process has died, the answer would be no
+# Cached, as the answer would be no once wandb's own process has died.
+@cache
 def has_key() -> bool:
     """Whether a key is configured; asks no one, and needs no network."""
     wandb = library()
@@ -148,7 +158,8 @@ def tear_down() -> None:
     """End wandb's own process, whatever it still holds: the rows are on the disk."""
     try:
         library().teardown()
-    except Exception:  # it has ended by itself
+    except Exception:
+        # The process has ended by itself.
         return
 
 
@@ -223,7 +234,8 @@ def tracking_errors() -> Iterator[None]:
     except Exception as error:
         text = _one_line(error)
         refused = re.search(r"\b40[13]\b|permission|API key", text)
-        raise (RefusedError if refused else TrackingError)(text) from None  # it may hold the key
+        # The original error may hold the key.
+        raise (RefusedError if refused else TrackingError)(text) from None
 
 
 def _one_line(error: BaseException) -> str:

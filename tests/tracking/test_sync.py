@@ -162,11 +162,17 @@ def test_a_refused_key_and_a_missing_library_are_said_once_and_cost_nothing(w: W
     assert not [path for path in written if KEY[:20].encode() in path.read_bytes()]
 
 
-def test_without_w_and_b_nothing_is_started_and_the_command_can_still_send(w: World) -> None:
-    run = w.train(2, mode="disabled")
+@pytest.mark.parametrize(("mode", "variable"), [("disabled", ""), ("auto", "disabled")])
+def test_nothing_is_started_where_w_and_b_is_disabled(w: World, mode: str, variable: str) -> None:
+    os.environ["WANDB_MODE"] = variable
+    run = w.train(2, mode=mode)
     assert w.sync.senders == []
     assert not run.wandb_json.exists()
     assert w.sync.finish([run]) == []
+
+
+def test_the_command_also_sends_runs_that_were_trained_without_w_and_b(w: World) -> None:
+    run = w.train(2, mode="disabled")
     with w.stub:
         assert w.command("--project", "later").returncode == 0
     assert w.stub.run(run.name).project == "later"
@@ -279,7 +285,6 @@ def test_another_project_is_sent_everything(settings, run) -> None:
     [
         ("auto", None, False, False),
         ("auto", None, True, True),
-        ("auto", "disabled", True, False),
         ("offline", "online", True, False),
         ("online", None, False, True),
     ],
