@@ -129,8 +129,8 @@ class Data:
         for name in OF_ARRAYS if is_folder else OF_A_FOLDER:
             if value := getattr(self, name):
                 raise ConfigError(
-                    f"data.{name}={short_repr(value)}: has no meaning for data={self.name}; leave it "
-                    f"as conf/data/{self.name}.yaml has it"
+                    f"data.{name}={short_repr(value)}: has no meaning for data={self.name}; leave "
+                    f"it as conf/data/{self.name}.yaml has it"
                 )
         if is_folder:
             self._check_sizes()

@@ -17,8 +17,13 @@ pytestmark = pytest.mark.slow
 def build(folder: Path, kind: str) -> Path:
     """Built by setuptools from what is under version control, in a copy; without network."""
     copy = folder / "copy"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=TOP, text=True,
-                            capture_output=True, check=True).stdout.splitlines()  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=TOP,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout.splitlines()
     for name in listed:
         if (TOP / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +51,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
     subprocess.run(
         [*pip, "-q", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)],
-        check=True, capture_output=True, env=environment(folder),
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        env=environment(folder),
+    )
     ours = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "borrowed.pth").write_text("\n".join(ours) + "\n")
     return folder
@@ -57,9 +64,12 @@ def call(installed: Path, folder: Path, *words: str) -> "subprocess.CompletedPro
     """Run a program of the environment in `folder`, which is no checkout."""
     return subprocess.run(
         [str(installed / "bin" / words[0]) if words[0] != "bash" else "bash", *words[1:]],
-        cwd=folder, env=environment(installed) | {"HOME": str(folder)}, capture_output=True,
-        text=True, timeout=120,
-    )  # fmt: skip
+        cwd=folder,
+        env=environment(installed) | {"HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def environment(installed: Path) -> dict[str, str]:
@@ -94,8 +104,7 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) -> None:
-    small = ["depth=8", "recipe.iterations=4", "recipe.milestones=[]", "model.width=4", "model=plain",
-             "machine.wandb=disabled", "machine.device=cpu", "cluster=serial"]  # fmt: skip
+    small = ["depth=8", "recipe.iterations=4", "recipe.milestones=[]", "model.width=4", "model=plain", "machine.wandb=disabled", "machine.device=cpu", "cluster=serial"]
     where = call(installed, tmp_path, "python", "-c", "import degradation as d; print(d.__file__)")
     assert str(installed) in where.stdout, where.stderr
     done = call(installed, tmp_path, "degradation", "+sweeps=quickstart", *small)
@@ -120,8 +129,8 @@ def test_tab_completion(installed: Path, tmp_path: Path, typed: str, offered: li
     """As bash asks for it: through the function that `-sc install=bash` defines."""
     script = (
         'eval "$(degradation -sc install=bash)"\n'
-        f'COMP_LINE={typed!r}; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({typed}); COMP_CWORD=1\n'
+        f"COMP_LINE={typed!r}; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=({typed}); COMP_CWORD=1\n"
         'hydra_bash_completion; printf "%s\\n" "${COMPREPLY[@]}"'
-    )  # fmt: skip
+    )
     done = call(installed, tmp_path, "bash", "-c", script)
     assert done.stdout.split() == offered, done.stderr

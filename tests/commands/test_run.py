@@ -13,8 +13,7 @@ import pytest
 from degradation.runs.run_dir import runs_in
 from degradation.tracking import keys
 
-RUN = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32",
-         "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]  # fmt: skip
+RUN = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32", "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -26,9 +25,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def start(tmp_path: Path, *words: str, module: str = "degradation.run") -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", module, *words], cwd=tmp_path, text=True,
-        env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", module, *words],
+        cwd=tmp_path,
+        text=True,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def command(
@@ -104,8 +107,11 @@ def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
         (file,) = folder.glob("*.wandb")
         told = subprocess.run(
             [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-            capture_output=True, text=True, env=environment(study), check=True,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            env=environment(study),
+            check=True,
+        )
         records = [json.loads(line) for line in told.stdout.splitlines()]
         items = [r["history"]["item"] for r in records if r["type"] == "history"]
         assert [keys.row_of(item) for item in items] == run.rows()
@@ -199,8 +205,14 @@ def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, stu
 @pytest.mark.slow
 def test_runs_side_by_side(tmp_path: Path) -> None:
     """cluster=joblib: the same bytes as one after the other."""
-    words = ["-m", *RUN, "recipe.iterations=10", "recipe.milestones=[]", "machine.wandb=disabled",
-             "model=plain,residual"]  # fmt: skip
+    words = [
+        "-m",
+        *RUN,
+        "recipe.iterations=10",
+        "recipe.milestones=[]",
+        "machine.wandb=disabled",
+        "model=plain,residual",
+    ]
     assert command(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
     assert command(tmp_path, *words, "machine.runs=serial").returncode == 0
     side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))

@@ -39,8 +39,11 @@ def test_the_data_chooses_its_recipe_and_network() -> None:
 
 def test_a_study_by_name_takes_other_axes() -> None:
     assert labels("+sweeps=quickstart", "depth=8", "seed=1,2") == [
-        "digits-plain-8-s1", "digits-plain-8-s2", "digits-residual-8-s1", "digits-residual-8-s2",
-    ]  # fmt: skip
+        "digits-plain-8-s1",
+        "digits-plain-8-s2",
+        "digits-residual-8-s1",
+        "digits-residual-8-s2",
+    ]
 
 
 def test_a_study_knows_its_launcher_and_the_words_of_each_run() -> None:
@@ -127,10 +130,17 @@ def test_an_intervention_is_named_after_its_file(studies: dict[str, list[Setting
     [
         (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
         (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
-        (["+sweeps=longer", "data=digits", "recipe.iterations=2400",
-          "recipe.milestones=[1200,1800]"], 4),
+        (
+            [
+                "+sweeps=longer",
+                "data=digits",
+                "recipe.iterations=2400",
+                "recipe.milestones=[1200,1800]",
+            ],
+            4,
+        ),
     ],
-)  # fmt: skip
+)
 def test_variations_that_the_studies_name(words: list[str], count: int) -> None:
     """The command line has the last word on axes, data and recipe."""
     assert len(compose.runs_of(words)) == count
@@ -146,9 +156,15 @@ def test_every_file_opens_with_its_command(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", ["numerics=fast", "numerics=native", "cluster=joblib", "cluster=slurm",
-               "recipe=imagenet_plateau"],
-)  # fmt: skip
+    "choice",
+    [
+        "numerics=fast",
+        "numerics=native",
+        "cluster=joblib",
+        "cluster=slurm",
+        "recipe=imagenet_plateau",
+    ],
+)
 def test_the_files_that_no_study_names_compose(choice: str) -> None:
     assert compose.runs_of([choice])
 

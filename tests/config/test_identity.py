@@ -49,37 +49,71 @@ def test_pinned_hashes_of_the_papers_study() -> None:
 
 # Of each setting, a value other than that of `rich`.
 OF_A_FOLDER = {
-    "data__crop_size": 33, "data__resize_range": [47, 64], "data__eval_resize": 41,
+    "data__crop_size": 33,
+    "data__resize_range": [47, 64],
+    "data__eval_resize": 41,
     "data__pca_lighting": True,
-}  # fmt: skip
+}
 OTHER = OF_A_FOLDER | {
-    "model__shortcut": "projection", "model__shortcut_padding": "split", "model__width": 9,
-    "model__design": "bottleneck", "model__stride_in_1x1": False, "model__alpha": 0.5,
-    "model__norm": False, "model__ghost_batch_size": 8,
-    "data__name": "cifar10", "data__val_size": 1, "data__pad": 2, "data__flip": True,
-    "recipe__iterations": 13, "recipe__batch_size": 17, "recipe__lr": 0.05 * (1 - 2**-52),
-    "recipe__milestones": [5, 9], "recipe__gamma": 0.2, "recipe__momentum": 0.8,
-    "recipe__nesterov": True, "recipe__weight_decay": 0.0, "recipe__weight_decay_on_norm": False,
-    "recipe__init": "fan_out", "recipe__warmup_min_depth": 110, "recipe__warmup_lr": 0.006,
-    "recipe__warmup_error": 81, "recipe__warmup_window": 3, "recipe__eval_every": 5,
-    "recipe__plateau_patience": 2, "recipe__plateau_threshold": 0.2, "recipe__optimizer": "adamw",
-    "recipe__identity_init_from": 8, "recipe__identity_init_noise": 0.1,
-    "numerics__precision": "bf16", "numerics__memory_format": "contiguous",
-    "numerics__deterministic": False, "numerics__compiled": True, "numerics__native": True,
-    "depth": 26, "seed": 1,
-}  # fmt: skip
+    "model__shortcut": "projection",
+    "model__shortcut_padding": "split",
+    "model__width": 9,
+    "model__design": "bottleneck",
+    "model__stride_in_1x1": False,
+    "model__alpha": 0.5,
+    "model__norm": False,
+    "model__ghost_batch_size": 8,
+    "data__name": "cifar10",
+    "data__val_size": 1,
+    "data__pad": 2,
+    "data__flip": True,
+    "recipe__iterations": 13,
+    "recipe__batch_size": 17,
+    "recipe__lr": 0.05 * (1 - 2**-52),
+    "recipe__milestones": [5, 9],
+    "recipe__gamma": 0.2,
+    "recipe__momentum": 0.8,
+    "recipe__nesterov": True,
+    "recipe__weight_decay": 0.0,
+    "recipe__weight_decay_on_norm": False,
+    "recipe__init": "fan_out",
+    "recipe__warmup_min_depth": 110,
+    "recipe__warmup_lr": 0.006,
+    "recipe__warmup_error": 81,
+    "recipe__warmup_window": 3,
+    "recipe__eval_every": 5,
+    "recipe__plateau_patience": 2,
+    "recipe__plateau_threshold": 0.2,
+    "recipe__optimizer": "adamw",
+    "recipe__identity_init_from": 8,
+    "recipe__identity_init_noise": 0.1,
+    "numerics__precision": "bf16",
+    "numerics__memory_format": "contiguous",
+    "numerics__deterministic": False,
+    "numerics__compiled": True,
+    "numerics__native": True,
+    "depth": 26,
+    "seed": 1,
+}
 WITH = {
     "recipe__plateau_patience": {"recipe__milestones": []},
     "recipe__identity_init_noise": {"recipe__identity_init_from": 8},
 }
 NEVER_IDENTITY = {
-    "data__root": "x", "data__download": True, "data__skip": "list", "numerics__graph": "off",
-    "study": "x", "variant": "x",
-}  # fmt: skip
+    "data__root": "x",
+    "data__download": True,
+    "data__skip": "list",
+    "numerics__graph": "off",
+    "study": "x",
+    "variant": "x",
+}
 FOLDER = {
-    "data__name": "imagenet", "data__pad": 0, "data__crop_size": 32, "data__resize_range": [48, 64],
+    "data__name": "imagenet",
+    "data__pad": 0,
+    "data__crop_size": 32,
+    "data__resize_range": [48, 64],
     "data__eval_resize": 40,
-}  # fmt: skip
+}
 
 
 def rich(key: str, **changes: Any) -> schema.RunConfig:

@@ -30,11 +30,15 @@ def machine_with(machine: schema.Machine, **changes: Any) -> schema.Machine:
         ("recipe__nesterov", "maybe", "must be a valid boolean"),
         ("recipe__milestones", 5, "must be a valid array"),
         ("recipe__warmup_min_depth", 0, "must be greater than or equal to 1"),
-        ("model__shortcut", "identty", "must be 'none', 'identity', 'projection' or 'projection_all'"
-                                       " (did you mean 'identity'?)"),
+        (
+            "model__shortcut",
+            "identty",
+            "must be 'none', 'identity', 'projection' or 'projection_all'"
+            " (did you mean 'identity'?)",
+        ),
         ("model", 5, "must be an object"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         small(**{key: value})
@@ -101,7 +105,7 @@ def test_several_faults_are_told_at_once() -> None:
         ({"recipe__identity_init_from": 8}, r"recipe\.identity_init_from=8: must be below depth=8"),
         ({"numerics__native": True, "numerics__precision": "bf16"}, r"numerics\.precision=bf16: "),
     ],
-)  # fmt: skip
+)
 def test_settings_that_do_not_go_together(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=f"^{why}"):
         small(**changes)

@@ -22,23 +22,31 @@ def overrides(sweep: dict[str, Any]) -> list[list[str]]:
     """The words behind the module of each command that an agent would run."""
     assert sweep["command"][:4] == ["${env}", "${interpreter}", "-m", "${program}"]
     assert sweep["program"] == "degradation.run"
-    axes = [[(name, value) for value in axis.get("values", [axis.get("value")])]
-            for name, axis in sweep["parameters"].items()]  # fmt: skip
+    axes = [
+        [(name, value) for value in axis.get("values", [axis.get("value")])]
+        for name, axis in sweep["parameters"].items()
+    ]
     found = []
     for chosen in itertools.product(*axes):
         given = [f"{name}={value}" for name, value in chosen]
-        found.append([word for part in sweep["command"][4:]
-                      for word in (given if part == "${args_no_hyphens}" else [part])])  # fmt: skip
+        found.append(
+            [
+                word
+                for part in sweep["command"][4:]
+                for word in (given if part == "${args_no_hyphens}" else [part])
+            ]
+        )
     return found
 
 
-@pytest.mark.parametrize(("name", "configs"), [("cifar10", 10), ("digits", 20)])
-def test_every_point_of_a_sweep_composes(name: str, configs: int) -> None:
+@pytest.mark.parametrize(("name", "count"), [("cifar10", 10), ("digits", 20)])
+def test_the_runs_of_a_sweep_compose(name: str, count: int) -> None:
     sweep = yaml.safe_load((TOP / "sweeps" / "wandb" / f"{name}.yaml").read_text())
-    asked = [compose.runs_of(words) for words in overrides(sweep)]
-    assert all(len(one) == 1 for one in asked)
-    assert len({one[0].config.name for one in asked}) == configs
-    assert {one[0].config.data.name for one in asked} == {name}
+    words = overrides(sweep)
+    assert len({tuple(each) for each in words}) == count
+    for each in (words[0], words[-1]):
+        [settings] = compose.runs_of(each)
+        assert settings.config.data.name == name
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
@@ -49,19 +57,24 @@ def test_a_sweeps_values_replace_no_other_config_key(path: Path, small) -> None:
     assert same <= {"depth", "seed"}
 
 
-def test_an_agent_trains_the_points_and_they_land_in_its_runs(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_agent_trains_the_runs_and_they_land_in_its_own(tmp_path: Path) -> None:
     sweep = yaml.safe_load((TOP / "sweeps" / "wandb" / "digits.yaml").read_text())
     quick = ["recipe.iterations=8", "recipe.milestones=[]", "recipe.eval_every=4", "model.width=2"]
     sweep["command"] += [*quick, "machine.device=cpu"]
     with world(tmp_path) as w, w.stub:
         sweep["command"] += [f"machine.runs={w.runs}"]
         w.stub.sweep = yaml.safe_dump(sweep)
-        args = {"data": {"value": "digits"}, "model": {"value": "residual"},
-                "depth": {"value": 8}, "seed": {"value": 3}}  # fmt: skip
+        args = {
+            "data": {"value": "digits"},
+            "model": {"value": "residual"},
+            "depth": {"value": 8},
+            "seed": {"value": 3},
+        }
         w.stub.commands = [
             {"type": "run", "program": "degradation.run", "run_id": "swept", "args": args},
             {"type": "exit"},
-        ]  # fmt: skip
+        ]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # of `python`
         done = w.call([sys.executable, "-m", "wandb", "agent", "team/project/s"], PATH=path)
         assert done.returncode == 0, done.stderr

@@ -41,8 +41,12 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMe
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=4000
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
-SLURM = ["cluster=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1",
-         "hydra.launcher.mem_gb=1"]  # fmt: skip
+SLURM = [
+    "cluster=slurm",
+    "hydra.launcher.gpus_per_node=null",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=1",
+]
 
 
 def absent() -> str:
@@ -70,16 +74,23 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     path = f"{os.environ['PATH']}:/usr/sbin"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "WANDB"))}
     environment = kept | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
-    munge = [f"--{name}={folder}/munge/{name.partition('-')[0]}"
-             for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")]  # fmt: skip
-    daemons = [["munged", "--force", "--foreground", *munge], ["slurmctld", "-D"],
-               *(["slurmd", "-D", "-N", n] for n in ("n1", "n2"))]  # fmt: skip
+    munge = [
+        f"--{name}={folder}/munge/{name.partition('-')[0]}"
+        for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")
+    ]
+    daemons = [
+        ["munged", "--force", "--foreground", *munge],
+        ["slurmctld", "-D"],
+        *(["slurmd", "-D", "-N", n] for n in ("n1", "n2")),
+    ]
     running = []
     try:
         for daemon in daemons:
-            running.append(subprocess.Popen(
-                daemon, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            ))  # fmt: skip
+            running.append(
+                subprocess.Popen(
+                    daemon, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+            )
             time.sleep(0.5)
         wait_until(lambda: ask(environment, "sinfo", "-h", "-o", "%T") == "idle", 30)
         yield environment

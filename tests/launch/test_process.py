@@ -143,9 +143,17 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     """SIGKILL leaves no time to pass anything on: the kernel tells the worker."""
     runs = tmp_path / "runs"
     words = [
-        sys.executable, "-m", "degradation.run", "data=digits", "depth=8", "recipe.iterations=5000",
-        "recipe.milestones=[]", f"machine.runs={runs}", "machine.wandb=disabled", "machine.device=cpu",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "degradation.run",
+        "data=digits",
+        "depth=8",
+        "recipe.iterations=5000",
+        "recipe.milestones=[]",
+        f"machine.runs={runs}",
+        "machine.wandb=disabled",
+        "machine.device=cpu",
+    ]
     study = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: any(runs.glob("*/curves.jsonl")))
     (run,) = (RunDir(p.parent) for p in runs.glob("*/config.json"))

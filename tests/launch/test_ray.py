@@ -17,23 +17,30 @@ pytestmark = [
         reason="no Ray here: pip install 'degradation[ray]'",
     ),
 ]
-STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]",
-         "recipe.iterations=40", "recipe.eval_every=10", "machine.device=cpu",
-         "machine.wandb=disabled"]  # fmt: skip
+STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]", "recipe.iterations=40", "recipe.eval_every=10", "machine.device=cpu", "machine.wandb=disabled"]
 FAILS = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
 
 
 def train(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY", "WANDB"))}
     return subprocess.run(
-        [sys.executable, "-m", "degradation.run", *STUDY, *words], cwd=folder, text=True,
-        capture_output=True, timeout=300, env=kept,
-    )  # fmt: skip
+        [sys.executable, "-m", "degradation.run", *STUDY, *words],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env=kept,
+    )
 
 
 def test_a_queue_of_points_with_one_that_fails(tmp_path: Path) -> None:
-    queued = train(tmp_path, *FAILS, "model=plain,residual", "cluster=ray",
-                   "+hydra.launcher.ray.init.num_cpus=2")  # fmt: skip
+    queued = train(
+        tmp_path,
+        *FAILS,
+        "model=plain,residual",
+        "cluster=ray",
+        "+hydra.launcher.ray.init.num_cpus=2",
+    )
     assert queued.returncode == 1, queued.stderr
     states = [run.state() for run in runs_in(tmp_path / "runs")]
     assert states == ["failed", "failed", "done", "done"], queued.stderr

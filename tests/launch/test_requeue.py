@@ -38,8 +38,9 @@ with slurm.requeued():
 def start(tmp_path: Path, executor: str) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
         [sys.executable, "-c", JOB, str(tmp_path / "runs"), str(tmp_path / "note")],
-        env=os.environ | {"SUBMITIT_EXECUTOR": executor}, start_new_session=True,
-    )  # fmt: skip
+        env=os.environ | {"SUBMITIT_EXECUTOR": executor},
+        start_new_session=True,
+    )
     end = time.monotonic() + 60
     while not any((tmp_path / "runs").glob("*/curves.jsonl")):
         assert time.monotonic() < end and process.poll() is None
@@ -87,9 +88,13 @@ def test_a_job_of_several_tasks_says_who_is_who(monkeypatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
     job = {
-        "SUBMITIT_EXECUTOR": "slurm", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
-        "SLURM_JOB_ID": "81234", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
-    }  # fmt: skip
+        "SUBMITIT_EXECUTOR": "slurm",
+        "SLURM_NTASKS": "4",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "81234",
+        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
+    }
     for name, value in job.items():
         monkeypatch.setenv(name, value)
     slurm.set_ranks()

@@ -14,8 +14,7 @@ from degradation.runs.run_dir import RunDir, runs_in
 from tests.launch.slurm_here import SLURM, absent, ask, cluster, log, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
-STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]",
-         "machine.device=cpu", "machine.wandb=disabled"]  # fmt: skip
+STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]", "machine.device=cpu", "machine.wandb=disabled"]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +26,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 def start(folder: Path, environment: dict[str, str], *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "degradation.run", *words], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-m", "degradation.run", *words],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, str, str]:
@@ -87,18 +90,26 @@ def test_a_run_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Pat
 
 
 def test_a_run_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
-    words = [*STUDY[1:], "model.ghost_batch_size=8", "recipe.iterations=60", "recipe.eval_every=20",
-             "recipe.milestones=[40]"]  # fmt: skip
+    words = [
+        *STUDY[1:],
+        "model.ghost_batch_size=8",
+        "recipe.iterations=60",
+        "recipe.eval_every=20",
+        "recipe.milestones=[40]",
+    ]
     status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
     assert status == 0, err
     [run] = runs_in(tmp_path / "runs")
     assert json.loads(run.launches_jsonl.read_text())["fingerprint"]["processes"] == 2
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc-per-node=2"]  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     subprocess.run(
-        [*torchrun, "-m", "degradation.run", *words, "machine.runs=here"], cwd=tmp_path,
-        check=True, timeout=120, env=slurm, capture_output=True,
-    )  # fmt: skip
+        [*torchrun, "-m", "degradation.run", *words, "machine.runs=here"],
+        cwd=tmp_path,
+        check=True,
+        timeout=120,
+        env=slurm,
+        capture_output=True,
+    )
     [here] = runs_in(tmp_path / "here")
     assert run.curves.read_bytes() == here.curves.read_bytes()
 
@@ -112,8 +123,9 @@ def test_a_job_trains_as_many_runs_as_one_device_takes(slurm, tmp_path: Path) ->
 
 
 def test_the_command_may_be_left_and_the_runs_go_on(slurm, tmp_path: Path) -> None:
-    process = start(tmp_path, slurm, *STUDY, "recipe.iterations=200", "recipe.eval_every=50",
-                    *SLURM)  # fmt: skip
+    process = start(
+        tmp_path, slurm, *STUDY, "recipe.iterations=200", "recipe.eval_every=50", *SLURM
+    )
     wait_until(lambda: runs_in(tmp_path / "runs"))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
