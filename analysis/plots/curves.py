@@ -108,10 +108,8 @@ def _arms(
     dashes = {"train_error": train, "test_error": SOLID}
     with subplots(style, len(shown)) as (figure, axes):
         for axis, (title, panel) in zip(axes[0], shown.items(), strict=True):
-            depths = panel.depths_of(study)
-            _panel(axis, study, panel, depths, dashes, style)
-            axis.set_title(title)
-            axis.set_ylabel("error (%)")
+            _panel(axis, study, panel, panel.depths_of(study), dashes, style)
+            axis.set(title=title, ylabel="error (%)")
         styles.footnote(figure, _key(study, style, key))
     return figure
 
@@ -147,63 +145,55 @@ def _panel(
     style: Style,
 ) -> None:
     """Draw some quantities of some networks of one arm, set the limits, and name the curves."""
-    _curves(axis, study, panel, depths, dashes, style)
-    if study.as_the_paper:
-        axis.set(xlim=panel.x, ylim=panel.y)
-    else:
-        axis.set(xlim=(0, study.iterations / study.scale), ylim=(0, 100))
-    axis.set_xlabel("iteration" if study.scale == 1 else "iter. (1e4)")
-    _name(axis, study, panel.arm, depths, list(dashes)[-1], style)
-
-
-def _curves(
-    axis: Axes,
-    study: Study,
-    panel: Panel,
-    depths: Sequence[int],
-    dashes: Mapping[str, object],
-    style: Style,
-) -> None:
-    """The paper's curves, the seeds', their means, and the ends of runs that are not finished."""
-    drawing: dict[str, Any] = {
+    lines: dict[str, Any] = {
         "ax": axis,
         "x": "x",
         "y": "error",
         "hue": "depth",
         "palette": {depth: style.colour(depth) for depth in depths},
+        "style": "quantity",
+        "dashes": dashes,
         "legend": False,
     }
-    lines = drawing | {"style": "quantity", "dashes": dashes}
+    x, y = (0.0, study.iterations / study.scale), (0.0, 100.0)
     if study.as_the_paper:
+        x, y = panel.x, panel.y
         theirs = reference_curves(panel, depths, list(dashes))
         sns.lineplot(theirs, **lines, errorbar=None, **REFERENCE)
     rows = _long(study, panel.arm, depths, list(dashes))
-    if rows.empty:
-        return
+    if len(rows):
+        _ours(rows, lines, style)
+    axis.set(xlim=x, ylim=y, xlabel="iteration" if study.scale == 1 else "iter. (1e4)")
+    handles = [_handle(study, panel.arm, depth, list(dashes)[-1], y[1], style) for depth in depths]
+    axis.legend(handles=handles, loc="best")
+
+
+def _ours(rows: pd.DataFrame, lines: dict[str, Any], style: Style) -> None:
+    """The curves of the seeds, their means, and the ends of runs that are not finished."""
     several = rows.groupby("depth")["run"].transform("nunique") > 1
     if several.any():
         sns.lineplot(rows[several], **lines, units="run", estimator=None, **SEED)
     # An unfinished run would cut the mean to its own rows; alone it is drawn as it is.
     averaged = rows[~several | (rows["state"] == "done")]
     if len(averaged):
-        band = inference.t_interval if style.bands else None
         bold = style.widths["test_error"]
-        widths = {q: style.widths[q] if len(dashes) > 1 else bold for q in dashes}
-        strong = {"size": "quantity", "sizes": widths}
-        sns.lineplot(averaged, **lines, **strong, errorbar=band, err_kws={"alpha": 0.15, "lw": 0})
+        one = len(lines["dashes"]) == 1
+        widths = {q: bold if one else style.widths[q] for q in lines["dashes"]}
+        band: dict[str, Any] = {"errorbar": inference.t_interval if style.bands else None}
+        band["err_kws"] = {"alpha": 0.15, "linewidth": 0}
+        sns.lineplot(averaged, **lines, size="quantity", sizes=widths, **band)
     ends = rows[rows["state"] != "done"].groupby(["run", "quantity"]).tail(1)
+    dots = {key: value for key, value in lines.items() if key != "dashes"} | {"style": "state"}
     if len(ends):
-        sns.scatterplot(ends, **drawing, style="state", markers=MARKERS, s=30, linewidth=0)
+        sns.scatterplot(ends, **dots, markers=MARKERS, s=30, linewidth=0)
 
 
 def _long(study: Study, arm: str, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
     """run, state, depth, x (in the axis' unit), quantity, error: a line a row and quantity."""
     own = study.rows[(study.rows["arm"] == arm) & study.rows["depth"].isin(depths)]
     own = own.assign(x=own["iteration"] / study.scale).sort_values(["depth", "seed", "iteration"])
-    keys = ["run", "state", "depth", "x"]
-    return own.melt(keys, quantities, var_name="quantity", value_name="error").astype(
-        {"error": float}
-    )
+    long = own.melt(["run", "state", "depth", "x"], quantities, "quantity", "error")
+    return long.astype({"error": float})
 
 
 def reference_curves(panel: Panel, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
@@ -220,79 +210,18 @@ def reference_curves(panel: Panel, depths: Sequence[int], quantities: list[str])
     return own.rename(columns={"value": "error"})
 
 
-# ---- names of the curves
-
-
-def _name(
-    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, style: Style
-) -> None:
-    """A legend; in a style with direct labels, only of what can't have its name at its end."""
-    top = axis.get_ylim()[1]
-    notes = {depth: _note(study, arm, depth, quantity, top) for depth in depths}
-    if style.direct_labels:
-        direct = [depth for depth, note in notes.items() if not note]
-        _name_at_the_end(axis, study, arm, direct, quantity, style)
-        notes = {depth: note for depth, note in notes.items() if note}
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=style.colour(depth),
-            linewidth=2,
-            alpha=1 if depth in study.depths(arm) else 0.3,
-            label=network_label(study, arm, depth) + note,
-        )
-        for depth, note in notes.items()
-    ]
-    if handles:
-        axis.legend(handles=handles, loc="best")
-
-
-def network_label(study: Study, arm: str, depth: int) -> str:
-    """`plain-20 (n=5)`: n finished runs."""
+def _handle(study: Study, arm: str, depth: int, quantity: str, top: float, style: Style) -> Line2D:
+    """A network in the legend: `plain-20 (n=5)`, and what the panel can't show of it."""
     own = study.network(arm, depth)
+    line: dict[str, Any] = {"color": style.colour(depth), "linewidth": 2}
     if own.empty:
-        return f"{arm}-{depth}"
-    return f"{arm}-{depth} (n={own[own['state'] == 'done']['run'].nunique()})"
-
-
-def _note(study: Study, arm: str, depth: int, quantity: str, top: float) -> str:
-    """What a panel can't show of a network: its end above the frame, or that there is none."""
-    own = study.network(arm, depth)
-    if own.empty:
-        idle = study.idle
-        states = (
-            set()
-            if idle.empty
-            else {*idle[(idle[["arm", "depth"]] == [arm, depth]).all(axis=1)]["state"]}
-        )
-        return ", diverged before its first row" if "diverged" in states else ", not trained"
-    end, so_far = _end(own, quantity), "" if set(own["state"]) == {"done"} else " so far"
-    return f" ↑ {end:.1f} %{so_far}" if end > top else ""
-
-
-def _name_at_the_end(
-    axis: Axes, study: Study, arm: str, depths: Sequence[int], quantity: str, style: Style
-) -> None:
-    """Each network's name behind its curve's end, moved apart where the ends lie together."""
-    bottom, top = axis.get_ylim()
-    ends = {depth: _end(study.network(arm, depth), quantity) for depth in depths}
-    heights = {depth: (end - bottom) / (top - bottom) for depth, end in ends.items()}
-    for depth, y in apart(heights, gap=0.065).items():
-        text: dict[str, Any] = {"va": "center", "fontsize": "small", "color": style.colour(depth)}
-        axis.text(1.015, y, network_label(study, arm, depth), transform=axis.transAxes, **text)
-
-
-def apart(heights: Mapping[int, float], gap: float) -> dict[int, float]:
-    """The heights in [0, 1], moved as little as it takes for `gap` between neighbours."""
-    moved: dict[int, float] = {}
-    lowest = float("-inf")
-    for key, height in sorted(heights.items(), key=lambda item: (item[1], item[0])):
-        moved[key] = max(height, lowest)
-        lowest = moved[key] + gap
-    over = max(0.0, *moved.values()) - 1 if moved else 0.0
-    return {key: height - max(0.0, over) for key, height in moved.items()}
-
-
-def _end(rows: pd.DataFrame, quantity: str) -> float:
-    return float(rows.groupby("run")[quantity].last().mean())
+        idle = study.idle[study.idle["depth"] == depth] if len(study.idle) else study.idle
+        lost = len(idle) and "diverged" in {*idle[idle["arm"] == arm]["state"]}
+        why = "diverged before its first row" if lost else "not trained"
+        return Line2D([], [], **line, alpha=0.3, label=f"{arm}-{depth}, {why}")
+    finished = own[own["state"] == "done"]["run"].nunique()
+    label = f"{arm}-{depth} (n={finished})"
+    end = float(own.groupby("run")[quantity].last().mean())
+    if end > top:
+        label += f" ↑ {end:.1f} %" + ("" if set(own["state"]) == {"done"} else " so far")
+    return Line2D([], [], **line, label=label)

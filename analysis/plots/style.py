@@ -1,7 +1,7 @@
 """How figures look: `paper`, as in He et al. (2015), or `modern`, for a column of a new paper.
 
-modern: the colour-blind safe palette of Okabe and Ito, names at the curves' ends instead of
-legends, and a 95 % t interval around a mean of three seeds or more.
+modern: the colour-blind safe palette of Okabe and Ito, and a 95 % t interval around a mean of three
+seeds or more.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,8 +35,6 @@ class Style:
     arms: Mapping[str, str]
     widths: Mapping[str, float]
     """Line widths by quantity."""
-    direct_labels: bool
-    """Names at the curves' ends instead of a legend."""
     bands: bool
     """Whether curves over training show the t interval of their mean."""
     panel: tuple[float, float]
@@ -89,22 +87,17 @@ _COMMON = {
     "figure.dpi": 150,
 }
 
+_DEPTHS = (18, 20, 32, 34, 44, 56, 110, 1202)
+
+_CYAN, _OLIVE, _RED, _LEAF = "#00a9b5", "#8a8a00", "#d62728", "#0a8f2f"
+_INK, _MAGENTA = "#111111", "#d000d0"
+_OF_THE_PAPER = (_CYAN, _OLIVE, _CYAN, _RED, _LEAF, _RED, _INK, _MAGENTA)
 PAPER = Style(
     name="paper",
-    depths={
-        18: "#00a9b5",
-        20: "#8a8a00",
-        32: "#00a9b5",
-        34: "#d62728",
-        44: "#0a8f2f",
-        56: "#d62728",
-        110: "#111111",
-        1202: "#d000d0",
-    },
+    depths=dict(zip(_DEPTHS, _OF_THE_PAPER, strict=True)),
     others=("#1f5fbf", "#e08a00", "#7a5230", "#6a4fb3", "#5a6b7b"),
-    arms={"plain": "#d62728", "residual": "#1f5fbf"},
+    arms={"plain": _RED, "residual": "#1f5fbf"},
     widths={"train_error": 1.1, "test_error": 2.0},
-    direct_labels=False,
     bands=False,
     panel=(3.6, 3.1),
     settings=_COMMON | {"font.size": 9, "axes.titlesize": 9, "legend.fontsize": 8},
@@ -113,33 +106,17 @@ PAPER = Style(
 # Okabe & Ito (2008), "Color Universal Design"; its yellow is too light for a line.
 _ORANGE, _SKY, _GREEN, _BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 _VERMILION, _PURPLE, _BLACK = "#D55E00", "#CC79A7", "#000000"
-
+_OKABE_ITO = (_SKY, _ORANGE, _SKY, _VERMILION, _GREEN, _VERMILION, _BLUE, _PURPLE)
+_TITLES = {"axes.titlesize": 8, "axes.titleweight": "bold", "axes.titlelocation": "left"}
 MODERN = Style(
     name="modern",
-    depths={
-        18: _SKY,
-        20: _ORANGE,
-        32: _SKY,
-        34: _VERMILION,
-        44: _GREEN,
-        56: _VERMILION,
-        110: _BLUE,
-        1202: _PURPLE,
-    },
+    depths=dict(zip(_DEPTHS, _OKABE_ITO, strict=True)),
     others=(_BLACK, "#666666", "#8c6d31", "#4a6b3a", "#5a4a78"),
     arms={"plain": _VERMILION, "residual": _BLUE},
     widths={"train_error": 1.0, "test_error": 1.8},
-    direct_labels=True,
     bands=True,
     panel=(3.4, 2.7),
-    settings=_COMMON
-    | {
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "legend.fontsize": 7.5,
-    },
+    settings=_COMMON | _TITLES | {"font.size": 8, "legend.fontsize": 7.5},
 )
 
 STYLES = {style.name: style for style in (PAPER, MODERN)}

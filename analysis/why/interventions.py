@@ -24,11 +24,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.frames.runs import SHORTCUTS
@@ -158,67 +156,40 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
 def figure(own: pd.DataFrame, rule: Rule, style: Style) -> Figure:
     """The gap by intervention, mean and interval | the two nets' errors; the residual net's too."""
     found = judged(own, rule)
-    names = sorted(
-        found,
-        key=lambda name: (pd.isna(found[name].gap.train.mean), found[name].gap.train.mean, name),
-    )
     shallow, deep = own["depth"].min(), own["depth"].max()
-    size = (1.2 * style.panel[0], 0.9 + 0.24 * len(names))
+    labels = {name: _label(name, tried.gap) for name, tried in found.items()}
+    gaps = {name: tried.gap.train.mean for name, tried in found.items()}
+    order = [labels[name] for name in sorted(gaps, key=lambda name: gaps[name])]
+    own = own[own["intervention"].isin(labels)]
+    own = own.assign(intervention=own["intervention"].map(labels))
+    dots = {"y": "intervention", "order": order, "jitter": False, "size": 4, "alpha": 0.5}
+    means = {"y": "intervention", "order": order, "errorbar": inference.t_interval}
+    means |= {"linestyle": "none", "marker": "D", "markersize": 4, "capsize": 0.3}
+    size = (1.2 * style.panel[0], 0.9 + 0.24 * len(order))
     with subplots(style, 2, size=size, sharey=True) as (drawn, axes):
         left, right = axes[0]
-        _gaps(left, own, names, style)
-        for place, name in enumerate(names):
-            _note(left, place, found[name].gap)
-        left.axvline(found[BASE].gap.train.mean, color="0.4", linewidth=0.8, linestyle="--")
+        seeds = _gaps(own, shallow, deep)
+        sns.stripplot(seeds, x="gap", color="0.5", ax=left, **dots)
+        sns.pointplot(seeds, x="gap", color=style.arms["plain"], ax=left, **means)
+        left.axvline(gaps[BASE], color="0.4", linewidth=0.8, linestyle="--")
         left.axvline(0, color="0.4", linewidth=0.8)
         left.set(xlabel=f"gap {deep} − {shallow} layers,\ntraining error (points)", ylabel="")
-        nets = own.assign(layers=own["depth"].astype(str) + " layers")
-        sns.stripplot(
-            nets,
-            x="train_error",
-            y="intervention",
-            hue="layers",
-            order=names,
-            palette={f"{shallow} layers": "0.6", f"{deep} layers": "0.1"},
-            jitter=False,
-            size=4,
-            alpha=0.7,
-            ax=right,
-        )
+        layers = own["depth"].astype(str) + " layers"
+        palette = {f"{shallow} layers": "0.6", f"{deep} layers": "0.1"}
+        sns.stripplot(own, x="train_error", hue=layers, palette=palette, ax=right, **dots)
         right.set(xlabel="training error (%)", xlim=(0, 100))
         right.legend(loc="best")
         footnote(drawn, "dots: a seed each; diamonds: means with their 95 % t intervals")
     return drawn
 
 
-def _gaps(axis: Axes, own: pd.DataFrame, names: list[str], style: Style) -> None:
-    """The gap of each seed, and its mean with the t interval."""
+def _label(name: str, gap: StepVerdict) -> str:
+    """`ghost (n=5)`, and how many runs diverged."""
+    lost = f", {sum(gap.diverged)} diverged" if any(gap.diverged) else ""
+    return f"{name} (n={gap.n}{lost})"
+
+
+def _gaps(own: pd.DataFrame, shallow: int, deep: int) -> pd.DataFrame:
+    """intervention, seed, gap: a line a seed that has both depths."""
     errors = own.pivot_table("train_error", ["intervention", "seed"], "depth").dropna()
-    gaps = (errors[own["depth"].max()] - errors[own["depth"].min()]).rename("gap").reset_index()
-    colours = dict.fromkeys(names, style.arms["plain"])
-    colours |= {BASE: "0.2", RESIDUAL: style.arms["residual"]}
-    drawing: dict[str, Any] = {
-        "x": "gap",
-        "y": "intervention",
-        "hue": "intervention",
-        "order": names,
-    }
-    drawing |= {"palette": colours, "legend": False, "ax": axis}
-    sns.stripplot(gaps, **drawing, jitter=False, size=3, alpha=0.4)
-    sns.pointplot(
-        gaps,
-        **drawing,
-        errorbar=inference.t_interval,
-        linestyle="none",
-        marker="D",
-        markersize=4,
-        capsize=0.3,
-        err_kws={"linewidth": 1.2},
-    )
-
-
-def _note(axis: Axes, place: int, gap: StepVerdict) -> None:
-    """n, and how many runs diverged, behind a line of the figure."""
-    note = f"n={gap.n}" + (f", diverged {sum(gap.diverged)}" if any(gap.diverged) else "")
-    beside = axis.get_yaxis_transform()
-    axis.text(1.01, place, note, transform=beside, va="center", fontsize="x-small")
+    return (errors[deep] - errors[shallow]).rename("gap").reset_index()

@@ -33,7 +33,7 @@ stuck: finished, no row below 80 % training error; slow start: the first one aft
 iterations; diverged: a loss that is no finite number."""
 STUCK, SLOW_START, DIVERGED, IN_TIME = "stuck", "slow start", "diverged", "in time"
 FAILURES = (STUCK, SLOW_START, DIVERGED)
-NEVER, LOST = 1.06, 1.2  # places behind the last iteration
+NEVER, LOST = 1.15, 1.4  # places behind the last iteration
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
@@ -86,38 +86,39 @@ def _lines(own: pd.DataFrame) -> Iterator[Line]:
 
 def figure(own: pd.DataFrame, style: Style) -> Figure:
     """The first row below 90 | 80 | 20 %, a line a network, as a fraction of its iterations."""
-    several = own["iterations"].nunique() > 1
-    length = own["iterations"].astype(str).radd(" (").add(")") if several else ""
-    own = own.assign(network=own["network"] + length)
-    names = list(own["network"].unique())
-    size = (0.75 * style.panel[0] + 0.7, 0.9 + 0.21 * len(names))
+    key = ["network", "iterations"]
+    n = own.groupby(key)["run"].transform("size").astype(str)
+    length = own["iterations"].astype(str)
+    own = own.assign(network=own["network"] + ", " + length + " iterations (n=" + n + ")")
+    size = (0.75 * style.panel[0] + 0.7, 0.9 + 0.21 * own["network"].nunique())
     with subplots(style, len(BELOW), size=size, sharey=True) as (drawn, axes):
         for axis, error in zip(axes[0], BELOW, strict=True):
-            fraction = own[f"below_{error}"] / own["iterations"]
-            _panel(axis, own.assign(fraction=fraction), names, style)
-            axis.set_title(f"below {error} %")
+            _panel(axis, own, f"below_{error}", style)
+            axis.set(title=f"below {error} %", xlabel="", ylabel="")
         axes[0][0].tick_params(axis="y", labelsize="x-small")
-        footnote(
-            drawn,
-            "first row with so little training error, as a fraction of the iterations; behind the "
-            "line: ▸ never, × diverged, with their number",
-        )
+        text = "first row with so little training error, as a fraction of the iterations"
+        footnote(drawn, text)
     return drawn
 
 
-def _panel(axis: Axes, own: pd.DataFrame, names: list[str], style: Style) -> None:
-    drawing = {"hue": "arm", "palette": dict(style.arms), "order": names, "legend": False}
+def _panel(axis: Axes, own: pd.DataFrame, below: str, style: Style) -> None:
+    """A dot a run; behind the last iteration those that never got there, and that diverged."""
+    absent = own["state"].map({"done": NEVER, "diverged": LOST})
+    fraction = (own[below] / own["iterations"]).fillna(absent)
     sns.stripplot(
-        own, x="fraction", y="network", ax=axis, jitter=False, size=4, alpha=0.5, **drawing
+        own.assign(fraction=fraction),
+        x="fraction",
+        y="network",
+        hue="arm",
+        palette=dict(style.arms),
+        legend=False,
+        jitter=False,
+        size=4,
+        alpha=0.5,
+        ax=axis,
     )
-    absent = own[own["fraction"].isna()]
-    for (network, arm, state), runs in absent.groupby(["network", "arm", "state"]):
-        x, mark = (LOST, "x") if state == "diverged" else (NEVER, ">")
-        place = names.index(str(network))
-        axis.plot([x], [place], mark, color=style.arms[str(arm)], markersize=4)
-        axis.text(x + 0.03, place, str(len(runs)), fontsize="x-small", va="center")
     axis.axvline(1, color="0.4", linewidth=0.8)
     axis.axvline(SLOW, color="0.6", linewidth=0.7, linestyle=":")
-    axis.set_xlim(0, 1.32)
-    axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axis.set(xlabel="", ylabel="")
+    axis.set_xlim(0, LOST + 0.1)
+    axis.set_xticks([0, SLOW, 0.5, 1, NEVER, LOST], ["0", "¼", "½", "1", "never", "diverged"])
+    axis.tick_params(axis="x", labelsize="x-small")
