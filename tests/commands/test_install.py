@@ -104,7 +104,16 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) -> None:
-    small = ["depth=8", "recipe.iterations=4", "recipe.milestones=[]", "model.width=4", "model=plain", "machine.wandb=disabled", "machine.device=cpu", "cluster=serial"]
+    small = [
+        "depth=8",
+        "recipe.iterations=4",
+        "recipe.milestones=[]",
+        "model.width=4",
+        "model=plain",
+        "machine.wandb=disabled",
+        "machine.device=cpu",
+        "cluster=serial",
+    ]
     where = call(installed, tmp_path, "python", "-c", "import degradation as d; print(d.__file__)")
     assert str(installed) in where.stdout, where.stderr
     done = call(installed, tmp_path, "degradation", "+sweeps=quickstart", *small)

@@ -13,7 +13,16 @@ import pytest
 from degradation.runs.run_dir import runs_in
 from degradation.tracking import keys
 
-RUN = ["data=digits", "depth=8", "recipe.iterations=40", "recipe.milestones=[20]", "recipe.batch_size=32", "model.width=4", "recipe.eval_every=10", "machine.device=cpu"]
+RUN = [
+    "data=digits",
+    "depth=8",
+    "recipe.iterations=40",
+    "recipe.milestones=[20]",
+    "recipe.batch_size=32",
+    "model.width=4",
+    "recipe.eval_every=10",
+    "machine.device=cpu",
+]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

@@ -17,7 +17,18 @@ pytestmark = [
         reason="no Ray here: pip install 'degradation[ray]'",
     ),
 ]
-STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]", "recipe.iterations=40", "recipe.eval_every=10", "machine.device=cpu", "machine.wandb=disabled"]
+STUDY = [
+    "-m",
+    "data=digits",
+    "depth=8",
+    "recipe.batch_size=32",
+    "model.width=4",
+    "recipe.milestones=[20]",
+    "recipe.iterations=40",
+    "recipe.eval_every=10",
+    "machine.device=cpu",
+    "machine.wandb=disabled",
+]
 FAILS = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
 
 

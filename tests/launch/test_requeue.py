@@ -21,8 +21,9 @@ from degradation.launch import process, slurm
 
 runs, note = sys.argv[1], Path(sys.argv[2])
 [settings] = compose.runs_of([
-    "data=digits", "depth=8", "recipe.iterations=100000", "recipe.milestones=[]", "machine.device=cpu",
-    "machine.wandb=disabled", "machine.progress=none", f"machine.runs={runs}"])
+    "data=digits", "depth=8", "recipe.iterations=100000", "recipe.milestones=[]",
+    "machine.device=cpu", "machine.wandb=disabled", "machine.progress=none",
+    f"machine.runs={runs}"])
 
 def queue_again(number, frame):
     [folder] = Path(runs).glob("digits-*")

@@ -14,7 +14,16 @@ from degradation.runs.run_dir import RunDir, runs_in
 from tests.launch.slurm_here import SLURM, absent, ask, cluster, log, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
-STUDY = ["-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4", "recipe.milestones=[20]", "machine.device=cpu", "machine.wandb=disabled"]
+STUDY = [
+    "-m",
+    "data=digits",
+    "depth=8",
+    "recipe.batch_size=32",
+    "model.width=4",
+    "recipe.milestones=[20]",
+    "machine.device=cpu",
+    "machine.wandb=disabled",
+]
 
 
 @pytest.fixture(scope="module")
