@@ -91,13 +91,10 @@ def _verified(path: Path, sha256: str) -> bytes:
 def _archived(archive: Path) -> list[bytes]:
     """The six files in the archive, which is opened only if it is the published one."""
     content = io.BytesIO(_verified(archive, ARCHIVE_SHA256))
-    found = []
     with tarfile.open(fileobj=content, mode="r:gz") as tar:
-        for name in FILE_SHA256:
-            file = tar.extractfile(f"{FOLDER}/{name}")
-            assert file is not None
-            found.append(file.read())
-    return found
+        # In the archive's own order: to go back in it is to decompress it again.
+        contents = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+    return [contents[f"{FOLDER}/{name}"] for name in FILE_SHA256]
 
 
 def _parse(content: bytes) -> Split:

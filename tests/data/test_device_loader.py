@@ -108,6 +108,18 @@ def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
     assert loader_of(noise_dataset(3, 16)).digest() == digests[0]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_has_the_bits_of_the_cpu() -> None:
+    batches = []
+    for device in (CPU, torch.device("cuda")):
+        evaluated = loaders.eval_loader(noise_dataset(), "test", small(), device, 0)
+        trained = loaders.train_loader(noise_dataset(), small(), device, 0)
+        batches.append([*next(iter(evaluated)), *trained.get_batch(100)])
+    for wanted, found in zip(*batches, strict=True):
+        assert found.is_cuda and torch.equal(found.cpu(), wanted)
+
+
 def test_runs_of_a_process_share_one_copy_of_a_data_set() -> None:
     one, other = (loader_of(noise_dataset(), seed) for seed in (0, 1))
     assert one.images is other.images
