@@ -71,7 +71,7 @@ def _command(study: Study, arm: str, wanted: Sequence[tuple[int, int]], folder: 
     words = [f"data={study.data}", f"model={arm}", f"depth={depths}"]
     words += [f"seed={seeds}"] if seeds != "0" else []
     words += overrides.changed_settings(config)
-    words += [f"machine.runs={path}" for path in _unless_runs(folder)]
+    words += [f"machine.runs={overrides.written(path)}" for path in _unless_runs(folder)]
     return shlex.join(["python", "-m", "degradation.run", "-m", *words])
 
 

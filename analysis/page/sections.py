@@ -1,4 +1,4 @@
-"""What the page's template shows: plain values, which it escapes, and markup of charts."""
+"""What the page's template shows: plain values, which it escapes, and the JSON of charts."""
 
 import os
 from base64 import b64encode

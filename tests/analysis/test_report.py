@@ -270,12 +270,14 @@ def test_nothing_is_missing_from_a_whole_study(runs: Path) -> None:
     assert lacks(runs) == []
 
 
-def test_many_seeds_are_a_range_that_hydra_reads(small: Small, tmp_path: Path) -> None:
+def test_many_seeds_are_a_range_and_any_folder_is_quoted(small: Small, tmp_path: Path) -> None:
+    folder = tmp_path / "my runs, 2"
     for seed in range(10):
-        add(tmp_path / "runs", small(seed=seed), rows_of((i, 5.0, 5.0) for i in (4, 12)))
-    lack = lacks(tmp_path / "runs")[0]
+        add(folder, small(seed=seed), rows_of((i, 5.0, 5.0) for i in (4, 12)))
+    lack = lacks(folder)[0]
     assert "'seed=range(0,10)'" in lack.command
-    assert len(asked_for(lack)) == 10
+    found = asked_for(lack)
+    assert len(found) == 10 and set(found.values()) == {str(folder)}
 
 
 # ---- the charts
