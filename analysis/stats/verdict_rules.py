@@ -1,19 +1,6 @@
 """The rules of the verdict: what a step in depth did to an arm, from paired differences alone.
 
-A difference is the deeper network's error minus the shallower one's, seed by seed, in percent
-points. Two questions are asked of a step, each answered by a 95 % t interval:
-
-    train error    up        the interval lies above the margin, 0.5 points
-                   not up    it lies below the margin: equal, or lower
-    test error     up        it lies above 0, and so does that of test − train
-                   down      it lies below 0
-                   equal     neither, and it lies within ± the margin
-
-    degradation      train up
-    overfitting      train not up, test up
-    benefit          train not up, test down
-    no difference    train not up, test equal
-    undecided        an answer is missing; the verdict names what is missing
+`Rule` has the rules in words, as `verdict.py` prints them; their reasons:
 
 - The margin is half of the smallest rise of the training error that the paper calls degradation
   (ImageNet, plain 18 to 34 layers, Figure 4: 1.2 points). A change of the test error needs none:
@@ -51,7 +38,7 @@ ABOVE, BELOW = "above", "below"
 
 @dataclass(frozen=True)
 class Rule:
-    """The numbers of the rules; the module's docstring has their reasons."""
+    """The rules, as text, and their numbers; the module's docstring has the reasons."""
 
     margin: float = 0.5
     """What is as good as equal, in percent points."""
