@@ -52,7 +52,7 @@ def test_a_plateau_is_gone_on_with(small, machine, tmp_path: Path) -> None:
     )
     whole = train_here(config, machine)
     assert [r["lr"] for r in whole.rows()] == [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005]
-    for looks in range(0, 40, 5):
+    for looks in range(0, 40, 9):
         run = train_here(config, machine, tmp_path / f"stopped{looks}", After(looks))
         assert bits(run) == bits(whole)
 
@@ -88,7 +88,7 @@ def test_a_stop_at_any_look_goes_on_to_the_same_bytes(
     """Between iterations, in evaluation, before a row: 12 iterations with rows look 55 times."""
     config = small(model__shortcut=shortcut, recipe__warmup_min_depth=8)
     whole = train_here(config, machine)
-    for looks in range(0, 60, 6):
+    for looks in range(0, 60, 9):
         folder = tmp_path / f"stopped{looks}"
         stopped = stop_here(context_of(config, machine, folder, After(looks)))
         assert stopped == (looks < 55)
