@@ -122,17 +122,18 @@ def _followed(upload: Upload, over: bool) -> bool:
     if not over and time.monotonic() < upload.retry_at:
         return False
     try:
-        return upload.send(final=over)
+        if not upload.send(final=over):
+            return False
     except NOT_NOW as error:
-        upload.lock.close()
         log.warning("%s: W&B gets no rows (%s); %s", name, error, LATER)
-        return True
     except (TrackingError, files.StorageError) as error:
         upload.abandon()
         if not upload.retry_at:
             log.warning("%s: W&B is out of reach (%s); trying again, or %s", name, error, LATER)
         upload.retry_at = time.monotonic() + RETRY
         return False
+    upload.release()
+    return True
 
 
 def _follow_until_end(folders: Sequence[str]) -> int:

@@ -88,7 +88,7 @@ class Upload:
         self.to_server = wandb_api.online(note.mode)
         self.opened: Any = None
         self.next_step = 0
-        self.lock = ExitStack()
+        self.lock: ExitStack | None = None
         self.retry_at = 0.0
 
     def send(self, *, final: bool) -> bool:
@@ -96,6 +96,7 @@ class Upload:
 
         `final`: no more rows will come. Raises TrackingError, RunDirError and files.StorageError.
         """
+        self._acquire()
         rows, result = keys.rows(self.run), self.run.result()
         final = final or result is not None
         # The timing of a row is written a moment after the row itself.
@@ -120,7 +121,6 @@ class Upload:
 
     def _open(self, rows: Sequence[dict[str, Any]]) -> None:
         config, launches = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
-        self.lock.enter_context(files.lock(self.run.wandb_lock))
         if not self.to_server:
             # A folder whose writer was killed is written anew.
             self._drop_folders(but=self.note.offline)
@@ -141,12 +141,12 @@ class Upload:
             self.next_step = left[0]["iteration"] if left else sys.maxsize
 
     def _close(self, rows: Sequence[dict[str, Any]], result: dict[str, Any] | None) -> None:
-        opened, self.opened = self.opened, None
         with wandb_api.tracking_errors():
             if result is not None:
-                opened.summary.update(keys.summary(self.run.config(), result, rows))
-            entity = opened.entity or self.note.entity
-            opened.finish(exit_code=0 if result is not None else 1)
+                self.opened.summary.update(keys.summary(self.run.config(), result, rows))
+            entity = self.opened.entity or self.note.entity
+            self.opened.finish(exit_code=0 if result is not None else 1)
+        self.opened = None
         if self.to_server:
             # `wandb sync` would send the rows of the offline folders again.
             self._drop_folders()
@@ -155,13 +155,26 @@ class Upload:
             self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline
         )
         _save(self.run, self.note)
-        self.lock.close()
 
     def abandon(self) -> None:
         """Forget an open run: the next `send` asks the server how far it is."""
+        if self.opened is not None:
+            wandb_api.tear_down()
         self.opened = None
-        wandb_api.tear_down()
-        self.lock.close()
+        self.release()
+
+    def _acquire(self) -> None:
+        """Keep every other process from sending this run. Raises files.LockedError."""
+        if self.lock is None:
+            with ExitStack() as stack:
+                stack.enter_context(files.lock(self.run.wandb_lock))
+                self.lock = stack.pop_all()
+
+    def release(self) -> None:
+        """Let another process send this run."""
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
 
     def _folders(self) -> list[Path]:
         return sorted(self.run.folder.parent.glob(f"wandb/offline-run-*-{self.note.id}"))
@@ -191,6 +204,7 @@ def send_all(run: RunDir, note: Note) -> bool:
         return False
     try:
         upload.send(final=True)
+        upload.release()
     except BaseException:
         upload.abandon()
         raise
