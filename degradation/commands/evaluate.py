@@ -8,12 +8,14 @@ tabulates the results. Exit status: 0, 2 where a run can't be read, 3 no data, 5
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from degradation.config import schema
+from degradation.config import overrides, schema
+from degradation.config.validation import read
 from degradation.evaluation import imagenet, layer_responses
 from degradation.runs.run_dir import RunDir, RunDirError, runs_in
 from degradation.system import console, files
@@ -46,11 +48,10 @@ def _measure_crops(run: RunDir, options: argparse.Namespace) -> None:
 
 def _device(run: RunDir, options: argparse.Namespace) -> torch.device:
     """The device to use, with torch set to the run's own numerics."""
-    machine = schema.Machine(
-        device=options.device, threads=1, runs="runs", progress="none", resume="exact",
-        wandb="disabled", wandb_project="degradation", wandb_entity=None,
-    )  # fmt: skip
-    return devices.apply(machine, run.config().numerics)
+    # Deterministic products of matrices need it, from before CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    machine = overrides.content("machine", "local") | {"device": options.device}
+    return devices.apply(read(schema.Machine, machine, "machine"), run.config().numerics)
 
 
 def _named(folders: list[Path]) -> list[RunDir]:

@@ -33,17 +33,14 @@ def make(root: Path, train: int = 4, val: int = 2) -> Path:
 
 
 def data(root: Path, **changes: Any) -> schema.Data:
-    fields: dict[str, Any] = {
-        "name": "imagenet", "val_size": 0, "pad": 0, "flip": True, "root": str(root),
-        "download": False, "crop_size": 32, "resize_range": (36, 60), "eval_resize": 36,
-        "pca_lighting": True,
-    }  # fmt: skip
-    return schema.Data(**{**fields, **changes})
+    sizes: dict[str, Any] = {"crop_size": 32, "resize_range": (36, 60), "eval_resize": 36}
+    options = {**sizes, "pca_lighting": True, **changes}
+    return schema.Data("imagenet", 0, 0, True, str(root), False, **options)
 
 
 def config(root: Path, **changes: Any) -> schema.RunConfig:
     """A run of a few iterations on it."""
     own = {f"data__{k}": v for k, v in schema.plain(data(root)).items()}
-    fast = {"recipe__iterations": 6, "recipe__batch_size": 5, "recipe__eval_every": 2,
-            "recipe__milestones": [4], "recipe__lr": 0.01}  # fmt: skip
-    return small(**{**own, **fast, **changes})
+    own |= {"recipe__iterations": 6, "recipe__batch_size": 5, "recipe__eval_every": 2}
+    own |= {"recipe__milestones": [4], "recipe__lr": 0.01}
+    return small(**{**own, **changes})

@@ -116,8 +116,13 @@ def test_a_damaged_archive_is_never_opened(
 
 def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
     message = refusal(tmp_path / "none")
-    for part in (str(tmp_path / "none" / cifar10.ARCHIVE), cifar10.ARCHIVE_SHA256,
-                 "data.download=false", "data.root=", "data=digits"):  # fmt: skip
+    for part in (
+        str(tmp_path / "none" / cifar10.ARCHIVE),
+        cifar10.ARCHIVE_SHA256,
+        "data.download=false",
+        "data.root=",
+        "data=digits",
+    ):
         assert part in message
     assert sources.missing(Data("cifar10", 0, 4, True, str(tmp_path / "none"), False)) == message
     assert not (tmp_path / "none").exists()

@@ -72,9 +72,8 @@ def test_shape_kind_and_the_memory_format_of_the_numerics(channels: int) -> None
     for name in ("channels_last", "contiguous"):
         config = small(numerics__memory_format=name, data__val_size=3, recipe__batch_size=4)
         evaluated = loaders.eval_loaders(found, config, CPU, 0)
-        assert {key: len(one) for key, one in evaluated.items()} == {
-            "test": 10, "validation": 3, "train": N,
-        }  # fmt: skip
+        sizes = {key: len(one) for key, one in evaluated.items()}
+        assert sizes == {"test": 10, "validation": 3, "train": N}
         batches = [loaders.train_loader(found, config, CPU, 0).get_batch(0)]
         for x, y in (*batches, *(next(iter(one)) for one in evaluated.values())):
             assert x.shape == (len(y), channels, HEIGHT, WIDTH) and x.dtype == torch.float32

@@ -27,8 +27,9 @@ def trained(config, machine) -> RunDir:
 @pytest.fixture
 def run(tmp_path: Path, machine) -> RunDir:
     root = photographs.make(tmp_path / "set")
-    config = photographs.config(root, depth=18, model__design="imagenet", recipe__iterations=2,
-                                recipe__milestones=[])  # fmt: skip
+    config = photographs.config(
+        root, depth=18, model__design="imagenet", recipe__iterations=2, recipe__milestones=[]
+    )
     return trained(config, machine)
 
 

@@ -43,8 +43,13 @@ def test_ten_crops_by_hand(net, images) -> None:
         whole = prepare(multi_crop.resized(image, 72)[None])
         height, width = whole.shape[2:]
         total = torch.zeros(7)
-        for y, x in ((0, 0), (0, width - 64), (height - 64, 0), (height - 64, width - 64),
-                     ((height - 64) // 2, (width - 64) // 2)):  # fmt: skip
+        for y, x in (
+            (0, 0),
+            (0, width - 64),
+            (height - 64, 0),
+            (height - 64, width - 64),
+            ((height - 64) // 2, (width - 64) // 2),
+        ):
             crop = whole[:, :, y : y + 64, x : x + 64]
             total += sum(torch.softmax(net(c)[0], 0) for c in (crop, crop.flip(3))) / 10
         wanted.append(total)
