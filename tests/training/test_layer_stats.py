@@ -18,8 +18,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(6, 1, 8, 8, generator=generator), torch.arange(6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"model__norm": False},
-                                     {"model__shortcut": "projection_all", "model__width": 8}])  # fmt: skip
+PROJECTIONS = {"model__shortcut": "projection_all", "model__width": 8}
+
+
+@pytest.mark.parametrize("changes", [{}, {"model__norm": False}, PROJECTIONS])
 def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, object], small) -> None:
     config = small(depth=14, **changes)
     net = init.build(config.model, 14, 1, 10, 0, "fan_in")

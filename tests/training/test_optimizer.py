@@ -50,9 +50,10 @@ def test_adamw_is_torchs(small) -> None:
     torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("settings", [
-    {}, {"nesterov": True}, {"momentum": 0.0}, {"weight_decay_on_norm": False, "weight_decay": 0.01},
-])  # fmt: skip
+SPARED = {"weight_decay_on_norm": False, "weight_decay": 0.01}
+
+
+@pytest.mark.parametrize("settings", [{}, {"nesterov": True}, {"momentum": 0.0}, SPARED])
 def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
     recipe = small(**{f"recipe__{key}": value for key, value in settings.items()}).recipe
     nets = [nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)) for _ in range(2)]
@@ -60,8 +61,13 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
     spared = [p for p in nets[1].parameters() if p.ndim <= 1 and not recipe.weight_decay_on_norm]
     others = [p for p in nets[1].parameters() if p.ndim > 1 or recipe.weight_decay_on_norm]
     groups = [{"params": others, "weight_decay": recipe.weight_decay}, {"params": spared}]
-    theirs = torch.optim.SGD([g for g in groups if g["params"]], lr=0.1, nesterov=recipe.nesterov,
-                             momentum=recipe.momentum, fused=True)  # fmt: skip
+    theirs = torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=0.1,
+        nesterov=recipe.nesterov,
+        momentum=recipe.momentum,
+        fused=True,
+    )
     ours = optim.build(nets[0], recipe)
     x = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     for i in range(5):
