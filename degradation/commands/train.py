@@ -39,7 +39,7 @@ log = logging.getLogger("degradation")
 
 
 class NoResult(Exception):
-    """A run has no result; what is wrong with it has been said."""
+    """A run has no result; the reason has been printed."""
 
 
 def cli() -> None:
@@ -86,7 +86,7 @@ def train_alone(config: DictConfig) -> int:
     rank, size = process_group.rank_and_world_size()
     world_size.check(settings.config, size)
     if rank == 0:
-        return _train([settings], lambda left: process.train_alone(settings))
+        return _train([settings], lambda remaining: process.train_alone(settings))
     return 0 if _finished(settings) else process.assist(settings)
 
 
@@ -99,58 +99,60 @@ def train_sweep(context: HydraContext, config: DictConfig) -> int:
             f"{len(study.settings)}; give torchrun one run at a time,\n"
             f"or cluster=slurm hydra.launcher.tasks_per_node={size} without torchrun"
         )
-    return _train(study.settings, lambda left: launchers.train(study, left, context, config))
+    return _train(
+        study.settings, lambda remaining: launchers.train(study, remaining, context, config)
+    )
 
 
-def _train(asked: list[Settings], by: Callable[[list[Settings]], None]) -> int:
+def _train(runs: list[Settings], by: Callable[[list[Settings]], None]) -> int:
     """Train, by what is given, those runs that lack their result; the exit status."""
     try:
-        left = [settings for settings in asked if not _finished(settings)]
-        if len(asked) > 1 or not left:
-            nothing = "" if left else ": nothing to train"
+        remaining = [settings for settings in runs if not _finished(settings)]
+        if len(runs) > 1 or not remaining:
+            then = "" if remaining else ": nothing to train"
             log.info(
-                "runs: %d, of which %d are finished%s", len(asked), len(asked) - len(left), nothing
+                "runs: %d, of which %d are finished%s", len(runs), len(runs) - len(remaining), then
             )
-        if left:
-            _prepare(left)
-            by(left)
+        if remaining:
+            _prepare(remaining)
+            by(remaining)
         stopping.check()
-        return report(asked)
+        return report(runs)
     except Interrupted:
         again = shlex.join(["python", "-m", "degradation.run", *sys.argv[1:]])
         log.warning("stopped; the same command goes on where it was:\n  %s", again)
         raise
     finally:
-        process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in asked])
+        process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in runs])
 
 
 def _finished(settings: Settings) -> bool:
     return RunDir.of(settings.config, settings.machine.runs).result() is not None
 
 
-def _prepare(left: Sequence[Settings]) -> None:
+def _prepare(remaining: Sequence[Settings]) -> None:
     """See that there is data for one run at least, and a folder to write to."""
-    faults = {data: sources.missing(data) for data in {s.config.data for s in left}}
+    faults = {data: sources.missing(data) for data in {s.config.data for s in remaining}}
     if all(faults.values()):
         raise DataError("\n".join(sorted({str(fault) for fault in faults.values()})))
-    for runs in {s.machine.runs for s in left}:
+    for runs in {s.machine.runs for s in remaining}:
         files.make_folder(Path(runs).expanduser())
 
 
-def report(asked: list[Settings]) -> int:
+def report(runs: Sequence[Settings]) -> int:
     """Print the errors, what went wrong, and what draws the figures; the exit status."""
-    runs = asked[0].machine.runs
-    found = progress.of_configs([s.config for s in asked], runs)
+    folder = runs[0].machine.runs
+    found = progress.of_configs([settings.config for settings in runs], folder)
     if table := summary.as_text(progress.final_errors(found)):
         console.print_line(f"\n{table}\n")
-    for one in found:
-        if one.reason or not one.finished:
-            line = f"{one.state}: {one.run.name} {one.reason}".rstrip()
+    for run in found:
+        if run.reason or not run.finished:
+            line = f"{run.state}: {run.run.name} {run.reason}".rstrip()
             console.print_line(console.escape_control_chars(line))
-    unfinished = sum(not one.finished for one in found)
+    unfinished = sum(not run.finished for run in found)
     if unfinished:
         console.print_line(
             f"{unfinished} of {len(found)} runs have no result yet; the same command trains them"
         )
-    console.print_line(f"figures: python analysis/plot_curves.py {runs}")
+    console.print_line(f"figures: python analysis/plot_curves.py {folder}")
     return 1 if unfinished else 0

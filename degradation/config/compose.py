@@ -3,7 +3,7 @@
     runs_of(["-m", "model=plain,residual", "depth=20,56"])      four Settings
 
 Hydra itself calls `degradation.run` (see commands/train.py); `runs_of` composes the same words
-without running anything, for the commands that only look at a study.
+without running anything, for the commands that only show a study.
 """
 
 import argparse
@@ -92,32 +92,30 @@ def expanded(loader: ConfigLoader, config: DictConfig) -> Study:
     words: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     parsed = parser.parse_overrides([*params, *words])
     jobs = [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+    if not jobs:
+        raise ConfigError("no run is asked for: an axis has no value; give it one, as in seed=0")
     settings: dict[str, Settings] = {}
     overrides: dict[str, list[str]] = {}
     for job in jobs:
         one = read(loader.load_sweep_config(config, job))
         settings[one.config.name], overrides[one.config.name] = one, job
-    if len(settings) < len(jobs):
-        log.info(
-            "%d of %d runs are asked for more than once: each is trained once",
-            len(jobs) - len(settings),
-            len(jobs),
-        )
+    if twice := len(jobs) - len(settings):
+        log.info("%d of %d runs are asked for twice: each is trained once", twice, len(jobs))
     return Study(list(settings.values()), overrides, launcher(config))
 
 
 def read(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises ConfigError."""
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    found: Any = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
-    _refuse_secrets(str(found))
-    return schema.read_settings(found)
+    content: Any = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+    _refuse_secrets(str(content))
+    return schema.read_settings(content)
 
 
 def _refuse_secrets(text: str) -> None:
     """Keep W&B's key out of the settings, since those are written into the run's folder."""
     key = os.environ.get("WANDB_API_KEY")
-    if (key and key in text) or re.search(r"\b([0-9a-f]{40}|wandb_v\d_\w+)\b", text):
+    if (key and key in text) or re.search(r"'[0-9a-f]{40}'|\bwandb_v\d_\w+", text):
         raise ConfigError(
             "a key of W&B stands among the settings, and those are written into the run's folder "
             "and sent to W&B;\nset WANDB_API_KEY, or run `wandb login` once"

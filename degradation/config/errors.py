@@ -35,15 +35,15 @@ def message(error: Exception) -> str:
         return f"{error.full_key or 'the settings'}: {str(error).splitlines()[0]}"
     text = str(error)
     for pattern, explain in _EXPLAINED:
-        if found := re.search(pattern, text):
-            return explain(found, text)
+        if match := re.search(pattern, text):
+            return explain(match, text)
     lines = [escape_control_chars(line)[:200] for line in text.splitlines() if line.strip()]
     cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
     return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:MOST_LINES])
 
 
-def _no_such_choice(found: re.Match[str], text: str) -> str:
-    group, name = found.groups()
+def _no_such_choice(match: re.Match[str], text: str) -> str:
+    group, name = match.groups()
     if group == "hydra/launcher" and (extra := EXTRAS.get(name)):
         return (
             f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or give "
@@ -54,18 +54,18 @@ def _no_such_choice(found: re.Match[str], text: str) -> str:
     return f"{group}={name}: must be one of {allowed}{did_you_mean(name, known)}"
 
 
-def _no_such_key(found: re.Match[str], text: str) -> str:
-    return no_such_setting(found[1], [*schema.keys(), *groups()])
+def _no_such_key(match: re.Match[str], text: str) -> str:
+    return no_such_setting(match[1], [*schema.keys(), *groups()])
 
 
-def _several_values(found: re.Match[str], text: str) -> str:
-    given, key = found.groups()
+def _several_values(match: re.Match[str], text: str) -> str:
+    given, key = match.groups()
     return f"{given}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
 
 
-def _no_setting(found: re.Match[str], text: str) -> str:
+def _no_setting(match: re.Match[str], text: str) -> str:
     return (
-        f"{found[0]}: settings are given as key=value; quote what holds brackets, commas or "
+        f"{match[0]}: settings are given as key=value; quote what holds brackets, commas or "
         "spaces: key='…'"
     )
 

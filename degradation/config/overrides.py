@@ -41,15 +41,15 @@ def changed_settings(config: RunConfig, of_identity: bool = True) -> list[str]:
 
     `of_identity`: those alone that change the result.
     """
-    found = []
+    changes = []
     for group, usual in _usual(config.data.name, config.arm).items():
         own = getattr(config, group)
         for field in dataclasses.fields(own):
             counts = field.metadata.get("identity", True) or not of_identity
             value = plain(own)[field.name]
             if counts and value != usual[field.name]:
-                found.append(f"{group}.{field.name}={written(value)}")
-    return found
+                changes.append(f"{group}.{field.name}={written(value)}")
+    return changes
 
 
 @cache

@@ -1,4 +1,4 @@
-"""All settings of a run, typed and frozen: what may be said, and which values go together.
+"""All settings of a run, typed and frozen: which values they take, and which values go together.
 
 A run's folder is `<data>-<arm>-<depth>-s<seed>-<hash>`. The hash covers every setting that changes
 the result (see identity.py).
@@ -342,8 +342,8 @@ class RunConfig:
         return digest(self._without_arm() | {"depth": 20, "seed": 0})
 
     def _without_arm(self) -> dict[str, Any]:
-        found = identity(self)
-        return found | {"model": found["model"] | {"shortcut": "none"}}
+        content = identity(self)
+        return content | {"model": content["model"] | {"shortcut": "none"}}
 
     def with_shortcut(self, shortcut: str) -> "RunConfig":
         """The run that differs from this one in the shortcut alone."""

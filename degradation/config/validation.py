@@ -104,17 +104,17 @@ def no_such_setting(key: str, known: Collection[str]) -> str:
 def _meant(key: str, known: Collection[str]) -> str:
     """The known key of the same meaning, of the same last part, or of the nearest spelling."""
     last = key.rpartition(".")[2]
-    found = [MEANINGS[last]] if last in MEANINGS else []
-    found += [each for each in known if each.rpartition(".")[2] == last]
-    nearest = next((each for each in found if each in known), None)
+    candidates = [MEANINGS[last]] if last in MEANINGS else []
+    candidates += [each for each in known if each.rpartition(".")[2] == last]
+    nearest = next((each for each in candidates if each in known), None)
     return f" (did you mean {nearest!r}?)" if nearest else did_you_mean(key, known)
 
 
 def paths(cls: Any, prefix: str = "") -> list[str]:
     """Every key that a configuration of `cls` has, dotted, groups included."""
-    found = []
+    keys = []
     for name, kind in get_type_hints(cls).items():
-        found.append(prefix + name)
+        keys.append(prefix + name)
         if dataclasses.is_dataclass(kind):
-            found += paths(kind, f"{prefix}{name}.")
-    return found
+            keys += paths(kind, f"{prefix}{name}.")
+    return keys

@@ -14,7 +14,7 @@ from pathlib import Path
 from degradation.config.schema import Machine
 from degradation.system import files
 
-WAIT = 1.0  # seconds until one looks again for a free GPU
+WAIT = 1.0  # seconds between two attempts to claim a GPU
 
 
 def names() -> list[str]:

@@ -35,29 +35,29 @@ POLL = 0.25  # seconds
 
 
 def train(
-    study: Study, left: Sequence[Settings], context: HydraContext, config: DictConfig
+    study: Study, remaining: Sequence[Settings], context: HydraContext, config: DictConfig
 ) -> None:
-    """Train the runs that are `left`. What became of them is on the disk.
+    """Train the runs that are `remaining`. What became of them is on the disk.
 
     `config` is what Hydra composed for the whole study. Raises Interrupted.
     """
-    machine, devices = left[0].machine, gpus.usable(left[0].machine)
+    machine, devices = remaining[0].machine, gpus.usable(remaining[0].machine)
     if study.launcher in HERE and (devices or machine.runs_per_gpu not in ("auto", 1)):
-        on_this_machine(left, devices if study.launcher == "joblib" else devices[:1])
+        on_this_machine(remaining, devices if study.launcher == "joblib" else devices[:1])
     elif study.launcher == "basic":
-        for settings in left:
+        for settings in remaining:
             process.train_alone(settings)
     else:
-        by_launcher(study, left, context, config)
+        by_launcher(study, remaining, context, config)
 
 
-def on_this_machine(left: Sequence[Settings], devices: list[str]) -> None:
+def on_this_machine(remaining: Sequence[Settings], devices: list[str]) -> None:
     """Train a group of runs in one process for each GPU that is free, or in one without a GPU."""
     if len(devices) < 2:
-        process.train_groups([process.Group(longest_first(left))])
+        process.train_groups([process.Group(longest_first(remaining))])
         return
     with gpus.claimed(devices) as ours:
-        process.train_groups(shared_out(left, ours))
+        process.train_groups(shared_out(remaining, ours))
 
 
 def longest_first(runs: Sequence[Settings]) -> list[Settings]:
@@ -79,17 +79,17 @@ def shared_out(runs: Sequence[Settings], devices: Sequence[str]) -> list[process
 
 
 def by_launcher(
-    study: Study, left: Sequence[Settings], context: HydraContext, config: DictConfig
+    study: Study, remaining: Sequence[Settings], context: HydraContext, config: DictConfig
 ) -> None:
     """Train by Hydra's launcher, and say what went wrong with it."""
     if study.launcher not in HERE:
-        left = [with_whole_paths(settings) for settings in left]
+        remaining = [with_whole_paths(settings) for settings in remaining]
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it would warn whenever it polls
         threading.Thread(target=_leave_when_asked, daemon=True).start()
     fit(config, study.launcher)
-    job = Job(jobs_of(left, study.launcher))
+    job = Job(jobs_of(remaining, study.launcher))
     if study.launcher not in HERE:
-        log.info("%d of them go to %s in %d jobs", len(left), study.launcher, len(job.groups))
+        log.info("%d of them go to %s in %d jobs", len(remaining), study.launcher, len(job.groups))
     launcher = Plugins.instance().instantiate_launcher(context, job.train, config)
     words = [_words(study, runs[0]) for runs in job.groups.values()]
     try:
@@ -102,11 +102,11 @@ def by_launcher(
             log.error("%s: %s: %s", " ".join(result.overrides or []), type(fault).__name__, fault)
 
 
-def jobs_of(left: Sequence[Settings], launcher: str) -> dict[str, list[Settings]]:
+def jobs_of(remaining: Sequence[Settings], launcher: str) -> dict[str, list[Settings]]:
     """The runs of each of a launcher's jobs, by the name of the first."""
-    asked = left[0].machine.runs_per_gpu
-    size = asked if isinstance(asked, int) and launcher not in HERE else 1
-    runs = longest_first(left) if size > 1 else list(left)
+    wanted = remaining[0].machine.runs_per_gpu
+    size = wanted if isinstance(wanted, int) and launcher not in HERE else 1
+    runs = longest_first(remaining) if size > 1 else list(remaining)
     groups = [runs[i : i + size] for i in range(0, len(runs), size)]
     return {group[0].config.name: group for group in groups}
 

@@ -61,15 +61,15 @@ def train_groups(groups: Sequence[Group]) -> None:
     _train(groups)
     stopping.check()
     for group in groups:
-        left = [s for s in group.runs if _run_dir(s).state() == "partial"]
-        if len(group.runs) == 1 or not left:
+        unfinished = [s for s in group.runs if _run_dir(s).state() == "partial"]
+        if len(group.runs) == 1 or not unfinished:
             continue
         log.warning(
             "the process of %d runs ended early: %d of them go on one by one",
             len(group.runs),
-            len(left),
+            len(unfinished),
         )
-        for settings in left:
+        for settings in unfinished:
             _train([Group([settings], group.gpu)])
             stopping.check()
 

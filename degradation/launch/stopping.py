@@ -12,7 +12,7 @@ from multiprocessing import resource_tracker
 
 from degradation.system.signals import SAME_REQUEST, block_signals, stop_signals
 
-POLL = 0.25  # seconds until one looks again for processes that a launcher has yet to start
+POLL = 0.25  # seconds between two searches for processes that a launcher started
 
 
 class Interrupted(BaseException):
@@ -41,7 +41,7 @@ class Stopping:
         if threading.current_thread() is threading.main_thread():
             # Threads that numpy started before have the signals unblocked, and would end us.
             for number in stop_signals():
-                signal.signal(number, lambda number, frame: self.hear(number))
+                signal.signal(number, lambda number, frame: self.receive(number))
         if self.listener is None:
             self.listener = threading.Thread(target=self._listen, name="signals", daemon=True)
             self.listener.start()
@@ -49,11 +49,11 @@ class Stopping:
     def _listen(self) -> None:
         wanted = stop_signals()
         while True:
-            self.hear(signal.sigwait(wanted))
+            self.receive(signal.sigwait(wanted))
             if not self.processes:
                 self.leave_if_orphaned()
 
-    def hear(self, number: int) -> None:
+    def receive(self, number: int) -> None:
         """Take note of a signal, and pass it on."""
         if time.monotonic() - self.at < SAME_REQUEST:
             return

@@ -84,7 +84,7 @@ def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, s
 
     def ask() -> None:
         wait_until((folder / "ready").exists)
-        stopping.hear(signal.SIGTERM)
+        stopping.receive(signal.SIGTERM)
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -102,7 +102,7 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
     start = subprocess.Popen
 
     def slow(*args, **named):
-        stopping.hear(signal.SIGTERM)  # before there is anything to pass it on to
+        stopping.receive(signal.SIGTERM)  # before there is anything to pass it on to
         return start(*args, **named)
 
     monkeypatch.setattr(subprocess, "Popen", slow)
@@ -113,7 +113,7 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
 
 
 def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeypatch) -> None:
-    stopping.hear(signal.SIGTERM)
+    stopping.receive(signal.SIGTERM)
     late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
     late.start()
     late.join(30)
