@@ -18,3 +18,8 @@ def errors() -> dict[tuple[str, str, int, str], float]:
             (row["data"], row["arm"], int(row["depth"]), row["quantity"]): float(row["value"])
             for row in csv.DictReader(file)
         }
+
+
+def error(data: str, arm: str, depth: int, name: str, variant: str = "") -> float | None:
+    """The paper's error of one network in percent, if it has one; none of a variant of ours."""
+    return None if variant else errors().get((data, arm, depth, name))

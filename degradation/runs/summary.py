@@ -66,7 +66,7 @@ def summarize(rows: Iterable[Mapping[str, Any]]) -> list[NetworkErrors]:
 
 def _error(name: str, key: tuple[Any, ...], rows: Sequence[Mapping[str, Any]]) -> Error:
     data, arm, depth, _, variant, _ = key
-    paper = None if variant else reference.errors().get((data, arm, depth, name))
+    paper = reference.error(data, arm, depth, name, variant)
     return Error(tuple(row[name] for row in rows), paper)
 
 

@@ -80,7 +80,8 @@ def summary(
     for name in ERRORS:
         found[f"last_{name}"] = last = curves[-1][name]
         found[f"min_{name}"] = min(row[name] for row in curves)
-        paper = reference.errors().get((config.data.name, config.arm, config.depth, name))
+        network = config.data.name, config.arm, config.depth
+        paper = reference.error(*network, name, config.variant)
         if paper is not None:
             found[f"paper_{name}"] = paper
             found[f"{name}_minus_paper"] = round(last - paper, 4)

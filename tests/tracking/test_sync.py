@@ -91,7 +91,14 @@ def test_a_sender_killed_between_log_and_note_costs_and_doubles_nothing(w: World
     assert w.stub.run(run.name).overwritten == []
 
 
-@pytest.mark.parametrize("mood", ["off", "hang", pytest.param("error", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "mood",
+    [
+        "hang",
+        pytest.param("off", marks=pytest.mark.slow),
+        pytest.param("error", marks=pytest.mark.slow),
+    ],
+)
 def test_a_dead_server_delays_nothing(w: World, monkeypatch, mood: str) -> None:
     monkeypatch.setattr(sync, "GRACE", 1.0)
     w.stub.mood = mood
