@@ -237,19 +237,11 @@ def test_every_figure_draws_in_every_style(study: frames.Study, style: Style) ->
             assert drawing.draw(study, style).axes
 
 
-def plot(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, str(TOP / "analysis/plot_curves.py"), *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_the_command_draws_the_same_bytes_twice(runs: Path, tmp_path: Path) -> None:
     for out in ("one", "two"):
-        done = plot(tmp_path, "runs", "--out", out)
+        command = [sys.executable, TOP / "analysis/plot_curves.py", "runs", "--out", out]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / x).iterdir()} for x in ("one", "two"))
     assert one == two
@@ -261,16 +253,13 @@ def test_the_command_draws_the_same_bytes_twice(runs: Path, tmp_path: Path) -> N
     assert "| plain-14 | 2 | 28.50 ± 0.71 |" in done.stdout
 
 
-def test_where_there_is_nothing_a_command_that_trains_is_printed(tmp_path: Path) -> None:
-    done = plot(tmp_path, "nowhere")
-    assert done.returncode == 1
-    assert "python -m degradation.run" in done.stderr
-
-
-def test_a_damaged_file_is_named(runs: Path, tmp_path: Path) -> None:
+def test_nothing_to_draw_and_nothing_to_read(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     victim = next(runs.glob("*/curves.jsonl"))
     victim.write_text("{\n{}\n")
-    done = plot(tmp_path, "runs")
-    assert done.returncode == 2
-    assert f"{victim.relative_to(tmp_path)}, line 1" in done.stderr
-    assert "Traceback" not in done.stderr
+    wanted = {"nowhere": (1, "python -m degradation.run"), str(runs): (2, f"{victim}, line 1")}
+    for folder, (status, message) in wanted.items():
+        monkeypatch.setattr(sys, "argv", ["plot_curves.py", folder])
+        assert plot_curves.main() == status
+        assert message in capsys.readouterr().err

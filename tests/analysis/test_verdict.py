@@ -1,7 +1,6 @@
 """The verdict on whole studies, on the paper's curves and on the built-in study; the command."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from analysis.page import verdict
 from analysis.page.verdict import Verdict
 from analysis.stats import claims
 from analysis.stats.verdict_rules import Rule
-from degradation.system.paths import TOP
 from tests.analysis.folders import add, rows_of
 
 DIGITS = Path(__file__).parent / "studies" / "digits-seeds.csv"
@@ -300,14 +298,3 @@ def test_nothing_to_judge_and_nothing_to_read(run: Command, folder: Path) -> Non
     status, _, text = run(folder)
     assert status == 2
     assert "curves.jsonl, line 1" in text
-
-
-def test_it_needs_no_torch(folder: Path) -> None:
-    code = (
-        "import sys; from analysis import verdict; verdict.main(); "
-        "print({'torch', 'wandb', 'hydra'} & {*sys.modules} or 'none')"
-    )
-    command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("none\n")
