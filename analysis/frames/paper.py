@@ -4,7 +4,7 @@ CIFAR-10 is Figure 6: left and middle panel, and 1202 layers from the right one.
 last measured point (a value below the frame is not drawn, so some end before 64k). ImageNet is
 Figure 4, center crop, whose points lie too close to read one: a run has two rows, the means before
 the first drop at 15e4 and over the last, 50e4 to 55e4 iterations. The paper does not say that its
-runs share images or starts; the rows say so, only so that they can be compared at all.
+runs share images or starts; the rows claim it only so that they can be compared at all.
 """
 
 import pandas as pd

@@ -37,7 +37,7 @@ class Panel:
     """The paper's figure, and its panel, that has the reference curves."""
     panel: str
     depths: tuple[int, ...]
-    """The paper's; on other data those there are."""
+    """The paper's; on other data those that were trained are shown."""
     x: tuple[float, float]
     """The paper's limits, in 1e4 iterations."""
     y: tuple[float, float]
@@ -87,12 +87,12 @@ def figure1(study: Study, style: Style) -> Figure:
 
 def figure4(study: Study, style: Style) -> Figure:
     """Figure 4: plain | residual on ImageNet; thin training, bold validation (center crop)."""
-    return _arms(study, style, FIGURE4, SOLID, "thin: training error    bold: validation error")
+    return _arms(study, style, SOLID, "thin: training error    bold: validation error")
 
 
 def figure6(study: Study, style: Style) -> Figure:
     """Figure 6: plain | residual | the two deepest of three residual nets and more."""
-    return _arms(study, style, FIGURE6, DASHED, "dashed: training error    bold: test error")
+    return _arms(study, style, DASHED, "dashed: training error    bold: test error")
 
 
 def panels_of(study: Study) -> dict[str, Panel]:
@@ -101,10 +101,9 @@ def panels_of(study: Study) -> dict[str, Panel]:
     return {title: panel for title, panel in shown.items() if panel.suits(study)}
 
 
-def _arms(
-    study: Study, style: Style, shown: Mapping[str, Panel], train: object, key: str
-) -> Figure:
-    shown = {title: panel for title, panel in shown.items() if panel.suits(study)}
+def _arms(study: Study, style: Style, train: object, key: str) -> Figure:
+    """Both errors in the panels of the two arms; `train`: the dashes of the training error."""
+    shown = panels_of(study)
     dashes = {"train_error": train, "test_error": SOLID}
     with subplots(style, len(shown)) as (figure, axes):
         for axis, (title, panel) in zip(axes[0], shown.items(), strict=True):
@@ -130,7 +129,7 @@ def missing(study: Study) -> dict[str, list[int]]:
         for arm in ("plain", "residual")
     }
     if not study.papers_data:
-        # Where no paper says which depths there are, each arm should have the other's.
+        # The paper has no depths for this data: each arm should have those of the other.
         wanted = dict.fromkeys(wanted, wanted["plain"] | wanted["residual"])
     absent = {arm: sorted(depths - set(study.depths(arm))) for arm, depths in wanted.items()}
     return {arm: depths for arm, depths in absent.items() if depths}

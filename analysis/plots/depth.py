@@ -178,7 +178,7 @@ def depth_axis(axis: Axes, depths: Iterable[int]) -> None:
     axis.set_xscale("log")
     axis.set_xticks(shown, [str(depth) for depth in shown])
     axis.minorticks_off()
-    # By what is named there, not by what is drawn: of a depth there may be a remark alone.
+    # A depth may have no point but a remark, which must lie within the limits, too.
     if shown:
         beside = max(shown[-1] / shown[0], 1.5) ** 0.15
         axis.set_xlim(shown[0] / beside, shown[-1] * beside)

@@ -102,7 +102,7 @@ def figure(own: pd.DataFrame, style: Style) -> Figure:
 
 
 def _panel(axis: Axes, own: pd.DataFrame, below: str, style: Style) -> None:
-    """A dot a run; behind the last iteration those that never got there, and that diverged."""
+    """A dot a run; behind the last iteration the runs that never got so low or that diverged."""
     absent = own["state"].map({"done": NEVER, "diverged": LOST})
     fraction = (own[below] / own["iterations"]).fillna(absent)
     sns.stripplot(
