@@ -78,7 +78,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 @pytest.mark.slow
 def test_two_processes_train_the_function_that_one_does(pair: RunDir, tmp_path: Path) -> None:
-    """The same images, groups of batch normalisation and averages; other roundings."""
+    """The same images, groups of batch normalization and running statistics; other roundings."""
     status, said = train(tmp_path, f"machine.runs={tmp_path}", size=1)
     assert status == 0, said
     (alone,) = runs_in(tmp_path)

@@ -35,7 +35,7 @@ def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, objec
         assert layer["gradient_norm"] == pytest.approx(float(weight.grad.norm()), rel=1e-5)
         assert layer["weight_norm"] == pytest.approx(float(weight.detach().norm()))
     assert found[0]["input_std"] == pytest.approx(float(x.std()))
-    if not changes:  # a fresh batch normalisation gives variance 1, plane by plane
+    if not changes:  # a fresh batch normalization gives variance 1, plane by plane
         assert all(layer["response_std"] == pytest.approx(1, abs=0.01) for layer in found)
 
 

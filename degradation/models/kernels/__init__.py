@@ -1,1 +1,1 @@
-"""Kernels in C behind the one seam normalise + add + rectify."""
+"""Kernels in C behind the one seam normalize + add + rectify, and of a convolution's weight gradient."""
