@@ -1,1 +1,1 @@
-"""Kernels in C behind the one seam normalize + add + rectify, and of a convolution's weight gradient."""
+"""Kernels in C behind the one seam normalize + add + rectify, and of a weight's gradient."""
