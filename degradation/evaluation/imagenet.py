@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from degradation.config.schema import RunConfig
@@ -91,21 +91,22 @@ def _errors(
         x = pixels.to(device, non_blocking=True).float().div_(MAX_VALUE).sub_(mean)
         return channels_first(x, layout)
 
-    common: dict[str, Any] = {"prepare": prepare, "precision": config.numerics.precision}
-    if test == "ten_crops":
-        views = partial(multi_crop.ten_crops, side=side, shorter=shorter)
-        probabilities = partial(multi_crop.ten_crop_probabilities, network, **common)
-    else:
+    tested: nn.Module = network
+    views = partial(multi_crop.ten_crops, side=side, shorter=shorter)
+    if test == "scales":
         sides = [round(scale * side / SCALES[0]) for scale in SCALES]
         views = partial(multi_crop.scales, shorter_sides=sides)
-        probabilities = partial(multi_crop.scale_probabilities, network, side=side, **common)
+        tested = multi_crop.FullyConvolutional(network, side)
     count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
     places = [range(i, min(i + size, count)) for i in range(0, count, size)]
     images = ImageViews(dataset, views)
-    batches = decoded(images, places, num_workers(workers, device), device, collate=list)
+    batches = decoded(images, places, num_workers(workers, device), device)
     bar = tqdm(batches, total=len(places), desc=test, unit="batch", disable=None, leave=False)
-    network.eval()
-    return multi_crop.errors(bar, probabilities)
+    tested.eval()
+    precision = config.numerics.precision
+    return multi_crop.errors(
+        bar, lambda batch: multi_crop.probabilities(tested, batch, prepare, precision)
+    )
 
 
 def summary(result: dict[str, Any]) -> str:

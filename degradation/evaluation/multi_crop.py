@@ -8,7 +8,8 @@
                    the softmax stands)
 
 The workers of torch's DataLoader decode, resize and crop: an image becomes a list of uint8 tensors
-(views, height, width, 3).
+(views, height, width, 3), and a batch of images a list of tensors (images, views, height, width,
+3). Images at scales come one by one, since their sizes differ.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +28,6 @@ from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models.resnet import Network, forward
 
 Views = list[Tensor]
-Prepare = Callable[[Tensor], Tensor]
-"""uint8 (n, height, width, 3) → what a network is trained on: float32 (n, 3, height, width)."""
 
 REDUCTION = 32
 """Side of an image over that of a network's last maps."""
@@ -66,33 +65,27 @@ def scales(image: Image.Image, shorter_sides: Sequence[int]) -> Views:
     return [torch.stack([whole, whole.flip(1)]) for whole in wholes]
 
 
-def ten_crop_probabilities(
-    network: Network, images: list[Views], prepare: Prepare, precision: str = "fp32"
+def probabilities(
+    network: nn.Module, batch: Views, prepare: Callable[[Tensor], Tensor], precision: str = "fp32"
 ) -> Tensor:
-    """(images, classes): the mean over an image's crops."""
-    x = prepare(torch.cat([crops for (crops,) in images]))
-    probabilities = forward(network, x, precision).softmax(1)
-    return probabilities.view(len(images), -1, probabilities.shape[1]).mean(1)
+    """Of each class, (images, classes): the mean over all views of an image.
 
-
-def scale_probabilities(
-    network: Network, images: list[Views], prepare: Prepare, side: int, precision: str = "fp32"
-) -> Tensor:
-    """(images, classes): the mean over an image's scales and mirror images; crops had `side`."""
-    dense = FullyConvolutional(network, window=-(-side // REDUCTION))
+    `prepare` makes of uint8 (n, height, width, 3) what the network was trained on.
+    """
     found = []
-    for views in images:
-        logits = [forward(dense, prepare(pair), precision) for pair in views]
-        found.append(torch.cat(logits).softmax(1).mean(0))
-    return torch.stack(found)
+    for views in batch:
+        logits = forward(network, prepare(views.flatten(0, 1)), precision)
+        found.append(logits.softmax(1).view(*views.shape[:2], -1))
+    return torch.cat(found, 1).mean(1)
 
 
 class FullyConvolutional(nn.Module):
-    """A network applied at each window of its last maps; logits (n, classes), their mean."""
+    """A network applied at each window of its last maps that a crop of `side` would have had;
+    logits (n, classes), their mean."""
 
-    def __init__(self, network: Network, window: int) -> None:
+    def __init__(self, network: Network, side: int) -> None:
         super().__init__()
-        self.network, self.window = network, window
+        self.network, self.window = network, -(-side // REDUCTION)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.network.features(x)
@@ -104,17 +97,16 @@ class FullyConvolutional(nn.Module):
 
 @torch.no_grad()
 def errors(
-    batches: Iterable[list[tuple[Views, int]]], probabilities: Callable[[list[Views]], Tensor]
+    batches: Iterable[tuple[Views, Tensor]], score: Callable[[Views], Tensor]
 ) -> dict[str, float]:
-    """Top-1 and top-5 error in percent, and how many images, from their class probabilities."""
+    """Top-1 and top-5 error in percent, and how many images; `score` gives class probabilities."""
     top1 = top5 = count = 0
-    for batch in batches:
-        found = probabilities([views for views, _ in batch]).cpu()
-        best = found.topk(min(5, found.shape[1])).indices
-        hits = best == torch.tensor([[label] for _, label in batch])
+    for views, labels in batches:
+        found = score(views).cpu()
+        hits = found.topk(min(5, found.shape[1])).indices == labels[:, None]
         top1 += int((~hits[:, 0]).sum())
         top5 += int((~hits.any(1)).sum())
-        count += len(batch)
+        count += len(labels)
     if not count:
         raise DataError("no image to evaluate; give a folder whose val/ holds some")
     return {"top1": 100 * top1 / count, "top5": 100 * top5 / count, "images": count}

@@ -241,23 +241,8 @@ def test_a_loader_that_nobody_holds_ends_its_workers_at_once(dataset) -> None:
         gc.enable()
 
 
-def test_a_killed_worker_ends_the_run_with_the_reason(dataset) -> None:
-    before = {*multiprocessing.active_children()}
-    made = folder_loader(dataset, 2)
-    made.get_batch(0)
-    workers = [*{*multiprocessing.active_children()} - before]
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGINT)  # a Ctrl-C at the terminal, which the parent handles
-    time.sleep(0.2)
-    assert all(worker.is_alive() for worker in workers)
-    workers[0].kill()
-    with pytest.raises(RuntimeError, match="DataLoader worker"):
-        for step in range(1, 100):
-            made.get_batch(step)
-
-
 CHILD = """
-import sys, multiprocessing
+import itertools, multiprocessing, sys, time
 sys.path[:0] = sys.argv[1:2]
 from pathlib import Path
 import torch
@@ -266,24 +251,41 @@ from degradation.data.image_folder.loader import FolderLoader
 from tests.data import photographs
 config = photographs.config(Path(sys.argv[2]))
 loader = FolderLoader(sources.load(config.data), config, torch.device("cpu"), 2)
-for step in range(2):
+for step in itertools.count():
     loader.get_batch(step)
-print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
-sys.stdin.read()
+    if step == 0:
+        print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    time.sleep(0.02)
 """
 
 
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.slow
-def test_no_worker_outlives_its_run(root: Path) -> None:
+@pytest.mark.parametrize("killed", ["worker", "run"])
+def test_a_run_and_its_workers_end_together(killed: str, root: Path) -> None:
+    """And a worker leaves Ctrl-C at the terminal to its run."""
     words = [sys.executable, "-c", CHILD, str(TOP), str(root)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
-        workers = [Path("/proc", pid) for pid in run.stdout.readline().split()]
-        assert len(workers) == 2
-        run.kill()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, text=True, start_new_session=True, **pipes) as run:
+        workers = [int(pid) for pid in run.stdout.readline().split()]
+        for worker in workers:
+            os.kill(worker, signal.SIGINT)
+        time.sleep(0.2)
+        assert len(workers) == 2 and all(map(is_running, workers))
+        os.kill(run.pid if killed == "run" else workers[0], signal.SIGKILL)
+        _, err = run.communicate(timeout=30)
+    assert run.returncode == (-signal.SIGKILL if killed == "run" else 1)
+    assert killed == "run" or "DataLoader worker" in err
     end = time.monotonic() + 10
-    while any(worker.exists() for worker in workers) and time.monotonic() < end:
+    while any(map(is_running, workers)) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not any(worker.exists() for worker in workers)
+    assert not any(map(is_running, workers))
 
 
 # The real thing, small

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from degradation.config.schema import Model
 from degradation.data.dataset import DataError
@@ -53,15 +54,15 @@ def test_ten_crops_by_hand(net, images) -> None:
             crop = whole[:, :, y : y + 64, x : x + 64]
             total += sum(torch.softmax(net(c)[0], 0) for c in (crop, crop.flip(3))) / 10
         wanted.append(total)
-    views = [multi_crop.ten_crops(image, 64, 72) for image in images]
-    found = multi_crop.ten_crop_probabilities(net, views, prepare)
+    batch = default_collate([multi_crop.ten_crops(image, 64, 72) for image in images])
+    found = multi_crop.probabilities(net, batch, prepare)
     torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
 def test_scales_by_hand(net, images) -> None:
     """The linear layer at each window of the last maps, a loop for each average."""
-    wanted = []
+    dense = multi_crop.FullyConvolutional(net, 64)
     for image in images:
         total = torch.zeros(7)
         for scale in (64, 97, 130):
@@ -74,23 +75,22 @@ def test_scales_by_hand(net, images) -> None:
                     for j in range(maps.shape[3] - 1)
                 ]
                 total += torch.softmax(sum(logits) / len(logits), 0) / 6
-        wanted.append(total)
-    views = [multi_crop.scales(image, (64, 97, 130)) for image in images]
-    found = multi_crop.scale_probabilities(net, views, prepare, 64)
-    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-4, atol=1e-6)
+        batch = default_collate([multi_crop.scales(image, (64, 97, 130))])
+        found = multi_crop.probabilities(dense, batch, prepare)
+        torch.testing.assert_close(found[0], total, rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
 def test_one_scale_of_an_image_as_large_as_a_crop_is_the_network(net, images) -> None:
-    views = multi_crop.scales(images[2], (64,))
-    wanted = net(prepare(views[0])).softmax(1).mean(0)
-    found = multi_crop.scale_probabilities(net, [views], prepare, 64)
-    torch.testing.assert_close(found[0], wanted)
+    batch = default_collate([multi_crop.scales(images[2], (64,))])
+    dense = multi_crop.FullyConvolutional(net, 64)
+    found, wanted = (multi_crop.probabilities(one, batch, prepare) for one in (dense, net))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_errors_count_the_first_and_the_first_five() -> None:
     order = torch.tensor([[6, 5, 4, 3, 2, 1, 0]]).float()  # class 0 is best, then 1 …
-    batches = [[([], label)] for label in (0, 1, 4, 5)]
+    batches = [([], torch.tensor([label])) for label in (0, 1, 4, 5)]
     found = multi_crop.errors(batches, lambda _: order)
     assert found == {"top1": 75.0, "top5": 25.0, "images": 4}
     with pytest.raises(DataError, match="no image"):

@@ -11,14 +11,14 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from degradation.config.schema import Data, RunConfig
 from degradation.data.dataset import DataError
@@ -172,11 +172,7 @@ class FolderEvalLoader:
 
 
 def decoded(
-    dataset: Dataset[Any],
-    batches: Iterable[Any],
-    workers: int,
-    device: torch.device,
-    collate: Callable[[list[Any]], Any] = default_collate,
+    dataset: Dataset[Any], batches: Iterable[Any], workers: int, device: torch.device
 ) -> Generator[Any, None, None]:
     """What the data set gives for each batch of places, in order, by `workers` processes.
 
@@ -186,7 +182,6 @@ def decoded(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
         # A copy from pinned memory doesn't hold up the host. Torch's allocator reuses such memory
         # only after an event has said that the copy is done.
         pin_memory=device.type == "cuda",
