@@ -19,7 +19,7 @@ from degradation.runs.run_dir import RunDir
 
 @pytest.fixture(autouse=True)
 def stopping(monkeypatch) -> Stopping:
-    """Each test begins unasked."""
+    """No test starts with a request to stop."""
     monkeypatch.setattr(process, "stopping", Stopping())
     return process.stopping
 
@@ -56,7 +56,7 @@ def test_a_reason_that_the_process_left_is_kept(monkeypatch, settings) -> None:
     assert run_with(monkeypatch, settings, code).failure()["message"] == "its own"
 
 
-def test_a_finished_point_is_not_started(monkeypatch, settings) -> None:
+def test_a_finished_run_is_not_started(monkeypatch, settings) -> None:
     run = RunDir.of(settings.config, settings.machine.runs)
     run.create(settings.config)
     run.done_json.write_text('{"outcome": "done"}')
@@ -64,7 +64,7 @@ def test_a_finished_point_is_not_started(monkeypatch, settings) -> None:
     assert not (run.folder / "started").exists()
 
 
-def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, caplog) -> None:
+def test_a_folder_of_another_run_is_left_alone(monkeypatch, settings, small, caplog) -> None:
     run = RunDir.of(settings.config, settings.machine.runs)
     run.create(small(recipe__lr=0.5))
     before = run.config_json.read_bytes()
@@ -72,6 +72,31 @@ def test_a_folder_of_another_point_is_left_alone(monkeypatch, settings, small, c
     assert run.config_json.read_bytes() == before
     assert not (run.folder / "started").exists()
     assert "recipe.lr: 0.5 → 0.05" in caplog.text
+
+
+STUB = """
+import os, pathlib, signal, sys
+folders = [pathlib.Path(folder) for folder in sys.argv[1:]]
+if len(folders) > 1:
+    os.kill(os.getpid(), signal.SIGKILL)
+(folders[0] / "gpu").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+(folders[0] / "done.json").write_text('{"outcome": "done"}')
+"""
+
+
+def test_each_group_has_its_gpu_and_what_a_dead_process_leaves_goes_on_alone(
+    monkeypatch, settings, small
+) -> None:
+    runs = [Settings(small(seed=seed), settings.machine) for seed in range(3)]
+    monkeypatch.setattr(
+        process,
+        "command",
+        lambda runs, _: [sys.executable, "-c", STUB, *(str(run.folder) for run in runs)],
+    )
+    process.train_groups([process.Group(runs[:2], "MIG-a"), process.Group(runs[2:], "MIG-b")])
+    folders = [RunDir.of(one.config, one.machine.runs) for one in runs]
+    assert [run.state() for run in folders] == ["done"] * 3
+    assert [(run.folder / "gpu").read_text() for run in folders] == ["MIG-a", "MIG-a", "MIG-b"]
 
 
 def test_a_signal_reaches_the_process_and_is_waited_for(monkeypatch, settings, stopping) -> None:
@@ -142,19 +167,11 @@ def test_who_listens_is_interrupted_by_nothing() -> None:
 def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> None:
     """SIGKILL leaves no time to pass anything on: the kernel tells the worker."""
     runs = tmp_path / "runs"
-    words = [
-        sys.executable,
-        "-m",
-        "degradation.run",
-        "data=digits",
-        "depth=8",
-        "recipe.iterations=5000",
-        "recipe.milestones=[]",
-        f"machine.runs={runs}",
-        "machine.wandb=disabled",
-        "machine.device=cpu",
-    ]
-    study = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    settings = "data=digits depth=8 recipe.iterations=5000 recipe.milestones=[] machine.device=cpu"
+    words = [sys.executable, "-m", "degradation.run", *settings.split(), f"machine.runs={runs}"]
+    study = subprocess.Popen(
+        [*words, "machine.wandb=disabled"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_until(lambda: any(runs.glob("*/curves.jsonl")))
     (run,) = (RunDir(p.parent) for p in runs.glob("*/config.json"))
     assert run.state() == "running"
