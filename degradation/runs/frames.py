@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from degradation.config.schema import RunConfig
 from degradation.runs.run_dir import RESTORE, RunDir, RunDirError, parsed_lines, runs_in
 from degradation.system.console import short_repr
 
@@ -32,24 +33,13 @@ def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     return pd.DataFrame(runs), pd.DataFrame(lines)
 
 
-def describe(run: RunDir) -> dict[str, Any]:
-    """What identifies a run, and its state.
+def identify(config: RunConfig) -> dict[str, Any]:
+    """What identifies a run in a table.
 
     `pair` is equal for runs that differ at most in the shortcut, `protocol` for those that share
-    everything but shortcut, depth and seed; `drop` is the first milestone; `initial` and `stream`
-    are the digests of the initial tensors and of the order of the images; `device` is what the last
-    process ran on; `exact` says that every resume reproduced its rows.
+    everything but shortcut, depth and seed; `drop` is the first milestone.
     """
-    config = run.config()
-    launches = list(parsed_lines(run.launches_jsonl))
-    last = launches[-1] if launches else {}
-    digests, fingerprint = last.get("digests") or {}, last.get("fingerprint") or {}
-    if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
-        where = f"{run.launches_jsonl}, line {len(launches)}"
-        raise RunDirError(f"{where}: digests and fingerprint must be groups of keys; {RESTORE}")
     return {
-        "run": run.name,
-        "folder": str(run.folder),
         "study": config.study,
         "variant": config.variant,
         "data": config.data.name,
@@ -61,6 +51,26 @@ def describe(run: RunDir) -> dict[str, Any]:
         "protocol": config.protocol,
         "iterations": config.recipe.iterations,
         "drop": config.recipe.milestones[0] if config.recipe.milestones else None,
+    }
+
+
+def describe(run: RunDir) -> dict[str, Any]:
+    """What identifies a run, and its state.
+
+    `initial` and `stream` are the digests of the initial tensors and of the order of the images;
+    `device` is what the last process ran on; `exact` says that every resume reproduced its rows.
+    """
+    config = run.config()
+    launches = list(parsed_lines(run.launches_jsonl))
+    last = launches[-1] if launches else {}
+    digests, fingerprint = last.get("digests") or {}, last.get("fingerprint") or {}
+    if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
+        where = f"{run.launches_jsonl}, line {len(launches)}"
+        raise RunDirError(f"{where}: digests and fingerprint must be groups of keys; {RESTORE}")
+    return {
+        "run": run.name,
+        "folder": str(run.folder),
+        **identify(config),
         "state": run.state(),
         "exact": not run.resume_mismatches.exists(),
         "initial": _text(digests.get("initial")),

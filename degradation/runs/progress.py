@@ -1,6 +1,6 @@
 """A run and how far it is, read from the disk; of a finished run two small files are read."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from degradation.config.schema import RunConfig
 from degradation.config.validation import ConfigError
 from degradation.runs import summary
 from degradation.runs.columns import row_fault
+from degradation.runs.frames import identify
 from degradation.runs.run_dir import OUTCOMES, STATES, RunDir, RunDirError, runs_in
 from degradation.system.console import did_you_mean
 
@@ -84,37 +85,25 @@ def of_folder(runs: str) -> list[RunProgress]:
 def final_errors(runs: Iterable[RunProgress]) -> list[summary.NetworkErrors]:
     """The table of final errors (see summary.py) of the runs that reached their last iteration."""
     return summary.summarize(
-        {
-            "study": p.config.study,
-            "variant": p.config.variant,
-            "data": p.config.data.name,
-            "arm": p.config.arm,
-            "depth": p.config.depth,
-            "shortcut": p.config.model.shortcut,
-            "protocol": p.config.protocol,
-            **p.row,
-        }
+        identify(p.config) | p.row
         for p in runs
         # A copy of a folder under another name is no second seed.
         if p.state == "done" and p.row and p.run.name == p.config.name
     )
 
 
-KEYS: dict[str, Callable[[RunProgress], object]] = {
-    "state": lambda p: p.state,
-    "data": lambda p: p.config.data.name,
-    "arm": lambda p: p.config.arm,
-    "depth": lambda p: p.config.depth,
-    "seed": lambda p: p.config.seed,
-    "shortcut": lambda p: p.config.model.shortcut,
-}
+KEYS = ("state", "study", "variant", "data", "arm", "depth", "seed", "shortcut")
 """What a filter may name."""
 
 
 def filter_runs(runs: Sequence[RunProgress], filters: Sequence[str]) -> list[RunProgress]:
     """The runs that have one of the VALUES of every `KEY=VALUES`. Raises ConfigError."""
     conditions = [_condition(text) for text in filters]
-    return [p for p in runs if all(str(KEYS[key](p)) in values for key, values in conditions)]
+    return [p for p in runs if all(_has(p, key, values) for key, values in conditions)]
+
+
+def _has(run: RunProgress, key: str, values: set[str]) -> bool:
+    return str(run.state if key == "state" else identify(run.config)[key]) in values
 
 
 def _condition(text: str) -> tuple[str, set[str]]:
