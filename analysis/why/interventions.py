@@ -38,7 +38,7 @@ from analysis.why.finding import Finding, Line, paired_step, study_names
 from degradation.config.identity import difference, identity
 from degradation.runs.run_dir import RunDir
 
-QUESTION = "What cures a plain net?"
+QUESTION = "Which intervention helps a plain net?"
 RULE = """\
 final training error, paired by seed. gap: deep − shallow; change: deep with the intervention −
 without. cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no
