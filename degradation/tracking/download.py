@@ -83,7 +83,7 @@ def _fetch_run(wandb_run: Any, folder: Path) -> bool:
 
 
 def _result(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What done.json holds of a finished run, as far as W&B was told."""
+    """What done.json holds of a finished run, as far as W&B has it."""
     if "outcome" not in summary:
         return None
     return {

@@ -1,4 +1,4 @@
-"""What W&B is told of a run, and a run's rows out of what W&B returns: names and values, no W&B.
+"""What W&B gets of a run, and a run's rows out of what W&B returns: names and values alone.
 
 `docs/what-is-logged.md` lists every key; a test keeps the two equal. Local paths and host names are
 left out: they are no one's business there.
@@ -68,7 +68,7 @@ def summary(
     config: schema.RunConfig, result: Mapping[str, Any], curves: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The headline is the last row; the least error is named `min_…`."""
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "outcome": result["outcome"],
         "exact": result.get("exact", True),
         "rows": len(curves),
@@ -76,18 +76,18 @@ def summary(
         "curves_sha256": result.get("curves_sha256"),
     }
     if not curves:
-        return found
+        return values
     for name in ERRORS:
-        found[f"last_{name}"] = last = curves[-1][name]
-        found[f"min_{name}"] = min(row[name] for row in curves)
+        values[f"last_{name}"] = last = curves[-1][name]
+        values[f"min_{name}"] = min(row[name] for row in curves)
         network = config.data.name, config.arm, config.depth
         paper = reference.error(*network, name, config.variant)
         if paper is not None:
-            found[f"paper_{name}"] = paper
-            found[f"{name}_minus_paper"] = round(last - paper, 4)
+            values[f"paper_{name}"] = paper
+            values[f"{name}_minus_paper"] = round(last - paper, 4)
     if (error := curves[-1].get("train_error_eval")) is not None:
-        found["last_train_error_eval"] = error
-    return found
+        values["last_train_error_eval"] = error
+    return values
 
 
 def row_of(history: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def row_of(history: Mapping[str, Any]) -> dict[str, Any]:
 
 def timing_of(history: Mapping[str, Any]) -> dict[str, Any]:
     """Likewise a row of timing.jsonl."""
-    found = {"iteration": int(history["iteration"])}
-    return found | {key: history[key] for key in TIMING if key in history}
+    timing = {key: history[key] for key in TIMING if key in history}
+    return {"iteration": int(history["iteration"]), **timing}
 
 
 def run_config_of(config: Mapping[str, Any]) -> schema.RunConfig:

@@ -174,7 +174,7 @@ def main(arguments: list[str]) -> int:
             behind += 1
             tqdm.write(f"{run.name} stays behind: {error}", file=sys.stderr)
     complete = len(wanted) - sent - behind
-    print(f"{sent} runs sent, {behind} left behind, {complete} complete before")
+    print(f"{sent} runs sent, {behind} left behind, {complete} were complete")
     if any(folder.glob("wandb/offline-run-*")):
         print(
             f"without a server, in {folder}/wandb: `wandb sync {folder}/wandb/offline-run-*` "

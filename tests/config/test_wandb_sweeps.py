@@ -87,4 +87,4 @@ def test_an_agent_trains_the_runs_and_they_land_in_its_own(tmp_path: Path) -> No
         (noted,) = (json.loads(p.read_text()) for p in w.runs.glob("*/wandb.json"))
         assert noted["id"] == "swept"
         assert (noted["rows"], noted["result"]) == (2, True)
-        assert w.command().stdout.startswith("0 runs sent, 0 left behind, 1 complete")
+        assert w.command().stdout.startswith("0 runs sent, 0 left behind, 1 were complete")

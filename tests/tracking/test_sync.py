@@ -62,7 +62,7 @@ def test_rows_of_two_runs_arrive_while_they_train_with_all_that_names_them(w: Wo
         assert w.sync.finish([run, other]) == []
         assert_all_there(w, run, other)
         done = w.command()
-        assert done.stdout.startswith("0 runs sent, 0 left behind, 2 complete"), done.stderr
+        assert done.stdout.startswith("0 runs sent, 0 left behind, 2 were complete"), done.stderr
     bucket = w.stub.run(run.name)
     assert bucket.fields["displayName"] == "digits-plain-8-s0"
     assert (bucket.fields["groupName"], bucket.fields["jobType"]) == ("test", "plain")

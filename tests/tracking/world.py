@@ -1,5 +1,5 @@
 """What the tests of tracking share: a server's double, run folders to write rows into, and the real
-processes that send them, with less patience than in earnest."""
+processes that send them, with shorter timeouts."""
 
 import contextlib
 import dataclasses
