@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -87,11 +86,11 @@ def by_launcher(
         logging.getLogger("submitit").setLevel(logging.ERROR)  # it would warn whenever it polls
         threading.Thread(target=_leave_when_asked, daemon=True).start()
     fit(config, study.launcher)
-    job = Job(jobs_of(remaining, study.launcher))
+    jobs = jobs_of(remaining, study.launcher)
     if study.launcher not in HERE:
-        log.info("%d of them go to %s in %d jobs", len(remaining), study.launcher, len(job.groups))
-    launcher = Plugins.instance().instantiate_launcher(context, job.train, config)
-    words = [_words(study, runs[0]) for runs in job.groups.values()]
+        log.info("%d of them go to %s in %d jobs", len(remaining), study.launcher, len(jobs))
+    launcher = Plugins.instance().instantiate_launcher(context, Job(jobs).train, config)
+    words = [_words(study, runs[0]) for runs in jobs]
     try:
         results = launcher.launch(words, initial_job_idx=0)
     except Exception as error:
@@ -102,20 +101,22 @@ def by_launcher(
             log.error("%s: %s: %s", " ".join(result.overrides or []), type(fault).__name__, fault)
 
 
-def jobs_of(remaining: Sequence[Settings], launcher: str) -> dict[str, list[Settings]]:
-    """The runs of each of a launcher's jobs, by the name of the first."""
+def jobs_of(remaining: Sequence[Settings], launcher: str) -> list[list[Settings]]:
+    """The runs of each of a launcher's jobs."""
     wanted = remaining[0].machine.runs_per_gpu
     size = wanted if isinstance(wanted, int) and launcher not in HERE else 1
     runs = longest_first(remaining) if size > 1 else list(remaining)
-    groups = [runs[i : i + size] for i in range(0, len(runs), size)]
-    return {group[0].config.name: group for group in groups}
+    return [runs[i : i + size] for i in range(0, len(runs), size)]
 
 
-@dataclass(frozen=True)
 class Job:
-    """What a launcher's process does; it gets its first run's configuration from Hydra."""
+    """What a launcher's process does; it gets its first run's configuration from Hydra.
 
-    groups: dict[str, list[Settings]]
+    Each job is sent the whole of this, so it has no more than it must.
+    """
+
+    def __init__(self, jobs: Sequence[list[Settings]]) -> None:
+        self.groups = {runs[0].config.name: runs for runs in jobs if len(runs) > 1}
 
     def train(self, config: DictConfig) -> None:
         settings = compose.read(config)
