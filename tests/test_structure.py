@@ -11,14 +11,25 @@ from degradation.system.paths import TOP
 
 # Rooms of one tuple don't know of each other.
 DEGRADATION = [
-    ("system",), ("config",), ("models", "data", "runs"), ("training", "tracking"),
-    ("evaluation", "launch"), ("bench",), ("commands",), ("run", "__main__"),
-]  # fmt: skip
+    ("system",),
+    ("config",),
+    ("models", "data", "runs"),
+    ("training", "tracking"),
+    ("evaluation", "launch"),
+    ("bench",),
+    ("commands",),
+    ("run", "__main__"),
+]
 ANALYSIS = [
-    ("frames",), ("stats",), ("plots",), ("why",), ("page",), ("plot_curves", "verdict", "report")
-]  # fmt: skip
+    ("frames",),
+    ("stats",),
+    ("plots",),
+    ("why",),
+    ("page",),
+    ("plot_curves", "verdict", "report"),
+]
 OF_ANALYSIS = {"system", "config", "runs"}
-MOST = 10  # modules of a room
+MOST_MODULES = 10
 
 
 def imported(path: Path) -> set[str]:
@@ -53,6 +64,14 @@ def test_imports_go_one_way(package: str, rooms: list[tuple[str, ...]]) -> None:
             head, other = name.split(".")[:2]
             if head == package and other != own:
                 assert level[other] < level[own], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["degradation", "analysis"])
+def test_a_room_says_its_idea_and_is_small(package: str) -> None:
+    for init in (TOP / package).rglob("__init__.py"):
+        modules = [p for p in init.parent.glob("*.py") if p != init]
+        assert len(modules) <= MOST_MODULES, init.parent
+        assert len(ast.parse(init.read_text()).body) == 1, f"{init} holds more than a sentence"
 
 
 def test_analysis_needs_no_training() -> None:
