@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradation.config import compose, validation, world_size
 from degradation.config.schema import RunConfig
@@ -193,6 +196,42 @@ def test_flat_gradients_are_the_gradients(
         assert twin.grad.untyped_storage().data_ptr() == both.flat.gradients.data_ptr()
     for name, buffer in alone.network.named_buffers():
         assert torch.equal(buffer, both.network.get_buffer(name)), name
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations that are launched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = Counter[str]()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count[operation.name()] += 1
+        return operation(*args, **(kwargs or {}))
+
+
+def calls_of_a_step(config: RunConfig, group: ProcessGroup) -> Counter[str]:
+    images = sources.load(config.data)
+    state = fresh(config, images, CPU, group)
+    batch = train_loader(images, config, CPU, 0).get_batch(0)
+    with Calls() as calls:
+        train_step(state, *batch, config.numerics.precision, group)
+    return calls.count
+
+
+def test_several_processes_copy_no_gradient(twins: list[torch.Tensor], small) -> None:
+    """What a step of two costs beside one alone does not grow with depth, but for the addition by
+    which autograd writes a gradient into the flat buffer."""
+    more = []
+    for depth in (8, 14):
+        config = small(depth=depth, model__shortcut="identity")
+        both = calls_of_a_step(config, ProcessGroup(0, 2))
+        more.append(both - calls_of_a_step(config, ALONE))
+        del more[-1]["aten::add_.Tensor"]
+    assert more[0] == more[1]
+    assert not {name for name in more[1] if "clone" in name or "cat" in name}
 
 
 def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
