@@ -20,9 +20,9 @@ def check(config: RunConfig, size: int) -> None:
         )
     share = batch // size
     if config.model.norm and (ghost is None or share % ghost):
+        given = "null" if ghost is None else ghost
         raise ConfigError(
-            f"model.ghost_batch_size={'null' if ghost is None else ghost}: each of {size} processes "
-            f"has {share} of the {batch} images, and normalizes those together;\ngive "
-            f"model.ghost_batch_size={share}, or a divisor of it: a run of its own, the same on any "
-            "number of processes"
+            f"model.ghost_batch_size={given}: each of {size} processes has {share} of the {batch} "
+            f"images, and normalizes those together;\ngive model.ghost_batch_size={share}, or a "
+            "divisor of it: a run of its own, the same on any number of processes"
         )
