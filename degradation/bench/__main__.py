@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 def usual_engines(device: torch.device) -> list[str]:
     """The engines that are compared where nobody says which."""
     if device.type == "cuda":
-        return ["graph", "graph, contiguous", "fast", "graph*4", "fast*4"]
+        return ["graph", "graph, contiguous", "fast", "fused", "graph*4", "fast*4"]
     try:
         library.load()
     except ConfigError as error:
@@ -80,7 +80,8 @@ def usual_engines(device: torch.device) -> list[str]:
 
 def parse_engines(words: Sequence[str], device: torch.device) -> tuple[tuple[str, int], ...]:
     """`fast*4` is ("fast", 4). Raises ConfigError for an engine that there is not."""
-    known = [name for name in ENGINES if name != "native" or device.type == "cpu"]
+    other = "native" if device.type == "cuda" else "fused"
+    known = [name for name in ENGINES if name != other]
     engines = []
     for word in words:
         name, _, count = word.partition("*")

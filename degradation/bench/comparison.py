@@ -75,8 +75,11 @@ class Contestant:
         return self.numerics.precision if self.numerics else "fp32"
 
     @property
-    def compiled(self) -> bool:
-        return self.numerics is not None and self.numerics.compiled
+    def kernels(self) -> str:
+        """Those of a layer, as a key of cost.PASSES."""
+        if self.numerics is None:
+            return "torch"
+        return "compiled" if self.numerics.compiled else "fused" if self.numerics.fused else "torch"
 
     def use_settings(self, machine: Machine) -> None:
         """Set torch and the device, process-wide, to what this contestant trains with."""
@@ -131,7 +134,7 @@ def _result(
     roof: Roof,
 ) -> Result:
     work, one = cost.work(config.depth), ready.contestant
-    ceiling = roof.images_per_second(work, config.arm, one.compiled)
+    ceiling = roof.images_per_second(work, config.arm, one.kernels)
     counted = work.memory(config.recipe.batch_size, 2 if one.precision == "bf16" else 4)
     memory = ready.memory or counted
     return Result(

@@ -22,9 +22,9 @@ class Roof:
     copy: float
     """Bytes a second, read and written."""
 
-    def images_per_second(self, work: Work, arm: str, compiled: bool) -> float:
+    def images_per_second(self, work: Work, arm: str, kernels: str) -> float:
         """The lower of what arithmetic and what memory traffic allow a network in training."""
-        traffic = work.traffic(arm, compiled, DTYPES[self.precision].itemsize)
+        traffic = work.traffic(arm, kernels, DTYPES[self.precision].itemsize)
         return min(self.convolution / work.training, self.copy / traffic)
 
     def __str__(self) -> str:

@@ -80,7 +80,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """The device, a few training steps on it, and what numerics=fast would use there."""
+    """The device, a few training steps on it, and what numerics=fast and =fused would use there."""
     question = probe.request(settings, BATCH_SIZE, settings.config.numerics.compiled)
     try:
         answer = probe.ask("check", question, settings.machine.threads, TIMEOUT)
@@ -89,7 +89,7 @@ def device(settings: Settings) -> Iterator[Finding]:
         return
     yield _described(answer, settings.machine)
     yield _step(answer["difference"])
-    yield _fast(answer)
+    yield from _presets(answer)
 
 
 def _described(answer: dict[str, Any], machine: Machine) -> Finding:
@@ -131,15 +131,19 @@ def _step(difference: float | None) -> Finding:
     return Finding(FAIL, "step", message, "numerics.graph=off")
 
 
-def _fast(answer: dict[str, Any]) -> Finding:
+def _presets(answer: dict[str, Any]) -> Iterator[Finding]:
     if answer["memory"] is None:
-        return Finding(OK, "fast", "numerics=fast is for GPUs; on a CPU numerics=native is faster")
+        message = "numerics=fast and =fused are for GPUs; on a CPU numerics=native is faster"
+        yield Finding(OK, "fast", message)
+        return
     lacking = [name for name in ("bf16", "triton") if not answer[name]]
-    if lacking:
-        return Finding(WARN, "fast", f"without {' and '.join(lacking)}", "numerics=reference")
-    preset = overrides.content("numerics", "fast").items()
-    used = ", ".join(f"{key}={overrides.written(value)}" for key, value in preset)
-    return Finding(OK, "fast", f"numerics=fast would use {used}")
+    for name in ("fast", "fused"):
+        if lacking:
+            yield Finding(WARN, name, f"without {' and '.join(lacking)}", "numerics=reference")
+        else:
+            preset = overrides.content("numerics", name).items()
+            used = ", ".join(f"{key}={overrides.written(value)}" for key, value in preset)
+            yield Finding(OK, name, f"numerics={name} would use {used}")
 
 
 def images(settings: Settings) -> Finding:

@@ -230,17 +230,26 @@ class Numerics:
     """Each block by torch.compile: other kernels, other bits."""
     native: bool = False
     """The slow parts of a layer by kernels in C, compiled here: other bits. On a CPU."""
+    fused: bool = False
+    """Normalization, addition and ReLU as one operation by kernels in Triton, and all weights cast
+    at once: other bits. On a GPU."""
     graph: Literal["auto", "on", "off"] = field(default="auto", metadata=NOT_IDENTITY)
     """The whole step as one CUDA graph, of the kernels that are else launched one by one: the same
     bits. auto: where there is a GPU."""
 
     def __post_init__(self) -> None:
-        needed = {"precision": "fp32", "memory_format": "channels_last", "compiled": False}
+        channels_last = {"memory_format": "channels_last", "compiled": False}
+        if self.native:
+            self._require("native", {"precision": "fp32", **channels_last})
+        if self.fused:
+            self._require("fused", {**channels_last, "native": False})
+
+    def _require(self, key: str, needed: dict[str, Any]) -> None:
         for name, value in needed.items():
-            if self.native and (given := getattr(self, name)) != value:
+            if (given := getattr(self, name)) != value:
                 raise ConfigError(
                     f"numerics.{name}={str(given).lower()}: must be {str(value).lower()} where "
-                    "numerics.native=true"
+                    f"numerics.{key}=true"
                 )
 
 

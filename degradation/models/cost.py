@@ -2,8 +2,7 @@
 
 A multiply-add counts as two operations; training is three forward passes (forward, gradient of the
 input, gradient of the weights). Traffic counts how often a convolution's output is read or written,
-in passes over it: eager kernels, forward and backward, take 19 (plain) or 22 (residual); with batch
-normalization, ReLU and addition in one kernel it is 14 or 15.25.
+in passes over it, forward and backward: see PASSES.
 """
 
 from collections.abc import Iterator
@@ -11,8 +10,13 @@ from dataclasses import dataclass
 
 from degradation.config.architecture import units
 
-PASSES = {"plain": (19.0, 14.0), "residual": (22.0, 15.25)}
-"""Of each arm: launched kernel by kernel, and with compiled blocks."""
+PASSES = {
+    "torch": {"plain": 19.0, "residual": 22.0},
+    "fused": {"plain": 14.0, "residual": 17.0},
+    "compiled": {"plain": 14.0, "residual": 15.25},
+}
+"""Of each arm, by torch's own kernels, those of numerics.fused, and those of compiled blocks, which
+also add a block's two gradients in a kernel that reads them anyway."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class Work:
         """Operations of a training iteration, per image."""
         return 3 * self.operations
 
-    def traffic(self, arm: str, compiled: bool, bytes_each: int) -> float:
-        """Bytes of a training iteration, per image."""
-        return self.outputs * PASSES[arm][compiled] * bytes_each
+    def traffic(self, arm: str, kernels: str, bytes_each: int) -> float:
+        """Bytes of a training iteration, per image; `kernels`: a key of PASSES."""
+        return self.outputs * PASSES[kernels][arm] * bytes_each
 
     def memory(self, batch_size: int, bytes_each: int) -> float:
         """Bytes that a training iteration needs at least.

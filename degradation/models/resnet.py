@@ -14,10 +14,12 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from degradation.config.architecture import units
 from degradation.config.schema import Model
 from degradation.models.blocks import Block, Bottleneck, normalization
+from degradation.models.kernels.weight_casts import bfloat16_weights
 from degradation.models.layers import Conv3x3, MaxPool, rectified
 
 
@@ -59,13 +61,17 @@ class Network(nn.Module):
         return logits
 
 
-def forward(network: nn.Module, x: Tensor, precision: str) -> Tensor:
-    """Logits in float32, whatever the precision inside."""
+def forward(network: nn.Module, x: Tensor, precision: str, cast_at_once: bool = False) -> Tensor:
+    """Logits in float32, whatever the precision inside.
+
+    `cast_at_once`: in bfloat16 one operation casts all weights, where autocast takes one for each.
+    """
     if precision == "fp32":
         logits: Tensor = network(x)
         return logits
     with torch.autocast(x.device.type, torch.bfloat16):
-        logits = network(x)
+        weights = bfloat16_weights(network) if cast_at_once else {}
+        logits = functional_call(network, weights, (x,)) if weights else network(x)
     return logits.float()
 
 

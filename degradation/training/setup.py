@@ -15,7 +15,7 @@ from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models import resnet
 from degradation.models.identity_init import initialize_as_identity
-from degradation.models.kernels import library
+from degradation.models.kernels import gpu, library
 from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files, process_group, provenance
 from degradation.system.console import short_repr
@@ -85,6 +85,8 @@ def fingerprint_of(
         fingerprint |= decode.versions()
     if config.numerics.native:
         fingerprint |= library.versions()
+    if config.numerics.fused:
+        fingerprint |= gpu.versions()
     return fingerprint
 
 

@@ -13,7 +13,12 @@ from degradation.training.state import State
 
 
 def train_step(
-    state: State, x: Tensor, labels: Tensor, precision: str, group: ProcessGroup
+    state: State,
+    x: Tensor,
+    labels: Tensor,
+    precision: str,
+    group: ProcessGroup,
+    cast_at_once: bool = False,
 ) -> None:
     """Move the state by one minibatch, or this process's share of one, at the learning rate that
     lies in the optimizer; add its loss and errors to the state's accumulators.
@@ -22,7 +27,7 @@ def train_step(
     it does the same work each time.
     """
     state.clear_gradients()
-    logits = forward(state.network, x, precision)
+    logits = forward(state.network, x, precision, cast_at_once)
     loss = functional.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     if state.flat is not None:

@@ -40,12 +40,12 @@ def test_work_of_an_image(depth: int, forward: float, outputs: float) -> None:
 def test_the_lower_roof_counts() -> None:
     one = cost.work(20)
     copy = Roof("fp32", convolution=1e30, copy=1e9)
-    assert copy.images_per_second(one, "plain", False) == pytest.approx(1e9 / (76 * one.outputs))
+    assert copy.images_per_second(one, "plain", "torch") == pytest.approx(1e9 / (76 * one.outputs))
     half = Roof("bf16", convolution=1e30, copy=1e9)
     traffic = 15.25 * 2 * one.outputs
-    assert half.images_per_second(one, "residual", True) == pytest.approx(1e9 / traffic)
+    assert half.images_per_second(one, "residual", "compiled") == pytest.approx(1e9 / traffic)
     arithmetic = Roof("fp32", convolution=1e9, copy=1e30)
-    assert arithmetic.images_per_second(one, "plain", False) == pytest.approx(1e9 / one.training)
+    assert arithmetic.images_per_second(one, "plain", "torch") == pytest.approx(1e9 / one.training)
 
 
 def test_a_roof_is_measured_in_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,9 +59,9 @@ def changed(settings: Settings, group: str, **values: object) -> Settings:
 @pytest.mark.parametrize(
     ("answer", "states", "said"),
     [
-        ({}, [OK, OK, OK], "cuda:0: H100, driver unknown, CUDA 12.8, capability 9.0, 80.0 GB"),
-        ({"difference": 1e-3}, [OK, FAIL, OK], "differs from the launched one by 1.0e-03"),
-        ({"triton": False}, [OK, OK, WARN], "without triton"),
+        ({}, [OK, OK, OK, OK], "cuda:0: H100, driver unknown, CUDA 12.8, capability 9.0, 80.0 GB"),
+        ({"difference": 1e-3}, [OK, FAIL, OK, OK], "differs from the launched one by 1.0e-03"),
+        ({"triton": False}, [OK, OK, WARN, WARN], "without triton"),
     ],
 )
 def test_a_gpu(settings, monkeypatch, answer: dict[str, Any], states: list[str], said: str) -> None:

@@ -159,6 +159,7 @@ def test_every_file_opens_with_its_command(path: Path) -> None:
     "choice",
     [
         "numerics=fast",
+        "numerics=fused",
         "numerics=native",
         "cluster=joblib",
         "cluster=slurm",

@@ -92,6 +92,7 @@ OTHER = OF_A_FOLDER | {
     "numerics__deterministic": False,
     "numerics__compiled": True,
     "numerics__native": True,
+    "numerics__fused": True,
     "depth": 26,
     "seed": 1,
 }

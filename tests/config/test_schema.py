@@ -104,6 +104,10 @@ def test_several_faults_are_told_at_once() -> None:
         ({"recipe__identity_init_noise": 0.1}, r"recipe\.identity_init_noise=0\.1: must be 0"),
         ({"recipe__identity_init_from": 8}, r"recipe\.identity_init_from=8: must be below depth=8"),
         ({"numerics__native": True, "numerics__precision": "bf16"}, r"numerics\.precision=bf16: "),
+        (
+            {"numerics__fused": True, "numerics__compiled": True},
+            r"numerics\.compiled=true: must be false where numerics\.fused=true",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(changes: dict[str, Any], why: str) -> None:

@@ -59,6 +59,13 @@ def test_without_a_gpu_there_is_the_cpu() -> None:
         devices.resolve("cuda")
 
 
+def test_kernels_for_gpus_are_refused_on_a_cpu(small, machine: Machine) -> None:
+    with pytest.raises(
+        ConfigError, match=r"numerics\.fused=true: .*CUDA device \(here cpu\); give"
+    ):
+        devices.apply(machine, small(numerics__fused=True).numerics)
+
+
 def test_fresh_tensors_are_not_filled(small, machine: Machine) -> None:
     devices.apply(machine, small().numerics)
     assert not torch.utils.deterministic.fill_uninitialized_memory

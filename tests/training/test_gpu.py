@@ -51,6 +51,7 @@ def gpu(machine: schema.Machine) -> schema.Machine:
         {"numerics__compiled": True},
         {"numerics__compiled": True, "numerics__precision": "bf16"},
         {"numerics__memory_format": "contiguous"},
+        {"numerics__fused": True, "numerics__precision": "bf16"},
         {"recipe__optimizer": "adamw", "recipe__lr": 0.001},
         {"model__ghost_batch_size": 8},
     ],
@@ -101,7 +102,7 @@ def test_deep_networks_share_their_blocks_compilations(small, gpu, tmp_path: Pat
         train_here(config, gpu, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "limit"), [("graph", 16e9), ("fast", 8e9)])
+@pytest.mark.parametrize(("name", "limit"), [("graph", 16e9), ("fast", 8e9), ("fused", 8e9)])
 def test_1202_layers_fit(name: str, limit: float, small, gpu) -> None:
     """With the paper's batch of CIFAR-10's images; in float32 and in bfloat16."""
     config = small(

@@ -39,6 +39,11 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
             f"machine.threads=1 (here {machine.threads}); or give numerics=reference. "
             "More cores train more runs (cluster=joblib)"
         )
+    if numerics.fused and device.type != "cuda":
+        raise ConfigError(
+            f"numerics.fused=true: its kernels need a CUDA device (here {device}); give "
+            "machine.device=cuda, or numerics=reference"
+        )
     torch.set_num_threads(machine.threads)
     # What use_deterministic_algorithms sets, less 1.4 s in which that one imports the compiler,
     # which reads the environment where it is used (see launch).

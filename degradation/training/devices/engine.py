@@ -11,6 +11,7 @@ from torch.nn.utils import get_total_norm
 
 from degradation.config.schema import Numerics
 from degradation.models.kernels import cpu as native
+from degradation.models.kernels import gpu
 from degradation.models.resnet import compile_blocks
 from degradation.training.devices.cuda_graph import Capture, Step
 from degradation.training.devices.distributed import ALONE, PATIENCE, LostError, ProcessGroup
@@ -43,6 +44,8 @@ class Engine:
             compile_blocks(state.network)
         if numerics.native:
             native.use(state.network)
+        if numerics.fused:
+            gpu.use(state.network)
 
     def train_step(self, x: Tensor, y: Tensor, lr: float) -> None:
         """One step on this process's share of a batch. It waits where the device is far behind, as
@@ -54,7 +57,8 @@ class Engine:
             self._wait_for(self.launched.popleft())
 
     def _launch(self, x: Tensor, y: Tensor) -> None:
-        train_step(self.state, x, y, self.numerics.precision, self.group)
+        precision, cast_at_once = self.numerics.precision, self.numerics.fused
+        train_step(self.state, x, y, precision, self.group, cast_at_once)
 
     def ready(self) -> bool:
         """Whether `train_step` would return without waiting for the device."""

@@ -34,6 +34,7 @@ ENGINES = {
     "graph, contiguous": Numerics("fp32", "contiguous", True, graph="auto"),
     "compiled graph": Numerics("fp32", "channels_last", True, compiled=True, graph="auto"),
     "fast": Numerics("bf16", "channels_last", True, compiled=True, graph="auto"),
+    "fused": Numerics("bf16", "channels_last", True, fused=True, graph="auto"),
 }
 """Every way in which the training step can be carried out, by the name that `bench` gives it."""
 
