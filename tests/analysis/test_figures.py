@@ -13,24 +13,14 @@ from matplotlib.figure import Figure
 from analysis import plot_curves
 from analysis.frames import runs as frames
 from analysis.plots import curves, depth, layer_responses, tables
-from analysis.plots.style import MODERN, PAPER, STYLES, Style
+from analysis.plots.style import PAPER, STYLES, Style
 from degradation.system.paths import TOP
-from tests.analysis.folders import add, rows_of
-
-ROWS = (4, 6, 8, 9, 12)
+from tests.analysis.folders import add, as_long_as_the_papers, rows_of, two_arms
 
 
 @pytest.fixture
-def runs(small, tmp_path: Path) -> Path:
-    """plain and residual 8 and 14, two seeds; errors that a test can tell apart."""
-    for layers in (8, 14):
-        for arm, shortcut in (("plain", "none"), ("residual", "identity")):
-            for seed in (0, 1):
-                base = layers * (2 if arm == "plain" else 1) + seed
-                config = small(depth=layers, seed=seed, model__shortcut=shortcut)
-                rows = rows_of((i, base + 12 - i, base + 13 - i) for i in ROWS)
-                add(tmp_path / "runs", config, rows)
-    return tmp_path / "runs"
+def runs(tmp_path: Path) -> Path:
+    return two_arms(tmp_path / "runs")
 
 
 @pytest.fixture
@@ -67,35 +57,6 @@ def test_figure_1_shows_every_seed_and_their_mean(study: frames.Study) -> None:
     assert "plain-8 (n=2)" in texts(figure) and "plain-14 (n=2)" in texts(figure)
 
 
-def test_figure_6_has_training_dashed_and_test_bold(study: frames.Study) -> None:
-    for axis in curves.figure6(study, PAPER).axes:
-        widths: dict[str, float] = {}
-        for line in axis.lines:
-            style = line.get_linestyle()
-            widths[style] = max(widths.get(style, 0), line.get_linewidth())
-        assert set(widths) == {"--", "-"}
-        assert widths["-"] > widths["--"]
-
-
-def test_the_third_panel_takes_three_depths(runs: Path, study: frames.Study, small) -> None:
-    assert len(curves.figure6(study, PAPER).axes) == 2
-    add(runs, small(depth=20, model__shortcut="identity"), rows_of((i, 9, 9) for i in ROWS))
-    (larger,) = frames.studies(runs)
-    figure = curves.figure6(larger, PAPER)
-    assert [t.get_text() for t in figure.axes[2].get_legend().texts] == [
-        "residual-14 (n=2)",
-        "residual-20 (n=1)",
-    ]
-
-
-def test_runs_of_two_protocols_are_never_mixed(runs: Path, small) -> None:
-    add(runs, small(recipe__lr=0.5), rows_of((i, 50, 50) for i in (4, 12)))
-    first, second = frames.studies(runs)
-    assert (first.name, first.rows["run"].nunique()) == ("digits", 8)
-    assert second.name.startswith("digits-")
-    assert second.rows["run"].nunique() == 1
-
-
 def test_unfinished_diverged_and_missing_are_marked(runs: Path, small) -> None:
     add(runs, small(depth=20), rows_of((i, 60.0, 60.0) for i in (4, 6)), "diverged")
     add(runs, small(depth=26), rows_of((i, 70.0, 70.0) for i in (4,)), None)
@@ -116,27 +77,12 @@ def test_a_diverged_run_is_not_in_the_means(runs: Path, small) -> None:
     assert [24.5, 22.5, 20.5, 19.5, 16.5] in lines(curves.figure1(study, PAPER))
 
 
-def test_the_modern_style_draws_bands_from_three_seeds_on(runs: Path, small) -> None:
-    for layers in (8, 14):
-        add(runs, small(depth=layers, seed=2), rows_of((i, 30.0, 31.0) for i in ROWS))
-    (study,) = frames.studies(runs)
-    plain = curves.figure6(study, MODERN).axes[0]
-    assert len(plain.collections) == 4  # two depths, training and test
-    assert not curves.figure6(study, PAPER).axes[0].collections
-
-
 # ---- beside the paper
 
 
 @pytest.fixture
-def papers(small, tmp_path: Path) -> frames.Study:
-    """plain 20 on CIFAR-10 with the paper's length, and a plain 110 above the frame."""
-    length = {"iterations": 64_000, "milestones": [32_000, 48_000], "eval_every": 1_000}
-    recipe = {f"recipe__{key}": value for key, value in length.items()}
-    for layers, error in ((20, 9.0), (110, 80.0)):
-        rows = rows_of((i, error - 1, error) for i in range(1_000, 65_000, 1_000))
-        add(tmp_path / "papers", small(data__name="cifar10", depth=layers, **recipe), rows)
-    (study,) = frames.studies(tmp_path / "papers")
+def papers(tmp_path: Path) -> frames.Study:
+    (study,) = frames.studies(as_long_as_the_papers(tmp_path / "papers"))
     return study
 
 
@@ -149,9 +95,6 @@ def test_on_the_papers_data_its_curves_are_drawn_too(papers: frames.Study) -> No
     assert any(np.array_equal(theirs, line.get_ydata()) for line in faint)
     assert figure.axes[0].get_ylim() == (0, 20)
     assert "plain-56, not trained" in texts(figure)
-
-
-def test_what_lies_above_the_frame_is_named_with_its_value(papers: frames.Study) -> None:
     assert "plain-110 (n=1) ↑ 80.0 %" in texts(curves.figure6(papers, PAPER))
 
 
@@ -189,25 +132,11 @@ def test_the_gap_is_paired_by_seed_and_by_digests(runs: Path, study: frames.Stud
     assert len(depth.gaps(study)) == 3
 
 
-def test_generalisation_is_test_less_training(study: frames.Study) -> None:
-    assert dots(depth.generalisation(study, PAPER)) == {1.0}
-
-
 def test_speed_counts_those_that_never_got_there(study: frames.Study) -> None:
     twenty = depth.speed(study, PAPER).axes[2]
     first = frames.first_below(study.rows, 20).set_index("run")["iteration"]
     assert first[next(run for run in first.index if "plain-8-s0" in run)] == 9
     assert [t.get_text() for t in twenty.texts] == ["never: 2 of 2"]
-
-
-def test_a_remark_on_a_depth_that_never_got_there_is_within_the_panel(study: frames.Study) -> None:
-    """Of the deeper nets none gets below 50 % here, so that no point of theirs makes room."""
-    deep = study.rows["depth"] == study.rows["depth"].max()
-    study.rows.loc[deep, "train_error"] = 99.0
-    for axis in depth.speed(study, PAPER).axes:
-        low, high = axis.get_xlim()
-        assert all(low < text.get_position()[0] < high for text in axis.texts)
-    assert axis.texts
 
 
 def test_cost_is_measured_without_evaluation(study: frames.Study) -> None:

@@ -29,26 +29,11 @@ def test_five_seeds_cover_95_percent() -> None:
     assert covered == pytest.approx(0.95, abs=0.01)  # measured: 0.957
 
 
-def test_few_seeds_have_no_interval() -> None:
-    none, one = inference.effect([]), inference.effect([2.0])
-    assert (none.n, one.n, one.mean) == (0, 1, 2.0)
-    for value in (none.mean, none.low, one.low, one.high, one.spread):
-        assert math.isnan(value)
-    assert math.isnan(inference.p_against(one, 0))
-    assert math.isnan(inference.p_within(one, 0.5))
-    assert np.isnan(inference.t_interval([1.0, 2.0])).all()
-    assert inference.t_interval(FIVE) == pytest.approx((0.46, 1.26), abs=0.01)
-
-
 def test_an_effect_has_one_format() -> None:
     assert format_effect(inference.effect(FIVE)) == "+0.86 [+0.46, +1.26] n=5"
     assert format_effect(inference.effect(FIVE), 1) == "+0.9 [+0.5, +1.3] n=5"
     assert format_effect(inference.effect([-2.0])) == "-2.00 n=1"
     assert format_effect(inference.effect([])) == "n=0"
-
-
-def test_what_is_not_finite_does_not_count() -> None:
-    assert inference.effect([1.0, math.nan, 3.0]) == inference.effect([1.0, 3.0])
 
 
 def test_equal_differences_have_the_least_spread() -> None:

@@ -15,14 +15,13 @@ from plotly.offline import get_plotlyjs
 
 from analysis import report
 from analysis.frames import runs as frames
-from analysis.frames.runs import Study
 from analysis.page import charts, missing, sections, verdict
 from analysis.plots import tables
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from degradation.config import compose, schema
 from degradation.runs.run_dir import RunDir
-from tests.analysis.folders import add, rows_of
+from tests.analysis.folders import add, as_long_as_the_papers, rows_of, two_arms
 
 Small = Callable[..., schema.RunConfig]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -75,16 +74,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def runs(small: Small, tmp_path: Path) -> Path:
-    """plain and residual 8 and 14, two seeds, all done."""
-    for depth in (8, 14):
-        for shortcut, factor in (("none", 2), ("identity", 1)):
-            for seed in (0, 1):
-                base = depth * factor + seed
-                rows = rows_of((i, base + 12 - i, base + 13 - i) for i in (4, 6, 8, 9, 12))
-                config = small(depth=depth, seed=seed, model__shortcut=shortcut)
-                add(tmp_path / "runs", config, rows)
-    return tmp_path / "runs"
+def runs(tmp_path: Path) -> Path:
+    return two_arms(tmp_path / "runs")
 
 
 @pytest.fixture
@@ -283,14 +274,10 @@ def test_many_seeds_are_a_range_and_any_folder_is_quoted(small: Small, tmp_path:
 # ---- the charts
 
 
-def only_study(folder: Path) -> Study:
-    (found,) = frames.studies(folder)
-    return found
-
-
 def test_a_chart_has_each_seed_and_a_mean_of_the_finished_runs(runs: Path, small: Small) -> None:
     add(runs, small(seed=2), rows_of((i, 99.0, 99.0) for i in (4,)), None)
-    plain, _ = charts.curves_over_training(only_study(runs)).values()
+    (study,) = frames.studies(runs)
+    plain, _ = charts.curves_over_training(study).values()
     test = {
         t.hovertemplate.split("<")[0]: t for t in plain.data if "test" in (t.hovertemplate or "")
     }
@@ -303,18 +290,9 @@ def test_a_chart_has_each_seed_and_a_mean_of_the_finished_runs(runs: Path, small
     assert seeds.legendgroup == mean.legendgroup == "plain-8"
 
 
-def test_the_papers_curves_are_beside_ours_in_its_frame(small: Small, tmp_path: Path) -> None:
-    for depth, error in ((20, 9.0), (110, 80.0)):
-        config = small(
-            data__name="cifar10",
-            depth=depth,
-            recipe__iterations=64_000,
-            recipe__milestones=[32_000, 48_000],
-            recipe__eval_every=1_000,
-        )
-        rows = rows_of((i, error - 1, error) for i in range(1_000, 65_000, 1_000))
-        add(tmp_path, config, rows)
-    (plain,) = charts.curves_over_training(only_study(tmp_path)).values()
+def test_the_papers_curves_are_beside_ours_in_its_frame(tmp_path: Path) -> None:
+    (study,) = frames.studies(as_long_as_the_papers(tmp_path))
+    (plain,) = charts.curves_over_training(study).values()
     assert (plain.layout.xaxis.range, plain.layout.yaxis.range) == ((0, 64_000), (0, 20))
     names = [trace.name for trace in plain.data if trace.name]
     assert names == ["plain-20", "plain-110 ↑ 80.0 %", "the paper"]
@@ -322,16 +300,8 @@ def test_the_papers_curves_are_beside_ours_in_its_frame(small: Small, tmp_path: 
     theirs = curves[(curves["panel"] == "left") & (curves["network"] == "plain-56")]
     drawn = [t for t in plain.data if (t.hovertemplate or "").startswith("plain-56, the paper's")]
     assert sum(len(trace.y) for trace in drawn) == len(theirs)
-    training, _ = charts.errors_against_depth(only_study(tmp_path)).values()
+    training, _ = charts.errors_against_depth(study).values()
     assert "plain, the paper" in [trace.name for trace in training.data]
-
-
-def test_layer_responses_are_shown_in_order_and_sorted(runs: Path) -> None:
-    for folder in runs.glob("digits-plain-8-*"):
-        rows = "layer,name,response_std\n1,a,2.0\n2,b,1.0\n3,c,3.0\n"
-        (folder / "responses.csv").write_text(rows)
-    drawn = charts.layer_responses(only_study(runs)).values()
-    assert [list(figure.data[0].y) for figure in drawn] == [[2, 1, 3], [3, 2, 1]]
 
 
 # ---- in a browser
@@ -376,12 +346,3 @@ def test_a_browser_draws_and_sorts_it_without_complaint_or_request(
     errors = [float(error) for error in found["sorted"] if error != "–"]
     assert len(errors) == 10 and errors == sorted(errors)
     assert found["wide"] <= 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
-def test_a_request_or_an_error_of_the_page_would_be_noticed(half: Path, tmp_path: Path) -> None:
-    evil = '<img src="https://example.org/x.png"><script>nothing.there</script></body>'
-    _, console = in_chromium(text_of(half).replace("</body>", evil), tmp_path)
-    assert any("Content Security Policy" in line for line in console)
-    assert any("nothing is not defined" in line for line in console)

@@ -143,13 +143,6 @@ def test_a_diverged_network_is_named_and_not_averaged() -> None:
     assert "seeds left out: 1; diverged: 1 of residual-56" in verdict.text(found)
 
 
-def test_the_claims_need_the_papers_data() -> None:
-    imagenet = rows({"plain-18": (31, 31), "plain-34": (33, 33)})
-    assert statuses(on(imagenet, "imagenet"))[5] == "reproduced"
-    assert statuses(on(imagenet))[5] == "not tested"
-    assert {*statuses(on(rows(AS_THE_PAPER), "imagenet"))} == {"not tested"}
-
-
 # ---- the paper's own curves
 
 
@@ -279,14 +272,6 @@ def test_strict_wants_every_claim_reproduced(
     monkeypatch.setattr(claims, "paper_claims", lambda: (claim,))
     assert run(folder, "--strict")[0] == 0
     assert run(folder, "--strict", "--margin", 20)[0] == 1
-
-
-def test_the_paper_is_judged_with_its_caveat(run: Command) -> None:
-    status, text, _ = run("--paper")
-    assert status == 0
-    assert paper.NOTE in text
-    assert "train +4.49, test +3.57 (n=1, no interval)" in text
-    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_nothing_to_judge_and_nothing_to_read(run: Command, folder: Path) -> None:

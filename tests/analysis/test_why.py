@@ -10,7 +10,7 @@ from analysis.frames import runs as frames
 from analysis.page import verdict
 from analysis.plots.style import STYLES
 from analysis.stats.verdict_rules import Rule
-from analysis.why import identity_init, interventions, shortcut_scale, studies
+from analysis.why import studies
 from analysis.why.finding import Finding
 from degradation.config import overrides
 from degradation.runs.run_dir import RunDir
@@ -160,21 +160,6 @@ def test_what_conf_composes_is_the_first_study(run: Run, tmp_path: Path) -> None
     assert (first.name, first.depths("plain")) == ("digits", [20])
 
 
-def test_an_intervention_with_both_arms_is_a_study_too(run: Run, tmp_path: Path) -> None:
-    for changes in ({}, {"model__ghost_batch_size": 64, "variant": "ghost"}):
-        for arm in ("plain", "residual"):
-            run(arm, 8, 0, 5, **changes)
-    assert len(frames.studies(tmp_path / "runs")) == 2
-
-
-def test_a_side_study_alone_is_drawn(run: Run, tmp_path: Path) -> None:
-    run("residual", 8, 0, 5, model__alpha=0.3, study="alpha", variant="alpha=0.3")
-    folder = frames.read(tmp_path / "runs")
-    assert not folder.studies
-    assert not folder.empty
-    assert "shortcut_scale" in found(tmp_path / "runs")
-
-
 # ---- gradients
 
 
@@ -199,12 +184,6 @@ def test_gradients_are_called_by_the_ratio_of_first_to_last(
     assert words(finding, "healthy norms") == [claims.get(word, "contradicted")]
     vanishing = {"vanishing": "contradicted", "undecided": "undecided"}
     assert words(finding, "unlikely") == [vanishing.get(word, "reproduced")]
-
-
-def test_two_seeds_decide_no_gradient(run: Run, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        log_layers(run("plain", 8, seed, 5), {0: [1.0, 1.0]})
-    assert words(found(tmp_path / "runs")["gradients"], "gradients of") == ["undecided"]
 
 
 def test_layers_along_training_have_a_finding_of_their_own(everything: Path, whole) -> None:
@@ -238,21 +217,6 @@ def test_the_constructed_solution_is_kept_or_lost(whole) -> None:
     assert list(errors) == [5.0, 4.0, 40.0]
 
 
-@pytest.mark.parametrize(
-    ("found", "text"),
-    [
-        (["kept", "kept"], "every distance"),
-        (["kept", "lost"], "up to noise 0; lost at 1"),
-        (["lost", "lost"], "does not keep it from noise 0"),
-        (["undecided", "kept"], "does not keep it from noise 0"),
-    ],
-)
-def test_how_far_away_it_is_kept(found: list[str], text: str) -> None:
-    line = identity_init.how_far("plain", [0.0, 1.0], found)
-    assert text in line.text
-    assert line.word == ("kept" if found[0] == "kept" else found[0])
-
-
 def test_degradation_vanishes_at_an_alpha(whole) -> None:
     finding = whole["shortcut_scale"]
     assert words(finding, "vanishes between alpha 0.3 (degrades) and 1") == ["vanished"]
@@ -260,19 +224,6 @@ def test_degradation_vanishes_at_an_alpha(whole) -> None:
     assert words(finding, "alpha 1, 8→14") == ["vanished"]
     (axis, _) = finding.draw(STYLES["paper"]).axes
     assert [t.get_text() for t in axis.texts].count("40.1 ± 0.1\nn=3") == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        (("degrades", "vanished"), "between alpha 0 (degrades) and 1"),
-        (("vanished", "vanished"), "at no alpha"),
-        (("vanished", "degrades"), "not known to vanish"),
-        (("undecided", "vanished"), "between alpha 0 (undecided) and 1"),
-    ],
-)
-def test_the_threshold_is_where_all_that_follow_have_vanished(words, text: str) -> None:
-    assert text in shortcut_scale.threshold(8, 14, dict(zip((0.0, 1.0), words, strict=True))).text
 
 
 def test_interventions_close_the_gap_help_or_do_nothing(whole) -> None:
@@ -284,12 +235,6 @@ def test_interventions_close_the_gap_help_or_do_nothing(whole) -> None:
     texts = {line.text.split(":")[0]: line.text for line in finding.lines}
     assert "closed 57 %" in texts["ghost"]
     assert "diverged: 2 of 14 layers" in texts["no_norm"]
-
-
-def test_runs_that_diverged_cure_nothing() -> None:
-    assert interventions.word_of("below", "not up", diverged=True) == "undecided"
-    assert interventions.word_of("below", "not up", diverged=False) == "cures"
-    assert interventions.word_of("below", "up", diverged=False) == "helps"
 
 
 # ---- slow starts, onset
