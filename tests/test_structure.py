@@ -96,7 +96,7 @@ def test_product_does_not_need_its_benchmark() -> None:
         ("degradation.commands.plan", ["torch", "pandas", "wandb", "sklearn"]),
         ("degradation.runs.run_dir", ["torch", "pandas", "hydra"]),
         ("analysis.plot_curves", ["torch", "wandb", "hydra"]),
-        ("degradation.training.worker", ["wandb", "hydra", "pandas"]),
+        ("degradation.training.worker", ["wandb", "hydra", "pandas", "triton"]),
     ],
 )
 def test_what_a_command_does_not_load(module: str, absent: list[str]) -> None:
