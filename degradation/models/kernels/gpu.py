@@ -3,7 +3,7 @@
 Of a layer without a shortcut, torch reads and writes its maps 13 times in seven kernels, forward
 and backward; the kernels of triton_rectified.py do so eight times, and are four. They round less
 than torch's and sum in another order, so the bits are others than torch's. Triton is imported here
-alone, and not before it is asked for: torch's CUDA build brings it along, the CPU build does not.
+alone, and only where it is needed: torch's CUDA build brings it along, the CPU build does not.
 """
 
 from types import ModuleType

@@ -46,7 +46,7 @@ PARTIALS = 128
 
 @triton.jit
 def _pixels(pixels, group_pixels, chunk):
-    """Where this program's run of pixels begins, and how many they are (0 past the end)."""
+    """The first pixel of this program's run, and the number of its pixels (0 past the end)."""
     block, group = tl.program_id(0), tl.program_id(2)
     end = tl.minimum(group_pixels, pixels - group * group_pixels)
     count = tl.maximum(tl.minimum(chunk, end - block * chunk), 0)
@@ -55,17 +55,17 @@ def _pixels(pixels, group_pixels, chunk):
 
 @triton.jit
 def _channels(C: tl.constexpr, TILE_C: tl.constexpr):
-    """This program's channels, and which of them there are."""
+    """This program's channels, and a mask of those that exist."""
     channel = tl.program_id(1) * TILE_C + tl.arange(0, TILE_C)
     return channel, channel < C
 
 
 @triton.jit
 def _tile(i, count, channel, C: tl.constexpr, TILE_P: tl.constexpr, TILE_C: tl.constexpr):
-    """Offsets of the program's i-th tile from its first pixel, and which of them there are."""
+    """Offsets of the program's i-th tile from its first pixel, and a mask of those that exist."""
     pixel = i * TILE_P + tl.arange(0, TILE_P)[:, None]
     inside = pixel < count
-    # Where all channels are there, the mask is the same along a pixel, and loads stay wide.
+    # Where all channels exist, the mask is the same along a pixel, and loads stay wide.
     if C % TILE_C != 0:
         inside = inside & (channel < C)[None, :]
     return pixel * C + channel[None, :], inside
@@ -142,7 +142,7 @@ def _statistics(
     first, count = _pixels(pixels, group_pixels, chunk)
     channel, _ = _channels(C, TILE_C)
     x += first.to(tl.int64) * C
-    # Each place of a tile follows the pixels that it meets (Welford 1962); threads meet at the end.
+    # Each element of a tile has a running mean of the pixels that it sees (Welford 1962).
     mean = tl.zeros([TILE_P, TILE_C], tl.float32)
     square = tl.zeros([TILE_P, TILE_C], tl.float32)
     for i in range(0, tl.cdiv(count, TILE_P)):
@@ -220,7 +220,7 @@ def _normalize(
     TILE_C: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """ReLU of the normalized x plus the shortcut; moments (groups, 2, C) for the way back."""
+    """ReLU of the normalized x plus the shortcut; moments (groups, 2, C) for the backward pass."""
     block, group = tl.program_id(0), tl.program_id(2)
     first, count = _pixels(pixels, group_pixels, chunk)
     channel, there = _channels(C, TILE_C)

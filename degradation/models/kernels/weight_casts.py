@@ -1,9 +1,9 @@
-"""All weights of a bfloat16 step cast at once: by autocast, each takes a kernel of its own.
+"""All weights of a bfloat16 step cast by one operation; autocast launches a kernel for each.
 
     logits = functional_call(network, bfloat16_weights(network), (x,))  # within torch.autocast
 
-Autocast finds nothing left to cast in such a weight. The bits are the same, and so are the
-gradients of the float32 master weights: they come back in float32, by one operation, too.
+Autocast leaves such a weight as it is. The bits are the same, and so are the gradients of the
+float32 master weights, which one operation casts back to float32.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def bfloat16_weights(network: nn.Module) -> dict[str, Tensor]:
     """The parameters of convolutions and linear layers in bfloat16, by their names.
 
-    Batch normalisation's stay away: it takes float32 ones. The gradients flow to the network's own
+    Not those of batch normalization, which takes float32. The gradients flow to the network's own
     parameters. On a GPU, a kernel casts up to 64 tensors.
     """
     names, masters = [], []
