@@ -79,7 +79,8 @@ class Contestant:
         """Those of a layer, as a key of cost.PASSES."""
         if self.numerics is None:
             return "torch"
-        return "compiled" if self.numerics.compiled else "fused" if self.numerics.fused else "torch"
+        ways = {"compiled": self.numerics.compiled, "fused": self.numerics.fused}
+        return next((name for name, chosen in ways.items() if chosen), "torch")
 
     def use_settings(self, machine: Machine) -> None:
         """Set torch and the device, process-wide, to what this contestant trains with."""
@@ -110,7 +111,9 @@ def compare(
     device = devices.apply(machine, config.numerics)
     for name, _ in plan.engines:
         if not ENGINES[name].compiled:  # compilation takes long, and changes rounding alone
-            check_same_work(replace(config, numerics=ENGINES[name]), machine, images)
+            # In float32: a bfloat16 engine's rounding, and its TF32, would exceed SAME_LOSS.
+            numerics = replace(ENGINES[name], precision="fp32")
+            check_same_work(replace(config, numerics=numerics), machine, images)
     ready = {
         name: _prepare(contestant, machine, device)
         for name, contestant in _contestants(config, plan, images, device).items()

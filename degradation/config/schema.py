@@ -238,11 +238,11 @@ class Numerics:
     bits. auto: where there is a GPU."""
 
     def __post_init__(self) -> None:
-        channels_last = {"memory_format": "channels_last", "compiled": False}
+        kernels_need = {"memory_format": "channels_last", "compiled": False}
         if self.native:
-            self._require("native", {"precision": "fp32", **channels_last})
+            self._require("native", {"precision": "fp32", **kernels_need})
         if self.fused:
-            self._require("fused", {**channels_last, "native": False})
+            self._require("fused", {**kernels_need, "native": False})
 
     def _require(self, key: str, needed: dict[str, Any]) -> None:
         for name, value in needed.items():

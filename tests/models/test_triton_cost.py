@@ -20,6 +20,9 @@ from degradation.models import kernels as room
 from degradation.models import resnet
 from degradation.models.kernels import gpu
 from degradation.models.kernels.weight_casts import bfloat16_weights
+from degradation.training import setup
+from degradation.training.devices.distributed import ALONE
+from degradation.training.devices.synthetic_run import noise
 from tests.models.conftest import KERNELS, Instead, network
 
 
@@ -204,5 +207,7 @@ def test_triton_is_missed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
             asked()
 
 
-def test_the_fingerprint_names_tritons_version(kernels) -> None:
-    assert gpu.versions() == {"triton": sys.modules["triton"].__version__}
+def test_the_fingerprint_of_a_run_names_tritons_version(kernels, small) -> None:
+    config, images = small(numerics__fused=True), noise(4)
+    marks = setup.fingerprint_of(config, images, torch.device("cpu"), ALONE)
+    assert marks["triton"] == sys.modules["triton"].__version__
