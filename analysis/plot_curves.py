@@ -23,13 +23,12 @@ from tqdm import tqdm
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
-from analysis.page import missing
+from analysis.page import command, missing
 from analysis.plots import curves, depth, layer_responses, output, tables
 from analysis.plots.style import STYLES, Style
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from analysis.why.finding import Finding
-from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 
 
@@ -70,41 +69,28 @@ FIGURES = {
 
 def main() -> int:
     """The command; its exit status (see the module's docstring)."""
-    options = _parser().parse_args()
-    try:
-        if options.wandb:
-            options.runs = str(_downloaded(options.wandb))
-        folder = frames.read(options.runs)
-        if folder.empty:
-            where = Path(options.runs).resolve()
-            print(
-                f"{where} holds no run with a row yet; for example\n"
-                "  python -m degradation.run +sweeps=quickstart",
-                file=sys.stderr,
-            )
-            return 1
-        style = STYLES[options.style]
-        for study in folder.studies:
-            draw(study, options.runs, options.out, style)
-        write_evaluations(options.runs, options.out)
-        for finding in studies.findings(folder.runs, Rule()):
-            draw_finding(finding, options.out, style)
-    except RunDirError as error:
-        print(console.escape_control_chars(str(error)), file=sys.stderr)
-        return 2
-    except output.StorageError as error:
-        print(output.refusal(error), file=sys.stderr)
-        return 5
+    return command.exit_status(_drawn, _parser().parse_args())
+
+
+def _drawn(options: argparse.Namespace) -> int:
+    if options.wandb:
+        options.runs = str(_downloaded(options.wandb))
+    folder = frames.read(options.runs)
+    if folder.empty:
+        return command.no_runs(options.runs, "run with a row", "quickstart")
+    style = STYLES[options.style]
+    for study in folder.studies:
+        draw(study, options.runs, options.out, style)
+    write_evaluations(options.runs, options.out)
+    for finding in studies.findings(folder.runs, Rule()):
+        draw_finding(finding, options.out, style)
     print(f"all of it on one page, and every run: python analysis/report.py {options.runs}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     add = parser.add_argument
-    add("runs", nargs="?", default="runs", help="folder of the run folders")
     add("--out", type=Path, default=Path("figures"), help="folder of the figures and tables")
     add("--style", choices=sorted(STYLES), default="paper", help="how the figures look")
     add("--wandb", metavar="ENTITY/PROJECT", help="download the runs of a W&B project first")

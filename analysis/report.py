@@ -20,12 +20,11 @@ from plotly.offline import get_plotlyjs
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Folder
-from analysis.page import sections
+from analysis.page import command, sections
 from analysis.plots import output
 from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
-from degradation.runs.run_dir import RunDirError
 from degradation.system.console import escape_control_chars
 
 PAGE = Path(sections.__file__).parent  # of the template, the style and the script
@@ -33,24 +32,17 @@ PAGE = Path(sections.__file__).parent  # of the template, the style and the scri
 
 def main() -> int:
     """The command; its exit status (see the module's head)."""
-    options = _parser().parse_args()
-    try:
-        folder = frames.read(options.runs)
-        if folder.runs.empty:
-            print(
-                f"{Path(options.runs).resolve()} holds no run yet; for example\n"
-                "  python -m degradation.run +sweeps=quickstart",
-                file=sys.stderr,
-            )
-            return 1
-        content = page(options.runs, folder, options.out).encode()
-        output.write(options.out, content)
-    except RunDirError as error:
-        print(escape_control_chars(str(error)), file=sys.stderr)
-        return 2
-    except output.StorageError as error:
-        print(output.refusal(error), file=sys.stderr)
-        return 5
+    parser = command.parser(__doc__)
+    parser.add_argument("--out", type=Path, default=Path("figures/report.html"), help="the page")
+    return command.exit_status(_written, parser.parse_args())
+
+
+def _written(options: argparse.Namespace) -> int:
+    folder = frames.read(options.runs)
+    if folder.runs.empty:
+        return command.no_runs(options.runs, "run", "quickstart")
+    content = page(options.runs, folder, options.out).encode()
+    output.write(options.out, content)
     print(f"{options.out}: {len(folder.runs)} runs, {len(content) / 1e6:.1f} MB")
     return 0
 
@@ -81,15 +73,6 @@ def page(runs: str, folder: Folder, out: Path) -> str:
 def _visible(value: object) -> object:
     """Text with its control characters escaped; markup stays what it is."""
     return escape_control_chars(value) if type(value) is str else value
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
-    parser.add_argument("--out", type=Path, default=Path("figures/report.html"), help="the page")
-    return parser
 
 
 if __name__ == "__main__":

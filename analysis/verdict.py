@@ -17,11 +17,11 @@ can't be read, or a bad option.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from analysis.frames import paper
 from analysis.frames import runs as frames
 from analysis.frames.runs import Folder
+from analysis.page import command
 from analysis.page import verdict as page
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
@@ -38,12 +38,7 @@ def main() -> int:
         print(escape_control_chars(str(error)), file=sys.stderr)
         return 2
     if folder.empty:
-        print(
-            f"{Path(options.runs).resolve()} holds no run with a row yet; for example\n"
-            "  python -m degradation.run +sweeps=seeds",
-            file=sys.stderr,
-        )
-        return 1
+        return command.no_runs(options.runs, "run with a row", "seeds")
     verdicts = [page.of(study, rule) for study in folder.studies]
     found = studies.findings(folder.runs, rule)
     others = [] if options.paper else page.in_no_study(options.runs, folder)
@@ -62,11 +57,8 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=f"{__doc__}\n{Rule()}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(f"{__doc__}\n{Rule()}")
     add = parser.add_argument
-    add("runs", nargs="?", default="runs", help="folder of the run folders")
     add("--paper", action="store_true", help="judge the paper's measured curves instead")
     margin = "what is as good as equal (%(default)s)"
     add("--margin", type=float, default=Rule.margin, metavar="POINTS", help=margin)

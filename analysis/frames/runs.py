@@ -6,9 +6,7 @@ are never drawn or averaged together. Errors are in percent everywhere.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 
@@ -162,21 +160,16 @@ def _first_below(rows: pd.DataFrame, error: float) -> "pd.Series[float]":
 def timing(study: Study) -> pd.DataFrame:
     """A line a run: depth, arm, seed, device, `milliseconds` an iteration (median over rows,
     without evaluation), `seconds` a run (that, for all its iterations)."""
-    keys = ["arm", "depth", "seed", "device"]
-    lines = []
-    for run in study.rows.drop_duplicates("run").to_dict("records"):
-        rates = [
-            later["seconds"] / (later["iteration"] - earlier["iteration"])
-            for earlier, later in pairwise(RunDir(Path(str(run["folder"]))).timing())
-            if later["iteration"] > earlier["iteration"]
-        ]
-        if rates:
-            cost = {
-                "milliseconds": 1e3 * median(rates),
-                "seconds": median(rates) * study.iterations,
-            }
-            lines.append({key: run[key] for key in keys} | cost)
-    return pd.DataFrame(lines, columns=[*keys, "milliseconds", "seconds"])
+    runs = study.rows.drop_duplicates("run")[["arm", "depth", "seed", "device", "folder"]]
+    rate = runs.pop("folder").map(_seconds_an_iteration).astype(float)
+    cost = runs.assign(milliseconds=1e3 * rate, seconds=rate * study.iterations)
+    return cost.dropna(subset=["seconds"], ignore_index=True)
+
+
+def _seconds_an_iteration(folder: str) -> float:
+    rows = pd.DataFrame(RunDir(Path(folder)).timing(), columns=["iteration", "seconds"])
+    steps = rows["iteration"].diff()
+    return float((rows["seconds"] / steps)[steps > 0].median())
 
 
 def responses(study: Study) -> pd.DataFrame:

@@ -5,6 +5,8 @@ the value of every point, the legend switches networks off and on, and a drag zo
 made of arms, depths, seeds and states; none of it is read from a run folder.
 """
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -33,6 +35,8 @@ WHO = {
     PAPER: "the paper's",
 }
 """Whose curve a pointer is at, by the kind of the line."""
+DOTS = {"mode": "markers", "marker_opacity": 0.45, "showlegend": False}
+DIAMONDS = {"mode": "markers", "marker_symbol": "diamond-open", "marker_size": 9}
 
 
 def curves_over_training(study: Study) -> Charts:
@@ -61,10 +65,22 @@ def errors_against_depth(study: Study) -> Charts:
         figure.update_xaxes(type="log", tickvals=depths, ticktext=[str(depth) for depth in depths])
         figure.update_yaxes(rangemode="tozero")
         for arm in MODERN.arms:
-            _dots(figure, arm, finals[finals["arm"] == arm], quantity)
-            _means_by_depth(figure, arm, finals[finals["arm"] == arm], quantity)
+            own = finals[finals["arm"] == arm].assign(who="seed " + finals["seed"].astype(str))
+            _points(figure, arm, own, quantity, **DOTS)
+            means = _means_by_depth(own, quantity)
+            bars = {"array": means["half"], "thickness": 1}
+            _points(figure, arm, means, quantity, error_y=bars)
             if len(paper):
-                _diamonds(figure, arm, paper[paper["arm"] == arm], quantity)
+                own = paper[paper["arm"] == arm].assign(who="the paper's")
+                _points(
+                    figure,
+                    arm,
+                    own,
+                    quantity,
+                    **DIAMONDS,
+                    name=f"{arm}, the paper",
+                    legendgroup=PAPER,
+                )
     return charts
 
 
@@ -202,46 +218,23 @@ def _legend_entry(figure: go.Figure, group: str, name: str, colour: str) -> None
 # ---- errors against depth
 
 
-def _dots(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
-    """A dot a run."""
+def _points(figure: go.Figure, arm: str, rows: pd.DataFrame, quantity: str, **look: Any) -> None:
+    """Errors of an arm at their depths; `who` in `rows`: whose they are."""
+    colour = MODERN.arms[arm]
     figure.add_scatter(
-        x=ASIDE[arm] * finals["depth"],
-        y=finals[quantity],
-        customdata=finals[["depth", "seed"]],
-        legendgroup=arm,
-        showlegend=False,
-        mode="markers",
-        marker={"color": MODERN.arms[arm], "opacity": 0.45},
-        hovertemplate=f"{arm}-%{{customdata[0]}}, seed %{{customdata[1]}}{VALUE}",
+        x=ASIDE[arm] * rows["depth"],
+        y=rows[quantity],
+        customdata=rows[["depth", "who"]],
+        marker_color=colour,
+        line={"color": colour, "width": BOLD},
+        hovertemplate=f"{arm}-%{{customdata[0]}}, %{{customdata[1]}}{VALUE}",
+        **{"name": arm, "legendgroup": arm, **look},
     )
 
 
-def _means_by_depth(figure: go.Figure, arm: str, finals: pd.DataFrame, quantity: str) -> None:
-    """A line through the mean of each depth, with its t interval from three seeds on."""
+def _means_by_depth(finals: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """The mean of each depth, and half of its t interval from three seeds on."""
     by_depth = finals.groupby("depth")[quantity]
-    means = by_depth.agg(["mean", "count"]).reset_index()
+    means = by_depth.mean().reset_index()
     half = [inference.t_interval(errors)[1] - errors.mean() for _, errors in by_depth]
-    figure.add_scatter(
-        x=ASIDE[arm] * means["depth"],
-        y=means["mean"],
-        error_y={"array": half, "thickness": 1},
-        customdata=means[["depth", "count"]],
-        name=arm,
-        legendgroup=arm,
-        line={"color": MODERN.arms[arm], "width": BOLD},
-        hovertemplate=f"{arm}-%{{customdata[0]}}, mean of %{{customdata[1]}}{VALUE}",
-    )
-
-
-def _diamonds(figure: go.Figure, arm: str, errors: pd.DataFrame, quantity: str) -> None:
-    """The paper's final errors."""
-    figure.add_scatter(
-        x=ASIDE[arm] * errors["depth"],
-        y=errors[quantity],
-        customdata=errors["depth"],
-        name=f"{arm}, the paper",
-        legendgroup=PAPER,
-        mode="markers",
-        marker={"color": MODERN.arms[arm], "symbol": "diamond-open", "size": 9},
-        hovertemplate=f"{arm}-%{{customdata}}, the paper's{VALUE}",
-    )
+    return means.assign(half=half, who=[f"mean of {n}" for n in by_depth.count()])

@@ -1,7 +1,7 @@
 """The verdict on a study: what each step in depth did, as text and as plain values."""
 
 import dataclasses
-import math
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,12 +171,4 @@ def plain(verdict: Verdict) -> dict[str, Any]:
         for c in verdict.claims
     ]
     content["left_out"] = verdict.left_out.to_dict("records")
-    return {key: _finite(value) for key, value in content.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return dict(json.loads(json.dumps(content), parse_constant=lambda nan: None))

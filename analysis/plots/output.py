@@ -7,10 +7,6 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from degradation.system import files
-from degradation.system.console import escape_control_chars
-from degradation.system.files import StorageError
-
-__all__ = ["FORMATS", "StorageError", "figure_bytes", "refusal", "save", "write"]
 
 FORMATS = ("png", "svg", "pdf")
 # What would date a file is left out of it.
@@ -35,8 +31,3 @@ def figure_bytes(figure: Figure, kind: str, salt: str) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": salt}):
         figure.savefig(content, format=kind, metadata=_UNDATED[kind])
     return content.getvalue()
-
-
-def refusal(error: StorageError) -> str:
-    """What the disk refused, and what helps, in the words of these commands."""
-    return escape_control_chars(str(error)).replace("machine.runs=", "--out ")

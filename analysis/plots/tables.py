@@ -6,7 +6,7 @@ band where it is at most twice the paper's own spread over five runs (110 layers
 evaluate` left in the runs' `evaluation.json`.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +166,7 @@ def markdown(titles: Sequence[str], cells: Cells) -> str:
 
 def latex(titles: Sequence[str], cells: Cells) -> str:
     """A tabular; it needs \\usepackage{booktabs}."""
-    head = [rf"\begin{{tabular}}{{l{'r' * (len(titles) - 1)}}}", r"\toprule"]
-    lines = [*head, _latex_line(titles), r"\midrule", *map(_latex_line, cells)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
-def _latex_line(cells: Iterable[str]) -> str:
-    return " & ".join(cells).replace("%", r"\%") + r" \\"
+    table = pd.DataFrame(cells, columns=list(titles))
+    columns = "l" + "r" * (len(titles) - 1)
+    text: str = table.to_latex(index=False, column_format=columns)
+    return text.replace("%", r"\%")

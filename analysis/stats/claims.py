@@ -12,10 +12,11 @@ error; `benefit` and `overfitting` need both. The claims about CIFAR-10 are chec
 set with small images, at the same depths; whether they should hold there, the paper does not say.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+
+import pandas as pd
 
 from analysis.stats import verdict_rules
 from analysis.stats.verdict_rules import DEGRADATION, UNDECIDED, StepVerdict
@@ -46,15 +47,8 @@ class Claim:
 @cache
 def paper_claims() -> tuple[Claim, ...]:
     """The lines of `paper/claims.csv`."""
-    with (PAPER / "claims.csv").open(newline="") as file:
-        return tuple(
-            Claim(
-                **row
-                | {key: int(row[key]) for key in ("shallow", "deep")}
-                | {key: row[key] == "1" for key in ("imagenet", "every")}
-            )
-            for row in csv.DictReader(file)
-        )
+    table = pd.read_csv(PAPER / "claims.csv").astype({"imagenet": bool, "every": bool})
+    return tuple(Claim(**{str(key): row[key] for key in row}) for row in table.to_dict("records"))
 
 
 def claimed_steps() -> list[tuple[int, int]]:

@@ -34,6 +34,7 @@ class Finding:
     study: str
     question: str
     rule: str
+    """The docstring of its module."""
     lines: tuple[Line, ...]
     rows: pd.DataFrame
     """What the figure shows."""

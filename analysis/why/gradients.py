@@ -43,10 +43,6 @@ BOUND = 1.0  # decades
 LEAST = 1e-45  # float32's smallest number: a norm of 0 is one below it
 QUESTION = "Is it vanishing gradients?"
 VANISHING, EXPLODING, HEALTHY = "vanishing", "exploding", "healthy"
-RULE = """\
-first layer's gradient norm / last layer's, mean log10 over seeds [95 % t interval]: vanishing below
--1, exploding above +1, healthy within (a factor of 10); signals: last response / first, likewise.
-Each with p < 0.05 after Holm over the networks of a moment."""
 START, END = "at the start", "at the end"
 NETWORK = ["norm", "arm", "depth"]
 NUMBERS = ["input_std", "response_std", "weight_norm", "gradient_norm"]
@@ -87,7 +83,7 @@ def _findings(
         own = layers[layers[by] == key]
         question = f"{QUESTION} {moment.capitalize()}"
         lines = tuple(_lines(ratios(own), moment, rule))
-        yield Finding(name, study, question, RULE, lines, own, partial(draw, own))
+        yield Finding(name, study, question, __doc__, lines, own, partial(draw, own))
 
 
 def layer_log(runs: pd.DataFrame) -> pd.DataFrame:

@@ -35,9 +35,6 @@ from analysis.why.finding import (
 )
 
 QUESTION = "Does SGD keep the constructed solution, and from how far away?"
-RULE = """\
-final training error, paired by seed: kept where deepened − shallow lies below +0.5 points, lost
-where above; beats where deepened − from scratch lies below −0.5."""
 WORDS = {
     verdict_rules.UP: "lost",
     verdict_rules.NOT_UP: "kept",
@@ -56,7 +53,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     names = study_names(table, ("-".join(map(str, key)) for key, _ in groups))
     for name, (_, own) in zip(names, groups, strict=True):
         lines, draw = tuple(_lines(own, rule)), partial(figure, own)
-        yield Finding("identity_init", name, QUESTION, RULE, lines, own, draw)
+        yield Finding("identity_init", name, QUESTION, __doc__, lines, own, draw)
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -39,10 +39,6 @@ from degradation.config.identity import difference, identity
 from degradation.runs.run_dir import RunDir
 
 QUESTION = "Which intervention helps a plain net?"
-RULE = """\
-final training error, paired by seed. gap: deep − shallow; change: deep with the intervention −
-without. cures: gap below +0.5 and change below −0.5 points; helps: change below −0.5 alone; no
-help: change above."""
 BASE, RESIDUAL = "none", "residual"
 CURES, HELPS, NO_HELP = "cures", "helps", "no help"
 
@@ -73,7 +69,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     for study, name in zip(ordered, study_names(table, ordered), strict=True):
         own = found[study]
         lines, draw = tuple(_lines(own, rule)), partial(figure, own, rule)
-        yield Finding("interventions", name, QUESTION, RULE, lines, own, draw)
+        yield Finding("interventions", name, QUESTION, __doc__, lines, own, draw)
 
 
 def _base(candidates: pd.DataFrame, named: pd.DataFrame) -> str:

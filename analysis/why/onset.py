@@ -26,9 +26,6 @@ from analysis.stats.verdict_rules import Rule, StepVerdict
 from analysis.why.finding import Finding, Line, paired_step, what_is_missing
 
 QUESTION = "At which depth does degradation begin?"
-RULE = """\
-final training error, each depth − the shallowest, paired by seed: degrades where the interval lies
-above +0.5 points, not where below."""
 DEPTHS = 3  # the shallowest, and two to tell apart
 WORDS = {verdict_rules.UP: "degrades", verdict_rules.NOT_UP: "not"}
 KEYS = ["iterations", "protocol", "arm"]
@@ -42,7 +39,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     if len(own):
         rows, data = differences(own), str(table["data"].iloc[0])
         lines, draw = tuple(_lines(own, rule)), partial(figure, rows)
-        yield Finding("onset", data, QUESTION, RULE, lines, rows, draw)
+        yield Finding("onset", data, QUESTION, __doc__, lines, rows, draw)
 
 
 def differences(own: pd.DataFrame) -> pd.DataFrame:

@@ -32,9 +32,6 @@ from analysis.why.finding import (
 )
 
 QUESTION = "At which scale of the shortcut does degradation vanish, by depth?"
-RULE = """\
-final training error, each depth − the shallowest at the same alpha, paired by seed: degrades where
-the interval lies above +0.5 points, vanished where below."""
 DEGRADES, VANISHED = "degrades", "vanished"
 WORDS = {verdict_rules.UP: DEGRADES, verdict_rules.NOT_UP: VANISHED}
 
@@ -46,7 +43,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     for base, name in zip(bases, study_names(table, bases), strict=True):
         of_base = own[own["base"] == base]
         lines, draw = tuple(_lines(of_base, rule)), partial(figure, of_base)
-        yield Finding("shortcut_scale", name, QUESTION, RULE, lines, of_base, draw)
+        yield Finding("shortcut_scale", name, QUESTION, __doc__, lines, of_base, draw)
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:

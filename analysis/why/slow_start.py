@@ -28,9 +28,6 @@ from analysis.why.finding import Finding, Line
 SLOW = 0.25  # of a run's iterations
 STARTED = 80  # percent of training error
 QUESTION = "Which nets are stuck, start slowly, or diverge?"
-RULE = """\
-stuck: finished, no row below 80 % training error; slow start: the first one after a quarter of the
-iterations; diverged: a loss that is no finite number."""
 STUCK, SLOW_START, DIVERGED, IN_TIME = "stuck", "slow start", "diverged", "in time"
 FAILURES = (STUCK, SLOW_START, DIVERGED)
 NEVER, LOST = 1.15, 1.4  # places behind the last iteration
@@ -41,7 +38,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     own = rows(table)
     if own["word"].isin(FAILURES).any():
         name, lines = str(table["data"].iloc[0]), tuple(_lines(own))
-        yield Finding("slow_start", name, QUESTION, RULE, lines, own, partial(figure, own))
+        yield Finding("slow_start", name, QUESTION, __doc__, lines, own, partial(figure, own))
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
