@@ -49,11 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="degradation bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = console.parser("bench", __doc__)
     add = parser.add_argument
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--depths", type=int, nargs="+", default=[20, 56], metavar="DEPTH", help="20 and 56")

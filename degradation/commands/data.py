@@ -6,7 +6,6 @@ Every image is decoded. `--list` writes the paths of those that can't be, with w
 into a file for data.skip=FILE. Exit status: 0, 3 where one can't be decoded, 5 the disk refused.
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -21,7 +20,13 @@ from degradation.system import console, files
 
 def main(arguments: list[str]) -> int:
     """The command; its exit status. Raises what `exit_status` turns into a message."""
-    options = _parser().parse_args(arguments)
+    parser = console.parser("data", __doc__)
+    add = parser.add_argument
+    add("action", choices=("verify",))
+    add("folder", type=Path)
+    add("--skip", type=Path, metavar="FILE", help="paths to leave out, one a line")
+    add("--list", type=Path, metavar="FILE", help="write the paths that can't be decoded here")
+    options = parser.parse_args(arguments)
     console.show_messages()
     verify(manifest.read(options.folder, options.skip), options.list)
     return 0
@@ -41,18 +46,3 @@ def verify(images: Manifest, listed: Path | None) -> None:
         where = f"\nall of them: data.skip={listed}" if listed else ""
         raise DataError(f"{manifest.faulty(images.root, found)}{where}")
     print(json.dumps({**images.counts, "manifest": images.digest, **decode.versions()}))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="degradation data",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("action", choices=("verify",))
-    add("folder", type=Path)
-    add("--skip", type=Path, metavar="FILE", help="paths to leave out, one a line")
-    add("--list", type=Path, metavar="FILE", help="write the paths that can't be decoded here")
-    return parser

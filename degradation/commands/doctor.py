@@ -7,7 +7,6 @@ The settings are those of the run that you mean to train. On a GPU a captured tr
 compared with a launched one. Exit status: 0; 1 where a check failed; 2 where a setting is refused.
 """
 
-import argparse
 import dataclasses
 import os
 import shutil
@@ -50,7 +49,8 @@ class Finding:
 
 def main(arguments: list[str]) -> int:
     """Print the findings as they come; 1 where one failed. Raises ConfigError."""
-    _, rest = _parser().parse_known_args(arguments)
+    parser = console.parser("doctor", __doc__, "degradation doctor [KEY=VALUE] …")
+    _, rest = parser.parse_known_args(arguments)
     settings = compose.runs_of(rest)[0]
     failed = 0
     for finding in findings(settings):
@@ -58,16 +58,6 @@ def main(arguments: list[str]) -> int:
         failed += finding.state == FAIL
     console.print_line(f"{failed} failed" if failed else "ready")
     return 1 if failed else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog="degradation doctor",
-        usage="degradation doctor [KEY=VALUE] …",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def findings(settings: Settings) -> Iterator[Finding]:

@@ -69,12 +69,7 @@ def _named(folders: list[Path]) -> list[RunDir]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="degradation evaluate",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = console.parser("evaluate", __doc__)
     add = parser.add_argument
     add("measurement", choices=("responses", "crops"))
     add("runs", nargs="*", type=Path, default=[Path("runs")], help="runs, or folders of runs")

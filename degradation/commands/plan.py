@@ -10,7 +10,6 @@ study's cheapest network on images of noise. Exit status: 0; 1 where this machin
 study needs; 2 where a setting is refused.
 """
 
-import argparse
 import sys
 import time
 from collections import defaultdict
@@ -87,7 +86,10 @@ class Group:
 def main(arguments: list[str]) -> int:
     """Print the plan; the exit status. Raises ConfigError and RunDirError."""
     deadline = time.monotonic() + SECONDS
-    options, rest = _parser().parse_known_args(arguments)
+    usage = "degradation plan [--no-probe] [-m] [KEY=VALUE | +sweeps=NAME] …"
+    parser = console.parser("plan", __doc__, usage)
+    parser.add_argument("--no-probe", action="store_true", help="measure nothing; tell no hours")
+    options, rest = parser.parse_known_args(arguments)
     settings = compose.runs_of(rest)
     machine = settings[0].machine
     runs = progress.of_configs([s.config for s in settings], machine.runs)
@@ -104,20 +106,6 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(console.escape_control_chars(problem), file=sys.stderr)
     return 1 if problems else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="degradation plan",
-        usage="degradation plan [--no-probe] [-m] [KEY=VALUE | +sweeps=NAME] …",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--no-probe", action="store_true", help="measure nothing, and tell no hours"
-    )
-    return parser
 
 
 def grouped(runs: Sequence[RunProgress]) -> list[Group]:

@@ -42,13 +42,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="degradation status",
-        usage="degradation status [DIR] [--only KEY=VALUE,…] [--brief] [-m] [+sweeps=NAME | …]",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    usage = "degradation status [DIR] [--only KEY=VALUE,…] [--brief] [-m] [+sweeps=NAME | …]"
+    parser = console.parser("status", __doc__, usage)
     add, keys = parser.add_argument, ", ".join(KEYS)
     add("--only", action="append", default=[], metavar="KEY=VALUE,…", help=f"KEY is one of {keys}")
     add("--brief", action="store_true", help="a line a network, not one a run")

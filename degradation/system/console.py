@@ -3,6 +3,7 @@
 A closed pipe or terminal, or a full disk behind it, costs the messages alone.
 """
 
+import argparse
 import difflib
 import logging
 import os
@@ -42,6 +43,17 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     """` (did you mean 'x'?)` for the known word nearest to `word`, otherwise nothing."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def parser(command: str, doc: str | None, usage: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `degradation COMMAND`, which shows the docstring of its module as help."""
+    return argparse.ArgumentParser(
+        prog=f"degradation {command}",
+        usage=usage,
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 class IgnoreBrokenPipe:

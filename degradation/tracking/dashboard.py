@@ -8,14 +8,15 @@
 Building needs no network, and `pip install 'degradation[dashboard]'`.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+import pandas as pd
 
 from degradation.runs import summary
-from degradation.runs.columns import COLUMNS
 from degradation.runs.run_dir import RunDirError
+from degradation.system import console
 from degradation.tracking import wandb_api
 from degradation.tracking.wandb_api import Address
 
@@ -24,41 +25,27 @@ WIDTH, HEIGHT = 12, 9  # of a panel, in the grid's 24 columns
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; `x`, `y` and `by` are keys of docs/what-is-logged.md."""
+    """One panel; its keys are those of docs/what-is-logged.md."""
 
     title: str
-    kind: Literal["lines", "points"]
-    """lines: of rows, the mean over the runs of a group; points: one a run, of its summary."""
-    x: str
     y: tuple[str, ...]
-    by: str
+    by: str = "network"
     """The config key that makes the groups."""
     arm: str | None = None
     """The only arm it shows."""
+    x: str = "iteration"
+    """iteration: lines, the mean over the runs of a group; else a point a run, of its summary."""
     log_y: bool = False
 
 
-def _lines(
-    title: str, *y: str, by: str = "network", arm: str | None = None, log_y: bool = False
-) -> Panel:
-    assert COLUMNS.keys() >= {*y}
-    return Panel(title, "lines", "iteration", y, by, arm, log_y)
-
-
 PANELS = (
-    _lines("Degradation: training error, plain", "train_error", by="depth", arm="plain"),
-    _lines("The intervention: training error, residual", "train_error", by="depth", arm="residual"),
-    Panel(
-        "The gap: final training error against depth",
-        "points",
-        "depth",
-        ("last_train_error",),
-        "arm",
-    ),
-    _lines("Overfitting: test and training error", "test_error", "train_error"),
-    _lines("Learning rate", "lr", log_y=True),
-    _lines("Gradient norm", "gradient_norm", log_y=True),
-    _lines("Throughput: images a second", "images_per_second"),
+    Panel("Degradation: training error, plain", ("train_error",), by="depth", arm="plain"),
+    Panel("The intervention: training error, residual", ("train_error",), "depth", "residual"),
+    Panel("The gap: final training error by depth", ("last_train_error",), by="arm", x="depth"),
+    Panel("Overfitting: test and training error", ("test_error", "train_error")),
+    Panel("Learning rate", ("lr",), log_y=True),
+    Panel("Gradient norm", ("gradient_norm",), log_y=True),
+    Panel("Throughput: images a second", ("images_per_second",)),
 )
 TABLE = (
     "last_train_error",
@@ -137,7 +124,7 @@ def _panel(panel: Panel, index: int) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
-    if panel.kind == "points":
+    if panel.x != "iteration":
         x, y, z = wr.Config(panel.x), wr.SummaryMetric(panel.y[0]), wr.Config(panel.by)
         return wr.ScatterPlot(title=panel.title, layout=layout, x=x, y=y, z=z)
     return wr.LinePlot(
@@ -156,15 +143,14 @@ def _panel(panel: Panel, index: int) -> Any:
 
 def describe() -> str:
     """The panels in words."""
-    lines = [f"{p.kind:6}  {p.title:45} {', '.join(p.y)} against {p.x}, by {p.by}" for p in PANELS]
-    lines.append(f"table   Beside the paper's: {', '.join(TABLE)}")
-    lines.append("views   " + ", ".join(VIEWS))
-    return "\n".join(lines)
+    lines = [f"panel  {p.title:45} {', '.join(p.y)} against {p.x}, by {p.by}" for p in PANELS]
+    lines.append(f"table  Beside the paper's: {', '.join(TABLE)}")
+    return "\n".join([*lines, "views  " + ", ".join(VIEWS)])
 
 
 def save(path: str) -> list[str]:
     """Save views and report in W&B; their addresses. Raises TrackingError."""
-    entity, project = _split(path)
+    entity, project = wandb_api.entity_and_project(path)
     wandb_api.check_key()
     addresses = []
     with wandb_api.tracking_errors():
@@ -176,39 +162,38 @@ def save(path: str) -> list[str]:
 
 def send_media(path: str, runs: Path, figures: Path) -> str:
     """Send what plot_curves.py has drawn to a run of its own, one a project; its address."""
-    entity, project = _split(path)
-    files = [*sorted(figures.glob("*.png")), *sorted(figures.glob("*-errors.csv"))]
-    if not files:
+    entity, project = wandb_api.entity_and_project(path)
+    images, tables = sorted(figures.glob("*.png")), sorted(figures.glob("*-errors.csv"))
+    if not images + tables:
         raise RunDirError(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
-    return wandb_api.send_media(
+    wandb = wandb_api.library()
+    run = wandb_api.open_run(
         Address(project, entity, "study-figures"),
         runs,
-        files,
+        to_server=True,
         name="figures",
         group="study",
         job_type="figures",
         tags=["figures"],
     )
-
-
-def _split(path: str) -> tuple[str, str]:
-    entity, slash, project = path.partition("/")
-    if not (entity and slash and project) or "/" in project:
-        raise RunDirError(f"{path}: must be entity/project")
-    return entity, project
+    with wandb_api.tracking_errors():
+        media = {f"figure/{image.stem}": wandb.Image(str(image)) for image in images}
+        for table in tables:
+            html = pd.read_csv(table).to_html(index=False)
+            media[f"table/{table.stem}"] = wandb.Html(html, inject=False)
+        run.log(media)
+        run.finish(exit_code=0)
+    return str(run.url)
 
 
 def main(arguments: list[str]) -> int:
     """The command; 0. Raises RunDirError and TrackingError."""
-    parser = argparse.ArgumentParser(
-        prog="degradation dashboard",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", nargs="?", type=Path, default=Path("runs"))
-    parser.add_argument("--save", metavar="ENTITY/PROJECT", help="save it in W&B")
-    parser.add_argument("--media", metavar="ENTITY/PROJECT", help="send figures and tables there")
-    parser.add_argument("--figures", type=Path, default=Path("figures"))
+    parser = console.parser("dashboard", __doc__)
+    add = parser.add_argument
+    add("runs", nargs="?", type=Path, default=Path("runs"))
+    add("--save", metavar="ENTITY/PROJECT", help="save it in W&B")
+    add("--media", metavar="ENTITY/PROJECT", help="send figures and tables there")
+    add("--figures", type=Path, default=Path("figures"))
     options = parser.parse_args(arguments)
     try:
         for address in save(options.save) if options.save else []:

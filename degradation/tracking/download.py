@@ -31,20 +31,13 @@ def fetch(path: str, cache: Path = CACHE) -> Path:
 
     Raises RunDirError for what can't be used or reached.
     """
-    if path.count("/") != 1 or not all(path.split("/")):
-        raise RunDirError(f"--wandb {path}: must be entity/project")
-    folder = cache / path
+    folder = cache.joinpath(*wandb_api.entity_and_project(path))
     try:
-        runs = list(wandb_api.project_runs(path))
+        runs = wandb_api.project_runs(path)
         bar = tqdm(runs, desc=f"W&B {path}", unit="run", disable=None, leave=False)
         count = sum(_fetch_run(run, folder) for run in bar)
-    except wandb_api.RefusedError as error:
-        raise RunDirError(str(error)) from error
     except wandb_api.TrackingError as error:
-        raise RunDirError(
-            f"W&B is out of reach ({error}): what was downloaded before is in "
-            f"{folder}, and the same command goes on"
-        ) from error
+        raise RunDirError(f"{path}: {error}; once mended, the same command goes on") from error
     log.info("%d of %d runs of %s are in %s", count, len(runs), path, folder)
     return folder
 
@@ -64,9 +57,8 @@ def _fetch_run(wandb_run: Any, folder: Path) -> bool:
     curves = _lines(rows)
     if summary.get("curves_sha256") not in (None, hashlib.sha256(curves).hexdigest()):
         raise RunDirError(
-            f"{wandb_run.id}: the rows in W&B are not those that were trained (their "
-            "digest differs); delete the run there, and `degradation sync` sends it "
-            "again"
+            f"{wandb_run.id}: the rows in W&B are not those that were trained (their digest "
+            "differs); delete the run there, and `degradation sync` sends it again"
         )
     timing = [keys.timing_of(row) for row in history if "seconds" in row]
     run.create(config)

@@ -23,7 +23,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from degradation.config.schema import Settings
-from degradation.config.validation import ConfigError
 from degradation.runs.run_dir import RunDir, RunDirError, runs_in
 from degradation.system import console, files
 from degradation.tracking import wandb_api
@@ -38,7 +37,7 @@ RETRY = 10.0  # … between two attempts at a server that does not answer
 LINGER = 15.0  # … that the process has for the rest, once training has ended
 GRACE = 8.0  # … that a study waits for it in the end
 LATER = "`degradation sync` sends the rows later"
-NOT_NOW = (RefusedError, RunDirError, ConfigError)
+NOT_NOW = (RefusedError, RunDirError)
 """Where trying again does not help."""
 
 
@@ -126,13 +125,13 @@ def _followed(upload: Upload, over: bool) -> bool:
             return False
     except NOT_NOW as error:
         log.warning("%s: W&B gets no rows (%s); %s", name, error, LATER)
+        upload.lock.close()
     except (TrackingError, files.StorageError) as error:
         upload.abandon()
         if not upload.retry_at:
             log.warning("%s: W&B is out of reach (%s); trying again, or %s", name, error, LATER)
         upload.retry_at = time.monotonic() + RETRY
         return False
-    upload.release()
     return True
 
 
@@ -159,7 +158,12 @@ def main(arguments: list[str]) -> int:
     """The command; 0: all is there, 1: something stayed behind. Raises RunDirError."""
     if arguments[:1] == ["--follow"]:
         return _follow_until_end(arguments[1:])
-    options = _parse(arguments)
+    parser = console.parser("sync", __doc__)
+    add = parser.add_argument
+    add("runs", nargs="?", default="runs", help="folder of the run folders")
+    add("--project", help="send all runs there, those of machine.wandb=disabled, too")
+    add("--entity", help="of the project; W&B's default for the key")
+    options = parser.parse_args(arguments)
     console.show_messages()
     folder = Path(options.runs).expanduser()
     if not folder.is_dir():
@@ -190,20 +194,6 @@ def _note(run: RunDir, options: argparse.Namespace) -> Note | None:
         return Note(note.id if note else run.name, "auto", options.project, options.entity)
     # Whoever calls the command wants the rows of offline runs sent, if there is a key.
     return replace(note, mode="auto") if note and note.mode == "offline" else note
-
-
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="degradation sync",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", nargs="?", default="runs", help="folder of the run folders")
-    parser.add_argument(
-        "--project", help="send all runs there, those of machine.wandb=disabled, too"
-    )
-    parser.add_argument("--entity", help="of the project; W&B's default for the key")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,14 +53,14 @@ def write_note(run: RunDir, settings: Settings) -> None:
 
     A W&B agent names the run that its sweep expects; the name stays with the folder.
     """
-    machine, environment = settings.machine, os.environ
-    swept = "WANDB_SWEEP_ID" in environment
-    project = (swept and environment.get("WANDB_PROJECT")) or machine.wandb_project
-    entity = (swept and environment.get("WANDB_ENTITY")) or machine.wandb_entity
-    id = (swept and environment.get("WANDB_RUN_ID")) or run.name
+    machine = settings.machine
+    agent: Mapping[str, str] = os.environ if "WANDB_SWEEP_ID" in os.environ else {}
+    project = agent.get("WANDB_PROJECT") or machine.wandb_project
+    entity = agent.get("WANDB_ENTITY") or machine.wandb_entity
     note = read_note(run)
     if note is None or note.project != project or entity not in (None, note.entity):
-        note = Note(note.id if note else id, machine.wandb, project, entity)
+        id = note.id if note else agent.get("WANDB_RUN_ID") or run.name
+        note = Note(id, machine.wandb, project, entity)
     _save(run, replace(note, mode=machine.wandb))
 
 
@@ -88,7 +88,8 @@ class Upload:
         self.to_server = wandb_api.online(note.mode)
         self.opened: Any = None
         self.next_step = 0
-        self.lock: ExitStack | None = None
+        self.lock = ExitStack()
+        """Keeps every other process from sending this run while it is open."""
         self.retry_at = 0.0
 
     def send(self, *, final: bool) -> bool:
@@ -96,7 +97,6 @@ class Upload:
 
         `final`: no more rows will come. Raises TrackingError, RunDirError and files.StorageError.
         """
-        self._acquire()
         rows, result = keys.rows(self.run), self.run.result()
         final = final or result is not None
         # The timing of a row is written a moment after the row itself.
@@ -120,6 +120,7 @@ class Upload:
         return final
 
     def _open(self, rows: Sequence[dict[str, Any]]) -> None:
+        self.lock.enter_context(files.lock(self.run.wandb_lock))
         config, launches = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
         if not self.to_server:
             # A folder whose writer was killed is written anew.
@@ -155,26 +156,14 @@ class Upload:
             self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline
         )
         _save(self.run, self.note)
+        self.lock.close()
 
     def abandon(self) -> None:
         """Forget an open run: the next `send` asks the server how far it is."""
         if self.opened is not None:
             wandb_api.tear_down()
         self.opened = None
-        self.release()
-
-    def _acquire(self) -> None:
-        """Keep every other process from sending this run. Raises files.LockedError."""
-        if self.lock is None:
-            with ExitStack() as stack:
-                stack.enter_context(files.lock(self.run.wandb_lock))
-                self.lock = stack.pop_all()
-
-    def release(self) -> None:
-        """Let another process send this run."""
-        if self.lock is not None:
-            self.lock.close()
-            self.lock = None
+        self.lock.close()
 
     def _folders(self) -> list[Path]:
         return sorted(self.run.folder.parent.glob(f"wandb/offline-run-*-{self.note.id}"))
@@ -204,7 +193,6 @@ def send_all(run: RunDir, note: Note) -> bool:
         return False
     try:
         upload.send(final=True)
-        upload.release()
     except BaseException:
         upload.abandon()
         raise

@@ -6,21 +6,19 @@ row is sent once. Whatever the library raises becomes a TrackingError of one lin
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from degradation.config.validation import ConfigError
-from degradation.system.console import did_you_mean, short_repr
+from degradation.runs.run_dir import RunDirError
 
 INIT_TIMEOUT = 20.0  # seconds for the server's first answer
 FINISH_TIMEOUT = 30.0  # … for its last one
 READ_TIMEOUT = 20
 TRANSMIT = 5.0  # … between two deliveries of rows; wandb's own 15 are for every step
-MODES = ("auto", "online", "offline", "disabled")
 
 
 class TrackingError(RuntimeError):
@@ -49,11 +47,6 @@ def library() -> Any:
     # Without this, wandb looks up a host even when it is offline.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     os.environ["WANDB_SILENT"] = "true"
-    if "@" in os.environ.get("WANDB_BASE_URL", ""):
-        raise RefusedError(
-            "WANDB_BASE_URL=…: must hold no password, which W&B would print; put "
-            "the key into WANDB_API_KEY"
-        )
     # One id for all runs of a study would merge them.
     if "WANDB_SWEEP_ID" not in os.environ:
         os.environ.pop("WANDB_RUN_ID", None)
@@ -74,17 +67,9 @@ def disabled(mode: str) -> bool:
 
 
 def online(mode: str) -> bool:
-    """Whether rows go to a server. auto: as WANDB_MODE says, else where a key is configured.
-
-    Raises ConfigError for a WANDB_MODE that does not exist.
-    """
+    """Whether rows go to a server. auto: as WANDB_MODE says, else where a key is configured."""
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or "auto"
-        if mode not in (*MODES, "shared"):
-            raise ConfigError(
-                f"WANDB_MODE={short_repr(mode)}: must be {', '.join(MODES)}"
-                f"{did_you_mean(mode, MODES)}"
-            )
     return has_key() if mode == "auto" else mode in ("online", "shared")
 
 
@@ -121,7 +106,8 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: An
                 id=address.id,
                 resume="allow",
                 reinit="create_new",
-                settings=_settings(wandb, to_server),
+                # A server is sent curves.jsonl, now and later: no second copy of it.
+                settings=_settings() | {"x_skip_transaction_log": to_server},
                 **arguments,
             )
             run.define_metric("iteration")
@@ -132,8 +118,8 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: An
     return run
 
 
-def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
-    wanted = {
+def _settings() -> dict[str, Any]:
+    return {
         "console": "off",
         "silent": True,
         "quiet": True,
@@ -147,11 +133,7 @@ def _settings(wandb: Any, to_server: bool) -> dict[str, Any]:
         "x_disable_stats": True,
         "x_disable_machine_info": True,
         "x_save_requirements": False,
-        # A server is sent curves.jsonl, now and later: no second copy of it.
-        "x_skip_transaction_log": to_server,
     }
-    known = wandb.Settings.model_fields
-    return {key: value for key, value in wanted.items() if key in known}
 
 
 def tear_down() -> None:
@@ -179,49 +161,26 @@ def last_step(address: Address) -> int:
         return int(run.lastHistoryStep)
 
 
-def project_runs(path: str) -> Iterator[Any]:
+def entity_and_project(path: str) -> tuple[str, str]:
+    """The two parts of `entity/project`. Raises RunDirError."""
+    entity, _, project = path.partition("/")
+    if not (entity and project) or "/" in project:
+        raise RunDirError(f"{path}: must be entity/project")
+    return entity, project
+
+
+def project_runs(path: str) -> list[Any]:
     """The runs of `entity/project`, as wandb's public API has them. Raises TrackingError."""
     wandb = library()
     check_key()
     with tracking_errors():
-        try:
-            yield from wandb.Api(timeout=READ_TIMEOUT).runs(path, lazy=False)
-        except ValueError as error:
-            raise RefusedError(
-                f"{path}: {_one_line(error)}; give entity/project as W&B's page of "
-                "the project has them"
-            ) from error
+        return list(wandb.Api(timeout=READ_TIMEOUT).runs(path, lazy=False))
 
 
 def history(run: Any) -> list[dict[str, Any]]:
     """All rows of one of `project_runs`, never sampled. Raises TrackingError."""
     with tracking_errors():
         return list(run.scan_history(use_cache=False))
-
-
-def send_media(address: Address, folder: Path, files: Sequence[Path], **arguments: Any) -> str:
-    """Log figures (.png) and tables (.csv) in a run of their own; its address.
-
-    Raises TrackingError.
-    """
-    wandb = library()
-    run = open_run(address, folder, to_server=True, **arguments)
-    with tracking_errors():
-        run.log({f"{_kind(path)}/{path.stem}": _media(wandb, path) for path in files})
-        run.finish(exit_code=0)
-    return str(run.url or address.path)
-
-
-def _kind(path: Path) -> str:
-    return "figure" if path.suffix == ".png" else "table"
-
-
-def _media(wandb: Any, path: Path) -> Any:
-    if path.suffix == ".png":
-        return wandb.Image(str(path))
-    import pandas as pd
-
-    return wandb.Html(pd.read_csv(path).to_html(index=False), inject=False)
 
 
 @contextmanager

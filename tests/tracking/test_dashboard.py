@@ -24,7 +24,7 @@ def test_every_panel_shows_keys_that_are_logged(small) -> None:
     summary = keys.summary(small(data__name="cifar10", depth=20), {"outcome": "done"}, [row])
     for panel in PANELS:
         assert panel.by in config
-        if panel.kind == "lines":
+        if panel.x == "iteration":
             assert {panel.x, *panel.y} <= rows
         else:
             assert panel.x in config
