@@ -9,7 +9,6 @@ compared with a launched one. Exit status: 0; 1 where a check failed; 2 where a 
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from degradation.commands import probe
-from degradation.config import compose, overrides
+from degradation.config import compose
 from degradation.config.schema import Machine, Settings
 from degradation.data import sources
 from degradation.data.dataset import DataError
@@ -28,7 +27,6 @@ from degradation.system.provenance import versions
 from degradation.tracking import wandb_api
 
 OK, WARN, FAIL = "ok", "warn", "fail"
-FREE = 10e9  # bytes that a study of CIFAR-10 and its dashboards may need
 BATCH_SIZE = 8  # of the step that is tried
 TIMEOUT = 600.0  # seconds: with numerics=fast it compiles first
 
@@ -70,7 +68,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """The device, a few training steps on it, and what numerics=fast and =fused would use there."""
+    """The device, a few training steps on it, and whether the GPUs' presets can be used."""
     question = probe.request(settings, BATCH_SIZE, settings.config.numerics.compiled)
     try:
         answer = probe.ask("check", question, settings.machine.threads, TIMEOUT)
@@ -79,7 +77,7 @@ def device(settings: Settings) -> Iterator[Finding]:
         return
     yield _described(answer, settings.machine)
     yield _step(answer["difference"])
-    yield from _presets(answer)
+    yield _presets(answer)
 
 
 def _described(answer: dict[str, Any], machine: Machine) -> Finding:
@@ -87,53 +85,35 @@ def _described(answer: dict[str, Any], machine: Machine) -> Finding:
         return Finding(
             OK,
             "device",
-            f"{answer['device']}: {answer['name']}, driver {driver()}, CUDA {answer['cuda']}, "
+            f"{answer['device']}: {answer['name']}, CUDA {answer['cuda']}, "
             f"capability {answer['capability']}, {answer['memory'] / 1e9:.1f} GB",
         )
     if count := len(gpus.usable(machine)):
         message = f"{count} GPUs are here, and torch {answer['torch']} uses none of them"
         return Finding(WARN, "device", message, "install a torch for this driver (nvidia-smi)")
-    cores = len(os.sched_getaffinity(0))
-    threads = machine.threads
-    message = f"cpu: {cores} cores, {threads} thread{'s' if threads > 1 else ''} a run"
-    if threads > cores:
-        return Finding(WARN, "device", message, f"machine.threads={cores}")
-    return Finding(OK, "device", message)
-
-
-def driver() -> str:
-    """The version of the GPU's driver, where nvidia-smi tells it."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    if shutil.which(command[0]) is None:
-        return "unknown"
-    done = subprocess.run(command, capture_output=True, text=True)
-    return next(iter(done.stdout.splitlines()), "unknown")
+    cores, threads = len(os.sched_getaffinity(0)), machine.threads
+    state, remedy = (WARN, f"machine.threads={cores}") if threads > cores else (OK, "")
+    return Finding(state, "device", f"cpu: {cores} cores, threads of a run: {threads}", remedy)
 
 
 def _step(difference: float | None) -> Finding:
     if difference is None:
         return Finding(OK, "step", "trained; there is no CUDA graph on a CPU")
     if difference == 0:
-        return Finding(
-            OK, "step", "a step captured as a CUDA graph equals the launched one, bit by bit"
-        )
+        message = "a step captured as a CUDA graph equals the launched one, bit by bit"
+        return Finding(OK, "step", message)
     message = f"a step captured as a CUDA graph differs from the launched one by {difference:.1e}"
     return Finding(FAIL, "step", message, "numerics.graph=off")
 
 
-def _presets(answer: dict[str, Any]) -> Iterator[Finding]:
+def _presets(answer: dict[str, Any]) -> Finding:
     if answer["memory"] is None:
         message = "numerics=fast and =fused are for GPUs; on a CPU numerics=native is faster"
-        yield Finding(OK, "fast", message)
-        return
+        return Finding(OK, "fast", message)
     lacking = [name for name in ("bf16", "triton") if not answer[name]]
-    for name in ("fast", "fused"):
-        if lacking:
-            yield Finding(WARN, name, f"without {' and '.join(lacking)}", "numerics=reference")
-        else:
-            preset = overrides.content("numerics", name).items()
-            used = ", ".join(f"{key}={overrides.written(value)}" for key, value in preset)
-            yield Finding(OK, name, f"numerics={name} would use {used}")
+    if lacking:
+        return Finding(WARN, "fast", f"without {' and '.join(lacking)}", "numerics=reference")
+    return Finding(OK, "fast", "numerics=fast and =fused can be used: bfloat16, Triton")
 
 
 def images(settings: Settings) -> Finding:
@@ -168,9 +148,7 @@ def folder(runs: Path) -> Finding:
         return Finding(FAIL, "runs", f"{existing}: a lock keeps no other process out", remedy)
     free = files.free(existing)
     message = f"{existing} can be written to and locked, {free / 1e9:,.1f} GB free"
-    if free < FREE:
-        return Finding(WARN, "runs", message, "`degradation plan` counts what a study needs")
-    return Finding(OK, "runs", message)
+    return Finding(OK, "runs", f"{message}; `degradation plan` counts what a study needs")
 
 
 def wandb(settings: Settings) -> Finding:

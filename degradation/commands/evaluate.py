@@ -7,7 +7,6 @@ Given a folder of runs, it measures all finished ones. `python analysis/plot_cur
 tabulates the results. Exit status: 0, 2 where a run can't be read, 3 no data, 5 the disk refused.
 """
 
-import argparse
 import os
 from pathlib import Path
 
@@ -24,33 +23,37 @@ from degradation.training.devices import device as devices
 
 def main(arguments: list[str]) -> int:
     """The command; its exit status. Raises what `exit_status` turns into a message."""
-    options = _parser().parse_args(arguments)
+    parser = console.parser("evaluate", __doc__)
+    add = parser.add_argument
+    add("measurement", choices=("responses", "crops"))
+    add("runs", nargs="*", type=Path, default=[Path("runs")], help="runs, or folders of runs")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options = parser.parse_args(arguments)
     console.show_messages()
     measure = _measure_responses if options.measurement == "responses" else _measure_crops
     for run in tqdm(_named(options.runs), desc=options.measurement, unit="run", disable=None):
-        measure(run, options)
+        measure(run, _device(run, options.device))
     print("figures and tables: python analysis/plot_curves.py")
     return 0
 
 
-def _measure_responses(run: RunDir, options: argparse.Namespace) -> None:
-    found = layer_responses.of_run(run, _device(run, options))
+def _measure_responses(run: RunDir, device: torch.device) -> None:
+    found = layer_responses.of_run(run, device)
     files.write_atomically(run.responses, layer_responses.csv(found).encode())
     tqdm.write(str(run.responses))
 
 
-def _measure_crops(run: RunDir, options: argparse.Namespace) -> None:
-    tests = tuple(options.only or imagenet.TESTS)
-    result = imagenet.evaluate(run, _device(run, options), tests, options.batches)
+def _measure_crops(run: RunDir, device: torch.device) -> None:
+    result = imagenet.evaluate(run, device)
     files.write_json(run.evaluation, result)
     tqdm.write(f"{run.name}: {imagenet.summary(result)}")
 
 
-def _device(run: RunDir, options: argparse.Namespace) -> torch.device:
+def _device(run: RunDir, asked: str) -> torch.device:
     """The device to use, with torch set to the run's own numerics."""
     # Deterministic products of matrices need it, from before CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    machine = overrides.content("machine", "local") | {"device": options.device}
+    machine = overrides.content("machine", "local") | {"device": asked}
     return devices.apply(read(schema.Machine, machine, "machine"), run.config().numerics)
 
 
@@ -66,15 +69,3 @@ def _named(folders: list[Path]) -> list[RunDir]:
             raise RunDirError(f"{folder}: must be a run, or a folder with a finished one")
         runs += found
     return runs
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = console.parser("evaluate", __doc__)
-    add = parser.add_argument
-    add("measurement", choices=("responses", "crops"))
-    add("runs", nargs="*", type=Path, default=[Path("runs")], help="runs, or folders of runs")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--only", action="append", choices=imagenet.TESTS, help="crops: one test alone")
-    batches = "crops: training batches for true averages (%(default)s); 0: running ones alone"
-    add("--batches", type=int, default=100, metavar="N", help=batches)
-    return parser

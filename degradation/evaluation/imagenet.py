@@ -6,7 +6,6 @@ with true ones over some training batches, as the authors took them.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,18 +28,12 @@ from degradation.runs.run_dir import RunDir
 TESTS = ("ten_crops", "scales")
 SCALES = (224, 256, 384, 480, 640)
 """Shorter sides for crops of 224; for others in proportion."""
+BATCHES = 100  # of training images, over which true averages are taken
 IMAGES_AT_A_TIME = {"ten_crops": 25, "scales": 1}
 
 
-def evaluate(
-    run: RunDir,
-    device: torch.device,
-    tests: tuple[str, ...] = TESTS,
-    batches: int = 100,
-    workers: int | str = "auto",
-) -> dict[str, Any]:
-    """What `evaluation.json` holds; true averages are over `batches` training batches, or left out
-    where that is 0. Raises ConfigError where the run's images are of one size."""
+def evaluate(run: RunDir, device: torch.device) -> dict[str, Any]:
+    """What `evaluation.json` holds. Raises ConfigError where the run's images are of one size."""
     config = run.config()
     dataset = sources.load(config.data)
     if not isinstance(dataset, ImageFolder) or config.model.design != "imagenet":
@@ -49,26 +42,22 @@ def evaluate(
             "the test error"
         )
     network = trained_network(run, dataset, device)
-    found: dict[str, Any] = {"images": len(dataset.test), "classes": dataset.classes}
-    found |= {"batches": batches, "running": {}, "true": {}}
-    averages: dict[str, AbstractContextManager[None]] = {"running": nullcontext()}
-    if batches > 0:
-        images = _train_images(dataset, config, device, workers, batches)
-        precision = config.numerics.precision
-        averages["true"] = multi_crop.true_averages(network, images, precision)
-    for kind, within in averages.items():
-        with within:
-            for test in tests:
-                found[kind][test] = _errors(network, dataset, config, device, workers, test)
-    return found
+
+    def errors() -> dict[str, dict[str, float]]:
+        return {test: _errors(network, dataset, config, device, test) for test in TESTS}
+
+    found = {"images": len(dataset.test), "classes": dataset.classes, "batches": BATCHES}
+    running, images = errors(), _train_images(dataset, config, device)
+    with multi_crop.true_averages(network, images, config.numerics.precision):
+        return found | {"running": running, "true": errors()}
 
 
 def _train_images(
-    dataset: ImageFolder, config: RunConfig, device: torch.device, workers: int | str, batches: int
+    dataset: ImageFolder, config: RunConfig, device: torch.device
 ) -> Iterator[Tensor]:
     """The images of the first training batches."""
-    loader = loaders.train_loader(dataset, config, device, workers)
-    for step in range(batches):
+    loader = loaders.train_loader(dataset, config, device, "auto")
+    for step in range(BATCHES):
         yield loader.get_batch(step)[0]
     loader.close()
 
@@ -78,7 +67,6 @@ def _errors(
     dataset: ImageFolder,
     config: RunConfig,
     device: torch.device,
-    workers: int | str,
     test: str,
 ) -> dict[str, float]:
     """The errors of one test over the whole test set."""
@@ -100,7 +88,7 @@ def _errors(
     count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
     places = [range(i, min(i + size, count)) for i in range(0, count, size)]
     images = ImageViews(dataset, views)
-    batches = decoded(images, places, num_workers(workers, device), device)
+    batches = decoded(images, places, num_workers("auto", device), device)
     bar = tqdm(batches, total=len(places), desc=test, unit="batch", disable=None, leave=False)
     tested.eval()
     precision = config.numerics.precision

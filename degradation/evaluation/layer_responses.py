@@ -61,7 +61,7 @@ def _adds_to(deviation: StandardDeviation) -> Callable[[nn.Module, tuple[Tensor]
     return hook
 
 
-def of_run(run: RunDir, device: torch.device, workers: int | str = "auto") -> dict[str, float]:
+def of_run(run: RunDir, device: torch.device) -> dict[str, float]:
     """The responses of a run's newest checkpoint.
 
     Raises RunDirError where it has none, ConfigError where its layers have no response.
@@ -73,7 +73,7 @@ def of_run(run: RunDir, device: torch.device, workers: int | str = "auto") -> di
         )
     dataset = sources.load(config.data)
     network = trained_network(run, dataset, device)
-    images = loaders.eval_loader(dataset, "test", config, device, workers)
+    images = loaders.eval_loader(dataset, "test", config, device, "auto")
     return responses(network, images, config.numerics.precision)
 
 

@@ -1,17 +1,15 @@
 """A run and how far it is, read from the disk; of a finished run two small files are read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from degradation.config.schema import RunConfig
-from degradation.config.validation import ConfigError
 from degradation.runs import summary
 from degradation.runs.columns import row_fault
 from degradation.runs.frames import identify
-from degradation.runs.run_dir import OUTCOMES, STATES, RunDir, RunDirError, runs_in
-from degradation.system.console import did_you_mean
+from degradation.runs.run_dir import OUTCOMES, RunDir, RunDirError, runs_in
 
 
 @dataclass(frozen=True)
@@ -90,31 +88,3 @@ def final_errors(runs: Iterable[RunProgress]) -> list[summary.NetworkErrors]:
         # A copy of a folder under another name is no second seed.
         if p.state == "done" and p.row and p.run.name == p.config.name
     )
-
-
-KEYS = ("state", "study", "variant", "data", "arm", "depth", "seed", "shortcut")
-"""What a filter may name."""
-
-
-def filter_runs(runs: Sequence[RunProgress], filters: Sequence[str]) -> list[RunProgress]:
-    """The runs that have one of the VALUES of every `KEY=VALUES`. Raises ConfigError."""
-    conditions = [_condition(text) for text in filters]
-    return [p for p in runs if all(_has(p, key, values) for key, values in conditions)]
-
-
-def _has(run: RunProgress, key: str, values: set[str]) -> bool:
-    return str(run.state if key == "state" else identify(run.config)[key]) in values
-
-
-def _condition(text: str) -> tuple[str, set[str]]:
-    key, equals, values = text.partition("=")
-    if key not in KEYS or not equals:
-        raise ConfigError(
-            f"--only {text}: must be KEY=VALUE,… with a KEY of {', '.join(KEYS)}"
-            f"{did_you_mean(key, KEYS)}"
-        )
-    wanted = set(values.split(","))
-    if key == "state" and (unknown := wanted - {*STATES}):
-        hint = did_you_mean(min(unknown), STATES)
-        raise ConfigError(f"--only {text}: must be of {', '.join(STATES)}{hint}")
-    return key, wanted

@@ -69,19 +69,12 @@ def test_failed_runs_come_with_their_log_and_the_command_that_trains_them(four) 
     assert many.count("no memory") == 10 and many.endswith("and 2 more failed")
 
 
-def test_brief_has_a_line_a_network(four) -> None:
-    lines = status.brief(four).splitlines()
-    assert lines[0].split() == ["done", "partial", "failed", "missing"]
-    assert lines[1].split() == ["digits", "plain", "8", "1", "–", "–", "–"]
-    assert lines[2].split() == ["digits", "residual", "8", "–", "1", "1", "1"]
-
-
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
         (["DIR"], ["done", "failed", "partial"]),
-        (["machine.runs=DIR", "--only", "state=failed,partial", "--only", "seed=2"], ["partial"]),
-        (["--only", "seed=7", "DIR"], ["no"]),
+        (["machine.runs=DIR"], ["done", "failed", "partial"]),
+        (["DIR/none"], ["no"]),
     ],
 )
 def test_the_command(four, tmp_path: Path, capsys, words: list[str], shown: list[str]) -> None:
@@ -93,7 +86,7 @@ def test_the_command(four, tmp_path: Path, capsys, words: list[str], shown: list
 
 
 def test_a_study_shows_what_is_missing(tmp_path: Path, capsys) -> None:
-    assert status.main(["+sweeps=quickstart", f"machine.runs={tmp_path}", "--brief"]) == 0
+    assert status.main(["+sweeps=quickstart", f"machine.runs={tmp_path}"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "4 missing"
 
 

@@ -9,7 +9,7 @@ import torch
 from degradation.commands import evaluate
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
-from degradation.evaluation import weights
+from degradation.evaluation import imagenet, weights
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.signals import Stop
 from degradation.training.devices.interleave import drain
@@ -33,8 +33,9 @@ def run(tmp_path: Path, machine) -> RunDir:
     return trained(config, machine)
 
 
-def test_a_run_is_tested_and_its_errors_are_said(run: RunDir, capsys) -> None:
-    assert evaluate.main(["crops", str(run.folder.parent), "--device=cpu", "--batches=2"]) == 0
+def test_a_run_is_tested_and_its_errors_are_said(run: RunDir, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(imagenet, "BATCHES", 2)
+    assert evaluate.main(["crops", str(run.folder.parent), "--device=cpu"]) == 0
     found = json.loads(run.evaluation.read_text())
     assert (found["images"], found["classes"], found["batches"]) == (6, 3, 2)
     for averages in ("running", "true"):
@@ -44,9 +45,6 @@ def test_a_run_is_tested_and_its_errors_are_said(run: RunDir, capsys) -> None:
     top1 = found["true"]["ten_crops"]["top1"]
     assert f"{run.name}: ten crops (running averages)" in (out := capsys.readouterr().out)
     assert f"ten crops (true averages) {top1:.2f} / 0.00 %" in out
-    assert evaluate.main(["crops", str(run.folder), "--batches=0", "--only=ten_crops"]) == 0
-    found = json.loads(run.evaluation.read_text())
-    assert list(found["running"]) == ["ten_crops"] and found["true"] == {}
 
 
 @torch.no_grad()

@@ -3,9 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from degradation.config.validation import ConfigError
 from degradation.runs import progress, summary
 from degradation.runs.progress import RunProgress
 from degradation.runs.run_dir import RunDir
@@ -49,33 +46,3 @@ def test_final_errors_are_those_of_runs_that_reached_their_end(small, tmp_path: 
     (line,) = progress.final_errors(progress.of_folder(str(tmp_path)))
     text = summary.as_text([line]).splitlines()[1]
     assert " ".join(text.split()) == "cifar10 plain 20 2 3.00 ± 0.00 1.44 9.50 ± 0.71 9.69"
-
-
-@pytest.mark.parametrize(
-    ("filters", "seeds"),
-    [
-        ([], [0, 1, 2]),
-        (["state=partial,missing"], [1, 2]),
-        (["arm=plain", "seed=0,2"], [0, 2]),
-        (["depth=80"], []),
-    ],
-)
-def test_filters(small, tmp_path: Path, filters: list[str], seeds: list[int]) -> None:
-    configs = [small(seed=seed) for seed in range(3)]
-    files.write_json(made(configs[0], tmp_path).done_json, {"outcome": "done", "last": LAST})
-    made(configs[1], tmp_path)
-    found = progress.filter_runs(progress.of_configs(configs, str(tmp_path)), filters)
-    assert [p.config.seed for p in found] == seeds
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("stat=failed", "did you mean 'state'"),
-        ("failed", "must be KEY=VALUE"),
-        ("state=faled", "did you mean 'failed'"),
-    ],
-)
-def test_a_filter_that_is_none_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        progress.filter_runs([], [text])
