@@ -8,7 +8,6 @@ Prints a table in Markdown, network after network, and keeps each as soon as it 
 BENCHMARKS.md explains the columns.
 """
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
@@ -35,31 +34,23 @@ IMAGES = 10_000
 def main(arguments: list[str]) -> int:
     """Print the table, and keep it, as far as it is there. Raises ConfigError."""
     console.show_messages()
-    options = _parser().parse_args(arguments)
+    parser = console.parser("bench", __doc__)
+    add = parser.add_argument
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--depths", type=int, nargs="+", default=[20, 56], metavar="DEPTH", help="20 and 56")
+    add("--engines", nargs="+", metavar="ENGINE", help=f"of {'; '.join(ENGINES)}")
+    add("--out", type=Path, metavar="DIR", help="keep bench.md and bench.json there")
+    options = parser.parse_args(arguments)
     device = devices.resolve(options.device)
     engines = parse_engines(options.engines or usual_engines(device), device)
     lines, results = list[str](), list[Result]()
-    for text, measured in measure(options, device, engines):
+    for text, measured in measure(options.depths, device, engines):
         tqdm.write(text)
         lines.append(text)
         results += measured
         if options.out:
             keep(options.out, lines, results)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = console.parser("bench", __doc__)
-    add = parser.add_argument
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--depths", type=int, nargs="+", default=[20, 56], metavar="DEPTH", help="20 and 56")
-    add("--engines", nargs="+", metavar="ENGINE", help=f"of {'; '.join(ENGINES)}")
-    add(
-        "--iterations", type=int, metavar="N", help="of a round: 100; on a CPU 2, or 1 of deep nets"
-    )
-    add("--rounds", type=int, default=5, metavar="N", help="5")
-    add("--out", type=Path, metavar="DIR", help="keep bench.md and bench.json there")
-    return parser
 
 
 def usual_engines(device: torch.device) -> list[str]:
@@ -89,11 +80,11 @@ def parse_engines(words: Sequence[str], device: torch.device) -> tuple[tuple[str
 
 
 def measure(
-    options: argparse.Namespace, device: torch.device, engines: tuple[tuple[str, int], ...]
+    depths: Sequence[int], device: torch.device, engines: tuple[tuple[str, int], ...]
 ) -> Iterator[tuple[str, list[Result]]]:
     """The parts of the page, one after the other, each with the results in it."""
     gpu = device.type == "cuda"
-    networks = [_settings(arm, d, device) for d in options.depths for arm in ("plain", "residual")]
+    networks = [_settings(arm, d, device) for d in depths for arm in ("plain", "residual")]
     devices.apply(networks[0].machine, networks[0].config.numerics)
     precisions: set[str] = {"fp32", *(ENGINES[name].precision for name, _ in engines)}
     roofs: dict[str, Roof] = {
@@ -103,8 +94,8 @@ def measure(
     yield f"{table.heading(name, roofs.values())}\n\n{table.HEAD}", []
     images = noise(IMAGES)
     for settings in tqdm(networks, desc="bench", unit="network", disable=None):
-        usual = 100 if gpu else 2 if settings.config.depth < SHALLOW else 1
-        plan = Plan(engines, (4, 12) if gpu else (0,), options.iterations or usual, options.rounds)
+        iterations = 100 if gpu else 2 if settings.config.depth < SHALLOW else 1
+        plan = Plan(engines, (4, 12) if gpu else (0,), iterations)
         results = comparison.compare(settings, plan, roofs, images)
         yield table.rows(results), results
     if not gpu:

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from degradation.bench import baseline, timing
-from degradation.bench.roof import Roof
+from degradation.bench.roof import DTYPES, Roof
 from degradation.config.schema import Machine, Numerics, RunConfig, Settings
 from degradation.data.dataset import ImageDataset
 from degradation.models import cost
@@ -120,29 +120,17 @@ def compare(
     }
     took = timing.alternate({name: one.work for name, one in ready.items()}, plan.rounds, device)
     images_a_round = plan.iterations * config.recipe.batch_size
-    results = []
+    work, results = cost.work(config.depth), []
     for name, one in ready.items():
+        precision, kernels = one.contestant.precision, one.contestant.kernels
         each = [seconds / one.contestant.runs for seconds in took[name]]
         rate, ratio = images_a_round / statistics.median(each), timing.ratio(took[BASELINE], each)
-        results.append(_result(config, name, one, rate, ratio, roofs[one.contestant.precision]))
+        roof = rate / roofs[precision].images_per_second(work, config.arm, kernels)
+        memory = one.memory or work.memory(config.recipe.batch_size, DTYPES[precision].itemsize)
+        results.append(
+            Result(config.arm, config.depth, name, rate, ratio, roof, one.first_step, memory)
+        )
     return results
-
-
-def _result(
-    config: RunConfig,
-    name: str,
-    ready: Ready,
-    rate: float,
-    ratio: tuple[float, float, float],
-    roof: Roof,
-) -> Result:
-    work, one = cost.work(config.depth), ready.contestant
-    ceiling = roof.images_per_second(work, config.arm, one.kernels)
-    counted = work.memory(config.recipe.batch_size, 2 if one.precision == "bf16" else 4)
-    memory = ready.memory or counted
-    return Result(
-        config.arm, config.depth, name, rate, ratio, rate / ceiling, ready.first_step, memory
-    )
 
 
 def _prepare(contestant: Contestant, machine: Machine, device: torch.device) -> Ready:
@@ -175,14 +163,10 @@ def _contestants(
 ) -> dict[str, Contestant]:
     """By name, in the order of the table."""
     contestants: dict[str, Contestant] = {}
-    for workers in plan.workers:
+    for workers in (*plan.workers, None):
         name = f"{BASELINE}, {workers} workers" if contestants else BASELINE
-        contestants[name] = Contestant(
-            None, partial(_baseline, config, plan, images, device, workers)
-        )
-    contestants[BATCHES_READY] = Contestant(
-        None, partial(_baseline, config, plan, images, device, None)
-    )
+        make = partial(_baseline, config, plan, images, device, workers)
+        contestants[name if workers is not None else BATCHES_READY] = Contestant(None, make)
     for name, count in plan.engines:
         own = replace(config, numerics=ENGINES[name])
         label = name if count == 1 else f"{name} ×{count}"
