@@ -76,9 +76,6 @@ class Draws:
     lighting: NDArray[np.float64]
     """(positions, 3), of mean 0 and standard deviation 1."""
 
-    def __len__(self) -> int:
-        return len(self.side)
-
 
 BLOCKS = 3  # of four 64-bit numbers, a position
 

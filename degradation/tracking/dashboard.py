@@ -18,7 +18,6 @@ from degradation.runs import summary
 from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 from degradation.tracking import wandb_api
-from degradation.tracking.wandb_api import Address
 
 WIDTH, HEIGHT = 12, 9  # of a panel, in the grid's 24 columns
 
@@ -168,9 +167,11 @@ def send_media(path: str, runs: Path, figures: Path) -> str:
         raise RunDirError(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
     wandb = wandb_api.library()
     run = wandb_api.open_run(
-        Address(project, entity, "study-figures"),
         runs,
         to_server=True,
+        project=project,
+        entity=entity,
+        id="study-figures",
         name="figures",
         group="study",
         job_type="figures",

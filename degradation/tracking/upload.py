@@ -14,7 +14,7 @@ from degradation.config.schema import Settings
 from degradation.runs.run_dir import RunDir, RunDirError, parsed_lines
 from degradation.system import files
 from degradation.tracking import keys, wandb_api
-from degradation.tracking.wandb_api import Address, TrackingError
+from degradation.tracking.wandb_api import TrackingError
 
 CHECKS = 3  # of a server that may take a moment to show what it has taken
 
@@ -33,8 +33,9 @@ class Note:
     """The offline folders that hold rows, for `wandb sync`."""
 
     @property
-    def address(self) -> Address:
-        return Address(self.project, self.entity, self.id)
+    def path(self) -> str:
+        """The run in W&B; without an entity, in the key's default one."""
+        return "/".join(filter(None, (self.entity, self.project, self.id)))
 
 
 def read_note(run: RunDir) -> Note | None:
@@ -126,9 +127,11 @@ class Upload:
             # A folder whose writer was killed is written anew.
             self._drop_folders(but=self.note.offline)
         self.opened = wandb_api.open_run(
-            self.note.address,
             self.run.folder.parent,
             to_server=self.to_server,
+            project=self.note.project,
+            entity=self.note.entity,
+            id=self.note.id,
             name=config.label,
             group=config.study,
             job_type=config.arm,
@@ -181,13 +184,13 @@ def send_all(run: RunDir, note: Note) -> bool:
     Raises TrackingError, RunDirError and files.StorageError.
     """
     upload = Upload(run, note)
-    there = wandb_api.last_step(note.address) if upload.to_server else -1
+    there = wandb_api.last_step(note.path) if upload.to_server else -1
     rows = run.rows()
     last = rows[-1]["iteration"] if rows else -1
     if there > last:
         raise TrackingError(
             f"iteration {there} is there, and {run.curves} ends at {last}: "
-            f"delete the run {note.address.path} in W&B"
+            f"delete the run {note.path} in W&B"
         )
     if not is_behind(run) and there == (last if upload.to_server else -1):
         return False
@@ -197,13 +200,13 @@ def send_all(run: RunDir, note: Note) -> bool:
         upload.abandon()
         raise
     if upload.to_server:
-        _check_arrival(upload.note.address, last)
+        _check_arrival(upload.note.path, last)
     return True
 
 
-def _check_arrival(address: Address, last: int) -> None:
+def _check_arrival(path: str, last: int) -> None:
     for pause in range(CHECKS):
         time.sleep(pause)
-        if (there := wandb_api.last_step(address)) == last:
+        if (there := wandb_api.last_step(path)) == last:
             return
     raise TrackingError(f"iteration {there} of {last} has arrived")

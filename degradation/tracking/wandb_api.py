@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,19 +26,6 @@ class TrackingError(RuntimeError):
 
 class RefusedError(TrackingError):
     """Trying again will not help: no wandb, no key, or a key that may not write there."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a run is; without an entity, in the key's default one."""
-
-    project: str
-    entity: str | None
-    id: str
-
-    @property
-    def path(self) -> str:
-        return "/".join(part for part in (self.entity, self.project, self.id) if part)
 
 
 def library() -> Any:
@@ -88,7 +74,7 @@ def check_key() -> None:
         raise RefusedError("no W&B key is configured: `wandb login`, or set WANDB_API_KEY")
 
 
-def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: Any) -> Any:
+def open_run(folder: Path, *, to_server: bool, **arguments: Any) -> Any:
     """A `wandb.Run`, begun or resumed; `folder` holds the run folders; `arguments`: of wandb.init.
 
     Its `starting_step` is the first step that the server lacks. Raises TrackingError.
@@ -101,9 +87,6 @@ def open_run(address: Address, folder: Path, *, to_server: bool, **arguments: An
             run = wandb.init(
                 mode="online" if to_server else "offline",
                 dir=str(folder),
-                project=address.project,
-                entity=address.entity,
-                id=address.id,
                 resume="allow",
                 reinit="create_new",
                 # A server is sent curves.jsonl, now and later: no second copy of it.
@@ -145,15 +128,15 @@ def tear_down() -> None:
         return
 
 
-def last_step(address: Address) -> int:
-    """The step of the last row that the server has; -1 where it has none, or no such run.
+def last_step(path: str) -> int:
+    """The step of the last row that the server has of a run; -1 where it has none, or no such run.
 
     Raises TrackingError.
     """
     wandb = library()
     with tracking_errors():
         try:
-            run = wandb.Api(timeout=READ_TIMEOUT).run(address.path)
+            run = wandb.Api(timeout=READ_TIMEOUT).run(path)
         except (ValueError, wandb.CommError) as error:
             if "Could not find" in str(error):
                 return -1
