@@ -2,7 +2,6 @@
 
     degradation plan +sweeps=figure6
     degradation plan -m model=plain,residual depth=20,56 data=digits
-    python -m degradation.run +sweeps=figure6 --dry-run        the same
 
 Every run is composed and checked. Operations, memory and disk are counted from the settings. The
 hours follow from the operations and from what this device reached in two seconds of training the

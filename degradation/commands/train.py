@@ -3,7 +3,6 @@
     python -m degradation.run model=residual depth=20 data=digits
     python -m degradation.run -m model=plain,residual depth=20,56,110,1202
     python -m degradation.run +sweeps=quickstart
-    python -m degradation.run +sweeps=figure6 --dry-run    the same as `degradation plan`
 
 The same command again trains only what is missing and goes on where a run was cut. Exit status:
 0 every run has its result, 1 one of them hasn't, 2 refused, 3 no run's data is there, 5 the
@@ -48,10 +47,6 @@ def cli() -> None:
 
 def main(words: list[str]) -> int:
     """Check every run, train what is missing, say how it ended; the exit status."""
-    if "--dry-run" in words:
-        from degradation.commands import plan
-
-        return plan.main([word for word in words if word != "--dry-run"])
     console.show_messages()
     stopping.listen()
     os.umask(os.umask(0o022) | 0o022)  # Nothing that others may write, whoever writes it.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degradation.config.schema import Data
-from degradation.data.dataset import DataError, ImageDataset, Split, split_validation
+from degradation.data.dataset import ImageDataset, Split, split_validation
 
 MAX_VALUE, CLASSES, SIDE = 16, 10, 8
 TEST_EVERY = 5
@@ -35,10 +35,6 @@ def _table() -> NDArray[np.uint8]:
     third of a run's whole start.
     """
     found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
-        raise DataError("data=digits needs scikit-learn's data files: pip install scikit-learn")
+    assert found is not None and found.origin is not None
     path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    try:
-        return np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}; reinstall scikit-learn") from error
+    return np.loadtxt(path, delimiter=",", dtype=np.uint8)

@@ -19,7 +19,7 @@ from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 from degradation.tracking import wandb_api
 
-WIDTH, HEIGHT = 12, 9  # of a panel, in the grid's 24 columns
+WIDTH, HEIGHT = 12, 9  # of a panel in the report, whose grid has 24 columns
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def views(entity: str, project: str) -> list[Any]:
 
     workspaces = []
     for name, arm in VIEWS.items():
-        panels = [_panel(panel, i) for i, panel in enumerate(panels_of(arm))]
+        panels = [_panel(panel) for panel in panels_of(arm)]
         runset = ws.RunsetSettings(
             filters=[ws.Config("arm") == arm] if arm else [],
             groupby=[ws.Config("network")],
@@ -103,7 +103,7 @@ def report(entity: str, project: str) -> Any:
     for panel in PANELS:
         arm = f"Config('arm') = '{panel.arm}'" if panel.arm else ""
         runs = wr.Runset(entity, project, name=panel.arm or "both arms", filters=arm)
-        grid = wr.PanelGrid(runsets=[runs], panels=[_panel(panel, 0)])
+        grid = wr.PanelGrid(runsets=[runs], panels=[_panel(panel)])
         blocks += [wr.H2(text=panel.title), grid]
     columns = [f"summary:{key}" for key in TABLE]
     table = wr.Runset(
@@ -119,10 +119,10 @@ def report(entity: str, project: str) -> Any:
     )
 
 
-def _panel(panel: Panel, index: int) -> Any:
+def _panel(panel: Panel) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
-    layout = wr.Layout(x=WIDTH * (index % 2), y=HEIGHT * (index // 2), w=WIDTH, h=HEIGHT)
+    layout = wr.Layout(w=WIDTH, h=HEIGHT)
     if panel.x != "iteration":
         x, y, z = wr.Config(panel.x), wr.SummaryMetric(panel.y[0]), wr.Config(panel.by)
         return wr.ScatterPlot(title=panel.title, layout=layout, x=x, y=y, z=z)

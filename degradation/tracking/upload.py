@@ -1,7 +1,6 @@
 """One run on its way to W&B: where its rows go, which are there, and how the rest is sent."""
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -141,8 +140,8 @@ class Upload:
         if self.to_server:
             self.next_step = self.opened.starting_step
         else:
-            left = rows[self.note.rows :]
-            self.next_step = left[0]["iteration"] if left else sys.maxsize
+            sent = rows[: self.note.rows]
+            self.next_step = sent[-1]["iteration"] + 1 if sent else 0
 
     def _close(self, rows: Sequence[dict[str, Any]], result: dict[str, Any] | None) -> None:
         with wandb_api.tracking_errors():

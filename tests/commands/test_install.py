@@ -119,7 +119,7 @@ def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) ->
     done = call(installed, tmp_path, "degradation", "+sweeps=quickstart", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "digits plain 8" in done.stdout
-    planned = call(installed, tmp_path, "degradation", "+sweeps=figure6", "--dry-run", "--no-probe")
+    planned = call(installed, tmp_path, "degradation", "plan", "+sweeps=figure6", "--no-probe")
     assert planned.returncode == 0 and "cifar10 residual 110" in planned.stdout
     told = call(installed, tmp_path, "degradation", "status")
     assert "1 done" in told.stdout, told.stderr
