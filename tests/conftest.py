@@ -1,6 +1,7 @@
 """What all tests share: one torch thread, small settings, and points to train on in moments."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a command that is called in the test's own process: it hears no signals."""
     monkeypatch.setattr(Stop, "listen", lambda stop: stop)
     monkeypatch.setattr(stopping, "listen", lambda: None)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """What the condition gives as soon as that is true."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+    return found
 
 
 class After:

@@ -1,6 +1,5 @@
 """Plans: what is counted is what a run really has; what is not known is said."""
 
-import json
 import subprocess
 import time
 from pathlib import Path
@@ -10,9 +9,8 @@ import torch
 
 from degradation.commands import estimate, plan, probe
 from degradation.commands.probe import Speed
-from degradation.config import compose, schema
+from degradation.config import schema
 from degradation.config.schema import Settings
-from degradation.data import cifar10, digits, sources
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_configs
 from degradation.runs.run_dir import RunDir
@@ -28,13 +26,6 @@ def test_parameters_are_counted_as_torch_does(small, shortcut: str) -> None:
     with torch.device("meta"):
         net = resnet.Network(config.model, 20, 1, 10)
     assert estimate.work(config).parameters == resnet.count_parameters(net)
-
-
-def test_shapes_are_those_of_the_data(small) -> None:
-    found, shape = sources.load(small().data), estimate.SHAPES["digits"]
-    assert (shape.train, shape.test) == (len(found.train), len(found.test))
-    assert shape.image == (digits.SIDE, 1, found.classes)
-    assert estimate.SHAPES["cifar10"].image == (cifar10.SIDE, cifar10.CHANNELS, cifar10.CLASSES)
 
 
 def test_disk_is_what_checkpoints_take(small) -> None:
@@ -141,29 +132,6 @@ def test_runs_that_share_a_gpu_must_fit_into_its_memory(small, tmp_path: Path) -
     assert plan.lacking([group], Speed("a GPU", 1e12, 4.5 * one, {"8": 4}), tmp_path) == []
 
 
-def test_a_disk_that_is_too_small_is_named(small, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("degradation.system.files.free", lambda _: 1000)
-    groups = plan.grouped(of_configs([small()], str(tmp_path)))
-    [told] = plan.lacking(groups, Speed(), tmp_path / "not" / "there")
-    assert "disk" in told and "machine.runs=OTHER" in told
-
-
-def test_the_probe_of_photographs_takes_a_few_of_them(monkeypatch) -> None:
-    """A whole batch of ImageNet takes minutes on a CPU."""
-    asked: list[dict[str, object]] = []
-
-    def ask(what: str, request: dict[str, object], *rest: object) -> dict[str, object]:
-        asked.append(request)
-        return {"name": "", "batch_size": 2, "seconds": 1, "memory": None, "runs_at_once": {}}
-
-    monkeypatch.setattr(probe, "ask", ask)
-    settings = compose.runs_of(["+sweeps=figure4"])
-    measured = probe.speed(settings, 8.0)
-    assert asked[0]["cpu_batch_size"] == 2 and asked[0]["image"] == (224, 3, 1000)
-    assert asked[0]["config"]["depth"] == 18  # type: ignore[index]
-    assert measured.flops_per_second == 2 * estimate.work(settings[0].config).training
-
-
 def test_a_probe_measures_this_device(small, settings, monkeypatch) -> None:
     monkeypatch.setattr(synthetic_run, "RATE_SECONDS", 0.05)
     request = {
@@ -175,10 +143,3 @@ def test_a_probe_measures_this_device(small, settings, monkeypatch) -> None:
     assert 0 < answer["seconds"] < time.monotonic() - began
     assert (answer["batch_size"], answer["memory"]) == (4, None)
     assert answer["runs_at_once"] == {8: 1}
-
-
-def test_a_device_that_is_not_there_is_named(small, settings, capsys) -> None:
-    machine = schema.plain(settings.machine) | {"device": "cuda:7"}
-    request = {"config": schema.plain(small()), "machine": machine}
-    assert synthetic_run.main(["rate", json.dumps(request)]) == 2
-    assert "cuda:7" in capsys.readouterr().err

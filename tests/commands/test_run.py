@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from degradation.runs.run_dir import runs_in
 from degradation.tracking import keys
+from tests.conftest import wait_until
 
 RUN = [
     "data=digits",
@@ -49,13 +49,6 @@ def command(
     process = start(tmp_path, *words, module=module)
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def wait_until(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -163,20 +156,6 @@ def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) ->
 
 
 @pytest.mark.slow
-def test_two_processes_on_one_run(tmp_path: Path) -> None:
-    long = [*RUN, "recipe.iterations=4000", "machine.wandb=disabled"]
-    first = start(tmp_path, *long)
-    wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
-    (run,) = runs_in(tmp_path / "runs")
-    second = command(tmp_path, *long)
-    assert second.returncode == 1
-    assert run.lock.read_text().split()[1] in second.stderr  # the holder's pid
-    assert run.state() == "running"
-    first.terminate()
-    first.communicate(timeout=60)
-
-
-@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
     words = ["-m", "data=cifar10,digits", *RUN[1:], "recipe=digits", "machine.wandb=disabled"]
     done = command(tmp_path, *words, f"data.root={tmp_path}/none", "data.download=false")
@@ -199,19 +178,6 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_moved_is_refused_with_the_difference(tmp_path: Path, study: Path) -> None:
-    assert command(tmp_path, *RUN, "machine.wandb=disabled").returncode == 0
-    (run,) = runs_in(tmp_path / "runs")
-    config = json.loads(run.config_json.read_text())
-    config["recipe"]["lr"] = 0.5
-    run.config_json.write_text(json.dumps(config))
-    run.done_json.unlink()
-    refused = command(tmp_path, *RUN, "machine.wandb=disabled")
-    assert refused.returncode == 1
-    assert "recipe.lr: 0.5 → 0.05" in refused.stderr
-
-
-@pytest.mark.slow
 def test_runs_side_by_side(tmp_path: Path) -> None:
     """cluster=joblib: the same bytes as one after the other."""
     words = [
@@ -227,6 +193,22 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))
     assert [r.curves.read_bytes() for r in side] == [r.curves.read_bytes() for r in serial]
     assert len(side) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--help"], "usage: degradation [COMMAND]"),
+        (["plan", "--help"], "usage: degradation plan"),
+        (["train", "--help"], "+sweeps=figure6"),
+        (["data=digits", "--cfg", "job", "--package", "data"], "name: digits"),
+    ],
+)
+def test_the_one_command_hands_on_to_the_others(
+    tmp_path: Path, words: list[str], says: str
+) -> None:
+    done = command(tmp_path, *words, module="degradation")
+    assert done.returncode == 0 and says in done.stdout, done.stderr
 
 
 @pytest.mark.slow
@@ -246,24 +228,3 @@ def test_hydras_own_sweeper_trains_too(tmp_path: Path, launcher: str) -> None:
     failed = command(tmp_path, *words, "data=cifar10", "data.root=none", "data.download=false")
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--help"], "usage: degradation [COMMAND]"),
-        (["plan", "--help"], "usage: degradation plan"),
-        (["train", "--help"], "+sweeps=figure6"),
-        (["data=digits", "--cfg", "job", "--package", "data"], "name: digits"),
-    ],
-)
-def test_the_one_command_hands_on_to_the_others(
-    tmp_path: Path, words: list[str], says: str
-) -> None:
-    done = command(tmp_path, *words, module="degradation")
-    assert done.returncode == 0 and says in done.stdout, done.stderr
-
-
-def test_a_command_that_is_none_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    done = command(tmp_path, "plam", module="degradation")
-    assert done.returncode == 2 and "did you mean 'plan'" in done.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from degradation.commands import status
 from degradation.config import compose, overrides
-from degradation.runs import progress, reference
+from degradation.runs import progress
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 
@@ -35,13 +35,6 @@ def test_the_listing_names_states_progress_and_reasons(small, tmp_path: Path) ->
     assert listing[1].endswith("no memory")
     assert listing[2].endswith("at iteration 7")
     assert listing[4] == "1 done, 1 failed, 1 diverged, 1 missing"
-
-
-@pytest.mark.parametrize(
-    ("arm", "depth", "error"), [("residual", 110, 6.43), ("residual", 1202, 7.93)]
-)
-def test_the_papers_numbers(arm: str, depth: int, error: float) -> None:
-    assert reference.errors()["cifar10", arm, depth, "test_error"] == error
 
 
 @pytest.fixture

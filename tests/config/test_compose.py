@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from degradation.config import compose, errors
+from degradation.config import compose
 from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.system.paths import CONF, TOP
@@ -44,13 +44,6 @@ def test_a_study_by_name_takes_other_axes() -> None:
         "digits-residual-8-s1",
         "digits-residual-8-s2",
     ]
-
-
-def test_a_study_knows_its_launcher_and_the_words_of_each_run() -> None:
-    study = compose.study_of(["-m", "data=digits", "cluster=joblib", "seed=0,1"])
-    assert study.launcher == "joblib"
-    words = [study.overrides[s.config.name] for s in study.settings]
-    assert words == [["data=digits", "cluster=joblib", f"seed={seed}"] for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -210,17 +203,6 @@ def test_the_key_of_wandb_is_refused_and_not_repeated(monkeypatch: pytest.Monkey
     with pytest.raises(ConfigError) as refusal:
         compose.runs_of(["machine.wandb_project=secret-of-mine"])
     assert "secret-of-mine" not in str(refusal.value)
-
-
-def test_options_may_stand_between_the_settings() -> None:
-    words = ["depth=8,14", "--multirun", "data=digits"]
-    assert compose.in_order(words) == ["--multirun", "depth=8,14", "data=digits"]
-    assert labels(*words) == ["digits-plain-8-s0", "digits-plain-14-s0"]
-
-
-def test_a_launcher_that_is_not_installed_is_named_with_its_extra() -> None:
-    message = errors.message(ValueError("Could not find 'hydra/launcher/ray'\n\nAvailable"))
-    assert "pip install 'degradation[ray]'" in message and "cluster=serial" in message
 
 
 def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:

@@ -41,14 +41,6 @@ def test_pinned_digest_of_the_digits() -> None:
     assert digits().digest == "2e8250bc076378c1cff2f75d0a6ec05136e79ceea844c8e8e9eebfe73c9ac283"
 
 
-def test_validation_digits_are_the_last_of_training() -> None:
-    everything, found = digits(), digits(100)
-    assert np.array_equal(found.train.images, everything.train.images[:1338])
-    assert np.array_equal(found.validation.images, everything.train.images[1338:])
-    assert np.array_equal(found.validation.labels, everything.train.labels[1338:])
-    assert np.array_equal(found.test.images, everything.test.images)
-
-
 @pytest.mark.parametrize("val_size", [1438, 5000])
 def test_no_training_image_left_is_refused(val_size: int) -> None:
     wanted = rf"^data\.val_size={val_size}: must be below 1438, the training images$"
@@ -79,9 +71,3 @@ def test_digest_covers_every_pixel_label_and_boundary() -> None:
     found.append(dataset(made(3), *split_validation(made(2, 50), 1)))
     found.append(dataset(*split_validation(made(5), 2), made(2, 100)))
     assert len({one.digest for one in found}) == len(found)
-
-
-def test_digest_is_of_values_not_of_memory_layout() -> None:
-    split = made(3)
-    turned = Split(np.asfortranarray(split.images), split.labels)
-    assert dataset(turned, split, split).digest == dataset(split, split, split).digest

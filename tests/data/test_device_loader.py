@@ -66,31 +66,6 @@ def test_batches_are_what_a_naive_version_makes(
         assert y.tolist() == found.train.labels[table.index].tolist()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_shape_kind_and_the_memory_format_of_the_numerics(channels: int) -> None:
-    found = noise_dataset(channels)
-    for name in ("channels_last", "contiguous"):
-        config = small(numerics__memory_format=name, data__val_size=3, recipe__batch_size=4)
-        evaluated = loaders.eval_loaders(found, config, CPU, 0)
-        sizes = {key: len(one) for key, one in evaluated.items()}
-        assert sizes == {"test": 10, "validation": 3, "train": N}
-        batches = [loaders.train_loader(found, config, CPU, 0).get_batch(0)]
-        for x, y in (*batches, *(next(iter(one)) for one in evaluated.values())):
-            assert x.shape == (len(y), channels, HEIGHT, WIDTH) and x.dtype == torch.float32
-            last = name == "channels_last"
-            assert x.is_contiguous(memory_format=loaders.memory_format(config.numerics))
-            assert channels == 1 or x.is_contiguous() != last
-            assert y.dtype == torch.int64
-
-
-def test_the_padding_is_mean_pixels() -> None:
-    white = Split(np.full((1, HEIGHT, WIDTH, 1), 255, np.uint8), np.zeros(1, np.int64))
-    black = Split(np.zeros((1, HEIGHT, WIDTH, 1), np.uint8), np.zeros(1, np.int64))
-    both = Split(np.concatenate([white.images, black.images]), np.zeros(2, np.int64))
-    loader = loader_of(ImageDataset(both, black, black, 10, 255), batch_size=50)
-    assert set(loader.get_batch(0)[0].unique().tolist()) == {-0.5, 0.0, 0.5}
-
-
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
     loader = loader_of(noise_dataset())
     wanted = [[part.clone() for part in loader.get_batch(step)] for step in range(20)]

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 
 from degradation.config.schema import RunConfig
-from degradation.data import loaders, sources
+from degradation.data import sources
 from degradation.data.dataset import DataError
 from degradation.data.image_folder import decode, loader
 from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
@@ -165,36 +165,6 @@ def test_shares_of_a_batch_make_the_batch(dataset) -> None:
     assert sorted(found.tolist()) == sorted(dataset.train.labels)
 
 
-def test_digest_is_of_seed_and_batch_size(dataset) -> None:
-    digests = {
-        folder_loader(dataset, batch_size=size, seed=seed).digest()
-        for size in (5, 6)
-        for seed in (0, 1)
-    }
-    assert len(digests) == 4
-
-
-def test_the_numerics_say_the_memory_format(dataset, root: Path) -> None:
-    for name in ("channels_last", "contiguous"):
-        config = photographs.config(root, numerics__memory_format=name)
-        evaluated = loaders.eval_loaders(dataset, config, CPU, 0)
-        assert set(evaluated) == {"test", "train"}
-        found = [loaders.train_loader(dataset, config, CPU, 0).get_batch(0)]
-        for x, _ in (*found, *(next(iter(one)) for one in evaluated.values())):
-            assert x.is_contiguous() == (name == "contiguous")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_breaks_in_training_is_named(tmp_path: Path, workers: int) -> None:
-    root = photographs.make(tmp_path / "set", train=2, val=1)
-    dataset = sources.load(photographs.data(root))
-    broken = root / dataset.train.paths[3]
-    os.truncate(broken, 500)
-    with pytest.raises(DataError, match=rf"{broken.name}: .*data\.skip") as refusal:
-        batches(folder_loader(dataset, workers), range(3))
-    assert len(str(refusal.value).splitlines()) <= 6
-
-
 # The workers
 
 
@@ -205,25 +175,6 @@ def test_how_many_decode(monkeypatch) -> None:
     assert [loader.num_workers(*pair) for pair in pairs] == [16, 1, 0, 5]
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     assert loader.num_workers("auto", gpu) == 3, "of a machine's cores each process has its share"
-
-
-def children(pid: int) -> set[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return {int(word) for word in found.stdout.split()}
-
-
-def gone_within(pids: set[int], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not left
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_a_loader_that_nobody_holds_ends_its_workers_at_once(dataset) -> None:

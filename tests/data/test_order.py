@@ -33,14 +33,6 @@ def test_pinned_first_positions() -> None:
     assert table.flip.tolist() == [False, True, False, True, False, True, False, False]
 
 
-def test_pinned_positions_of_another_seed_and_epoch() -> None:
-    table = epoch_table(seed=3, epoch=41, images=1438, pad=1, flip=True).part(0, 4)
-    assert table.index.tolist() == [489, 400, 429, 1423]
-    assert table.top.tolist() == [1, 0, 1, 2]
-    assert table.left.tolist() == [2, 1, 1, 1]
-    assert table.flip.tolist() == [False, False, True, True]
-
-
 @pytest.mark.parametrize("epoch", [0, 1, 1000])
 @pytest.mark.parametrize("images", [1, 2, N, 1438, 50_000])
 def test_an_epoch_is_a_permutation(images: int, epoch: int) -> None:
@@ -57,40 +49,6 @@ def test_batches_are_the_epochs_one_after_the_other(size: int) -> None:
     for start in range(0, 7 * N - size + 1, size):
         batch = batch_table(0, start, size, N, 2, True)
         assert_equal(batch, stream.part(start, start + size))
-
-
-def test_every_column_differs_by_seed_and_by_epoch() -> None:
-    tables = [epoch_table(*key, N, 2, True) for key in ((0, 0), (0, 1), (1, 0), (1, 1), (11, 0))]
-    for i in range(4):
-        assert len({table.columns[i].tobytes() for table in tables}) == len(tables)
-
-
-def test_order_and_flips_do_not_depend_on_pad_nor_the_order_on_flip() -> None:
-    a, b = epoch_table(0, 0, N, 0, True), epoch_table(0, 0, N, 4, True)
-    assert np.array_equal(a.index, b.index) and np.array_equal(a.flip, b.flip)
-    assert np.array_equal(epoch_table(0, 0, N, 4, False).index, b.index)
-
-
-# Quantiles of the chi-square distribution at 0.9999: 2 degrees of freedom 18.4, 8 31.8, 80 136.
-@pytest.mark.parametrize(("pad", "bound"), [(1, 18.4), (4, 31.8)])
-def test_crops_are_uniform(pad: int, bound: float) -> None:
-    side = 2 * pad + 1
-    table = epoch_table(0, 0, 50_000, pad, True)
-    for column in (table.top, table.left):
-        assert column.min() == 0 and column.max() == 2 * pad
-        assert chi_square(column, side) < bound
-
-
-def test_top_left_and_flip_are_independent() -> None:
-    table = epoch_table(0, 0, 50_000, 4, True)
-    assert chi_square(9 * table.top + table.left, 81) < 136
-    assert chi_square(2 * table.top + table.flip, 18) < 45  # 17 degrees of freedom
-    assert abs(table.flip.sum() - 25_000) < 4 * (50_000 / 4) ** 0.5
-
-
-def test_without_padding_or_flips_nothing_moves() -> None:
-    table = epoch_table(0, 0, 1000, 0, False)
-    assert not any(column.any() for column in (table.top, table.left, table.flip))
 
 
 # What is drawn for images of many sizes

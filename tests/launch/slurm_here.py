@@ -41,6 +41,16 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMe
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=4000
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
+STUDY = [
+    "-m",
+    "data=digits",
+    "depth=8",
+    "recipe.batch_size=32",
+    "model.width=4",
+    "recipe.milestones=[20]",
+    "machine.device=cpu",
+    "machine.wandb=disabled",
+]
 SLURM = [
     "cluster=slurm",
     "hydra.launcher.gpus_per_node=null",

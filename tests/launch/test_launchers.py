@@ -63,12 +63,6 @@ def test_a_gpu_that_another_study_holds_is_left_to_it(machine, trained, monkeypa
     assert [depths(groups) for groups in trained] == [{"1": [26, 20, 14, 8]}]
 
 
-def test_a_process_sees_its_gpu_alone(machine) -> None:
-    group = process.Group([Settings(small(), dataclasses.replace(machine, device="auto"))], "MIG-a")
-    assert group.machine.device == "cuda:0"
-    assert process.environment(1, group.gpu)["CUDA_VISIBLE_DEVICES"] == "MIG-a"
-
-
 @pytest.mark.parametrize(
     ("launcher", "asked", "jobs"),
     [
@@ -99,25 +93,7 @@ def test_a_launcher_that_breaks_is_named(machine, monkeypatch, caplog) -> None:
     assert "RuntimeError: no partition for ['depth=8']" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("address", "named", "asked", "memory"),
-    [(None, "", 0, "unset"), (None, "0", 1, "unset"), ("auto", "", 1, None)],
-)
-def test_ray_is_asked_for_gpus_that_there_are(
-    address: str | None, named: str, asked: int, memory: Any, monkeypatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    ray = {"init": {"address": address}, "remote": {"num_gpus": 1}}
-    config = OmegaConf.create({"hydra": {"launcher": {"ray": ray}}})
-    launchers.fit(config, "ray")
-    assert config.hydra.launcher.ray.remote.num_gpus == asked
-    assert config.hydra.launcher.ray.init.get("object_store_memory", "unset") == memory
-
-
-def test_other_machines_are_given_whole_paths(machine, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    settings = Settings(small(data__root="~/there"), dataclasses.replace(machine, runs="here"))
-    whole = launchers.with_whole_paths(settings)
-    assert whole.machine.runs == f"{tmp_path}/here"
-    assert whole.config.data.root == f"{Path.home()}/there"
-    assert whole.config.name == settings.config.name
+def test_a_process_sees_its_gpu_alone(machine) -> None:
+    group = process.Group([Settings(small(), dataclasses.replace(machine, device="auto"))], "MIG-a")
+    assert group.machine.device == "cuda:0"
+    assert process.environment(1, group.gpu)["CUDA_VISIBLE_DEVICES"] == "MIG-a"

@@ -1,6 +1,5 @@
 """A run in a process of its own: however that ends, it is named, and signals reach it."""
 
-import dataclasses
 import multiprocessing
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from degradation.config.schema import Settings
 from degradation.launch import process
 from degradation.launch.stopping import Interrupted, Stopping
 from degradation.runs.run_dir import RunDir
+from tests.conftest import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,6 @@ def test_every_end_without_a_result_is_named(monkeypatch, settings, code: str, r
     run = run_with(monkeypatch, settings, code)
     assert run.state() == "failed"
     assert reason in run.failure()["message"]
-
-
-def test_a_reason_that_the_process_left_is_kept(monkeypatch, settings) -> None:
-    code = '(folder / "failed.json").write_text(\'{"message": "its own"}\'); sys.exit(1)'
-    assert run_with(monkeypatch, settings, code).failure()["message"] == "its own"
 
 
 def test_a_finished_run_is_not_started(monkeypatch, settings) -> None:
@@ -181,20 +176,7 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     assert any(run.checkpoints.iterdir())
 
 
-def wait_until(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-
-
 def test_the_environment_makes_cublas_deterministic(settings) -> None:
     env = process.environment(3)
     assert env["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert env["OMP_NUM_THREADS"] == "3"
-
-
-def test_the_command_decides_what_the_screen_shows(settings, monkeypatch) -> None:
-    auto = dataclasses.replace(settings.machine, progress="auto")
-    words = process.command([RunDir(Path("x"))], auto)
-    assert '"progress": "lines"' in words[-1]

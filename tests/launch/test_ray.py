@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from degradation.runs.run_dir import runs_in
+from tests.launch.slurm_here import STUDY
 
 pytestmark = [
     pytest.mark.slow,
@@ -17,25 +18,21 @@ pytestmark = [
         reason="no Ray here: pip install 'degradation[ray]'",
     ),
 ]
-STUDY = [
-    "-m",
-    "data=digits",
-    "depth=8",
-    "recipe.batch_size=32",
-    "model.width=4",
-    "recipe.milestones=[20]",
-    "recipe.iterations=40",
-    "recipe.eval_every=10",
-    "machine.device=cpu",
-    "machine.wandb=disabled",
-]
 FAILS = ["data=cifar10,digits", "recipe=digits", "data.root=/none", "data.download=false"]
 
 
 def train(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY", "WANDB"))}
     return subprocess.run(
-        [sys.executable, "-m", "degradation.run", *STUDY, *words],
+        [
+            sys.executable,
+            "-m",
+            "degradation.run",
+            *STUDY,
+            "recipe.iterations=40",
+            "recipe.eval_every=10",
+            *words,
+        ],
         cwd=folder,
         text=True,
         capture_output=True,

@@ -1,7 +1,6 @@
 """cluster=slurm on a real SLURM (slurm_here.py); it skips where there can be none."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -10,20 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import RunDir, runs_in
-from tests.launch.slurm_here import SLURM, absent, ask, cluster, log, wait_until
+from degradation.runs.run_dir import runs_in
+from tests.launch.slurm_here import SLURM, STUDY, absent, ask, cluster, log, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
-STUDY = [
-    "-m",
-    "data=digits",
-    "depth=8",
-    "recipe.batch_size=32",
-    "model.width=4",
-    "recipe.milestones=[20]",
-    "machine.device=cpu",
-    "machine.wandb=disabled",
-]
 
 
 @pytest.fixture(scope="module")
@@ -129,17 +118,3 @@ def test_a_job_trains_as_many_runs_as_one_device_takes(slurm, tmp_path: Path) ->
     assert status == 0, err
     assert "3 of them go to submitit_slurm in 2 jobs" in err
     assert len(runs_in(tmp_path / "runs")) == 3
-
-
-def test_the_command_may_be_left_and_the_runs_go_on(slurm, tmp_path: Path) -> None:
-    process = start(
-        tmp_path, slurm, *STUDY, "recipe.iterations=200", "recipe.eval_every=50", *SLURM
-    )
-    wait_until(lambda: runs_in(tmp_path / "runs"))
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "the runs stay in the queue" in err
-    [run] = runs_in(tmp_path / "runs")
-    wait_until(lambda: run.state() == "done")
-    assert isinstance(run, RunDir)

@@ -1,7 +1,6 @@
 """Whole files or none, lines in one write, and locks that end with their process."""
 
 import errno
-import json
 import math
 import os
 import subprocess
@@ -53,25 +52,6 @@ def test_whatever_fails_the_old_content_stays(
             files.write_atomically(path, NEW)
     assert path.read_bytes() == OLD
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_an_interrupt_leaves_the_old_content(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            files.write_atomically(path, NEW)
-    assert path.read_bytes() == OLD
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_short_writes_are_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:7]))
-    files.write_atomically(path, b"a line of more than seven bytes")
-    assert path.read_bytes() == b"a line of more than seven bytes"
 
 
 def test_a_full_disk_comes_with_need_have_and_remedy(tmp_path: Path, monkeypatch) -> None:
@@ -129,28 +109,6 @@ def test_json_round_trip_without_nan(path: Path) -> None:
     assert files.read_json(path) == value
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"{} {}"])
-def test_read_json_names_the_file_that_holds_none(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"^{path}: "):
-        files.read_json(path)
-    assert files.read_json(path.with_name("none")) is None
-
-
-def test_a_line_is_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, calls = os.write, []
-
-    def counted(descriptor: int, content: memoryview) -> int:
-        calls.append(bytes(content))
-        return write(descriptor, content)
-
-    monkeypatch.setattr(os, "write", counted)
-    for line in ("first", "é" * 5000):
-        files.append_line(path, line)
-    assert calls == [b"first\n", "é".encode() * 5000 + b"\n"]
-    assert path.read_bytes() == OLD + b"".join(calls)
-
-
 def test_a_line_that_fits_in_part_leaves_nothing(path: Path, monkeypatch) -> None:
     write = os.write
 
@@ -163,22 +121,6 @@ def test_a_line_that_fits_in_part_leaves_nothing(path: Path, monkeypatch) -> Non
     with pytest.raises(files.StorageError, match="No space left"):
         files.append_line(path, "second")
     assert path.read_bytes() == OLD
-
-
-def test_remove_temporary_leaves_everything_else(tmp_path: Path) -> None:
-    for name in (".config.json.123.tmp", "config.json", ".hidden", "x.tmp"):
-        (tmp_path / name).touch()
-    files.remove_temporary(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", ".hidden", "x.tmp"}
-
-
-def test_sha256_of(path: Path) -> None:
-    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
-    assert files.sha256_of(path) == (
-        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-    with pytest.raises(files.StorageError, match="can't read"):
-        files.sha256_of(path / "below")
 
 
 HOLD = """
@@ -230,27 +172,3 @@ def test_a_lock_can_be_waited_for(held: Held) -> None:
     with files.lock(path, wait=True):
         assert path.with_name("lock.done").exists()
     timer.join()
-
-
-def test_is_locked_neither_makes_the_file_nor_keeps_anyone_out(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    assert not files.is_locked(path)
-    assert not path.exists()
-    with pytest.raises(KeyError), files.lock(path):
-        assert files.is_locked(path)
-        raise KeyError
-    assert not files.is_locked(path)
-
-
-def test_a_file_system_without_locks_is_a_storage_error(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("fcntl.flock", refuse(errno.ENOLCK))
-    with (
-        pytest.raises(files.StorageError, match="No locks available"),
-        files.lock(tmp_path / "lock"),
-    ):
-        pass
-
-
-def test_lines_are_json(tmp_path: Path) -> None:
-    files.append_line(tmp_path / "new", json.dumps({"a": 1}))
-    assert (tmp_path / "new").read_text() == '{"a": 1}\n'

@@ -49,16 +49,6 @@ except Stopped:
     assert printed(code) == f"{128 + number} set()\n"
 
 
-def test_a_child_process_starts_with_them_blocked() -> None:
-    code = """
-import subprocess, sys
-signals.block_signals()
-code = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
-subprocess.run([sys.executable, "-c", code])
-"""
-    assert printed(code) == f"{sorted(STOP_SIGNALS)}\n"
-
-
 def test_under_nohup_a_lost_terminal_stops_nothing() -> None:
     code = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -92,8 +82,3 @@ def test_a_second_request_ends_at_once_but_an_echo_is_none(monkeypatch) -> None:
     stop.at -= signals.SAME_REQUEST
     os.kill(os.getpid(), signal.SIGINT)
     assert left == [130]
-
-
-def test_names() -> None:
-    assert signals.signal_name(9) == "SIGKILL"
-    assert signals.signal_name(99) == "signal 99"

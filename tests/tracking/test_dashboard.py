@@ -32,30 +32,6 @@ def test_every_panel_shows_keys_that_are_logged(small) -> None:
     assert set(TABLE) - {"paper_train_error"} <= set(summary)
 
 
-def test_the_views_are_built_without_network_or_key(monkeypatch) -> None:
-    ws = pytest.importorskip("wandb_workspaces.workspaces", exc_type=ImportError)
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    views = dashboard.views("team", "project")
-    assert [view.name for view in views] == list(VIEWS)
-    for view, arm in zip(views, VIEWS.values(), strict=True):
-        assert isinstance(view, ws.Workspace)
-        (section,) = view.sections
-        assert [p.title for p in section.panels] == [p.title for p in panels_of(arm)]
-        wanted = "" if arm is None else f"Config(\"arm\") == '{arm}'"
-        assert (view.runset_settings.filters or "") == wanted
-        assert json.loads(view._to_model().model_dump_json(by_alias=True))
-    assert views[0].sections[0].panels[0].groupby.name == "depth"
-
-
-def test_the_report_has_every_panel_with_the_runs_it_is_of(monkeypatch) -> None:
-    wr = pytest.importorskip("wandb_workspaces.reports.v2", exc_type=ImportError)
-    report = dashboard.report("team", "project")
-    grids = [block for block in report.blocks if isinstance(block, wr.PanelGrid)]
-    assert [g.panels[0].title for g in grids if g.panels] == [p.title for p in PANELS]
-    assert [bool(g.runsets[0].filters) for g in grids] == [bool(p.arm) for p in PANELS] + [False]
-    assert any("cifar10 residual-110" in getattr(block, "text", "") for block in report.blocks)
-
-
 def test_saving_needs_a_key_and_a_project(monkeypatch) -> None:
     monkeypatch.setattr(wandb_api, "has_key", lambda: False)
     with pytest.raises(wandb_api.RefusedError, match="no W&B key is configured"):
@@ -93,8 +69,3 @@ def test_figures_and_tables_go_to_a_run_of_their_own(tmp_path: Path) -> None:
         assert bucket.fields["jobType"] == "figures"
         assert {"figure/digits-figure6", "table/digits-errors"} <= set(bucket.rows[0])
         assert any(name.endswith(".png") for name in bucket.files)
-
-
-def test_without_figures_it_says_what_draws_them(tmp_path: Path) -> None:
-    with pytest.raises(RunDirError, match="plot_curves"):
-        dashboard.send_media("team/project", tmp_path, tmp_path)

@@ -55,12 +55,6 @@ def test_a_project_that_is_not_there_is_a_message(w: World) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_key_nothing_is_asked(monkeypatch) -> None:
-    monkeypatch.setattr(wandb_api, "has_key", lambda: False)
-    with pytest.raises(RunDirError, match="no W&B key is configured"):
-        download.fetch("team/project")
-
-
 class Theirs:
     """A run as wandb's public API has it."""
 
@@ -82,21 +76,7 @@ def test_rows_that_were_changed_in_wandb_are_refused(tmp_path: Path, monkeypatch
         download._fetch_run(Theirs(config, good | {"curves_sha256": "0" * 64}), tmp_path / "other")
 
 
-def test_a_project_needs_an_entity(tmp_path: Path) -> None:
-    with pytest.raises(RunDirError, match="must be entity/project"):
-        download.fetch("team", tmp_path)
-
-
 @pytest.mark.parametrize("config", [{}, {"run": None}, {"run": {"depth": "../.."}}])
 def test_other_runs_of_the_project_are_passed_over(tmp_path: Path, config: dict) -> None:
     assert not download._fetch_run(Theirs(config, {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_lost_network_names_the_cache(tmp_path: Path, monkeypatch) -> None:
-    def unreachable(path: str) -> None:
-        raise wandb_api.TrackingError("no route")
-
-    monkeypatch.setattr(wandb_api, "project_runs", unreachable)
-    with pytest.raises(RunDirError, match=r"no route.*the same command goes on"):
-        download.fetch("team/project", tmp_path)

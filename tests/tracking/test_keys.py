@@ -3,9 +3,6 @@
 import json
 import re
 
-import pytest
-
-from degradation.config import validation
 from degradation.system.paths import TOP
 from degradation.tracking import keys
 from tests.tracking.world import curve
@@ -40,11 +37,6 @@ def test_the_summary_tells_last_least_and_the_papers_apart(small) -> None:
     assert "last_train_error_eval" not in found
 
 
-def test_a_diverged_run_without_rows_has_a_summary(small) -> None:
-    found = keys.summary(small(), {"outcome": "diverged", "iteration": 3}, [])
-    assert (found["outcome"], found["end_iteration"], found["rows"]) == ("diverged", 3, 0)
-
-
 def test_a_row_is_the_same_after_wandb_has_made_2_of_2_point_0() -> None:
     row = curve(16)
     theirs = {"_step": 16, "seconds": 1, **dict(reversed(row.items())), "train_error": 2}
@@ -57,8 +49,3 @@ def test_no_path_of_this_machine_is_told(small) -> None:
     assert "/home/me" not in json.dumps(config)
     assert "mine" not in json.dumps(config)
     assert keys.run_config_of(config).name == small().name
-
-
-def test_a_configuration_without_settings_is_refused() -> None:
-    with pytest.raises(validation.ConfigError):
-        keys.run_config_of({"lr": 0.1})

@@ -178,13 +178,6 @@ def test_nothing_is_started_where_w_and_b_is_disabled(w: World, mode: str, varia
     assert w.sync.finish([run]) == []
 
 
-def test_the_command_also_sends_runs_that_were_trained_without_w_and_b(w: World) -> None:
-    run = w.train(2, mode="disabled")
-    with w.stub:
-        assert w.command("--project", "later").returncode == 0
-    assert w.stub.run(run.name).project == "later"
-
-
 @pytest.mark.slow
 def test_the_sender_ends_soon_after_the_study_is_killed(w: World) -> None:
     code = f"""
@@ -214,16 +207,6 @@ def _alive(pid: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (ProcessLookupError, FileNotFoundError):
         return False
-
-
-def test_another_sender_at_the_same_run_is_waited_for(run, settings, monkeypatch) -> None:
-    write_note(run, settings)
-    files.append_line(run.curves, '{"iteration": 4, "train_error": 1.0, "test_error": 1.0}')
-    monkeypatch.setattr(wandb_api, "online", lambda mode: True)
-    monkeypatch.setattr(wandb_api, "tear_down", lambda: None)
-    with files.lock(run.wandb_lock):
-        upload = Upload(run, read_note(run))
-        assert not sync._followed(upload, over=True)
 
 
 def test_a_row_waits_for_its_timing(run, settings, monkeypatch) -> None:
@@ -263,20 +246,6 @@ def test_a_process_that_cannot_start_or_does_not_read_delays_nothing(
     assert time.monotonic() - before < 3
 
 
-def test_a_sweeps_agent_names_the_run(settings, run, monkeypatch) -> None:
-    monkeypatch.setenv("WANDB_RUN_ID", "from-outside")
-    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
-    write_note(run, settings)
-    assert read_note(run).id == run.name
-    files.remove(run.wandb_json)
-    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
-    monkeypatch.setenv("WANDB_PROJECT", "swept")
-    for id in ("from-outside", "another"):
-        monkeypatch.setenv("WANDB_RUN_ID", id)
-        write_note(run, settings)
-        assert (read_note(run).id, read_note(run).project) == ("from-outside", "swept")
-
-
 def test_another_project_is_sent_everything(settings, run) -> None:
     write_note(run, settings)
     note = dataclasses.replace(read_note(run), rows=9, entity="team")
@@ -285,25 +254,6 @@ def test_another_project_is_sent_everything(settings, run) -> None:
     assert read_note(run).rows == 9
     write_note(run, with_machine(settings, wandb_project="other"))
     assert read_note(run).rows == 0
-
-
-@pytest.mark.parametrize(
-    ("mode", "variable", "key", "online"),
-    [
-        ("auto", None, False, False),
-        ("auto", None, True, True),
-        ("offline", "online", True, False),
-        ("online", None, False, True),
-    ],
-)
-def test_the_mode_is_chosen_without_asking(
-    monkeypatch, mode: str, variable: str | None, key: bool, online: bool
-) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    if variable:
-        monkeypatch.setenv("WANDB_MODE", variable)
-    monkeypatch.setattr(wandb_api, "has_key", lambda: key)
-    assert wandb_api.online(mode) is online
 
 
 @pytest.mark.parametrize(

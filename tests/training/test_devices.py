@@ -66,11 +66,6 @@ def test_kernels_for_gpus_are_refused_on_a_cpu(small, machine: Machine) -> None:
         devices.apply(machine, small(numerics__fused=True).numerics)
 
 
-def test_fresh_tensors_are_not_filled(small, machine: Machine) -> None:
-    devices.apply(machine, small().numerics)
-    assert not torch.utils.deterministic.fill_uninitialized_memory
-
-
 def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:
     assert cuda_graph.capture_for("auto", CPU) is cuda_graph.capture_for("off", CPU) is None
     with pytest.raises(ConfigError, match=r"numerics\.graph=on: needs a CUDA device"):

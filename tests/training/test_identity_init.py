@@ -62,16 +62,6 @@ def test_the_deep_net_computes_what_the_shallow_one_does(shortcut: str, norm: bo
     assert not torch.allclose(net_of(config).eval()(x), wanted)
 
 
-def test_in_training_the_residual_net_computes_it_too_and_the_plain_one_nearly(small) -> None:
-    """A plain net's identities undo what all batches' statistics do, not each batch's own."""
-    for shortcut, low, high in (("identity", 0, 1e-5), ("none", 1e-5, 0.6)):
-        config = small(depth=20, model__shortcut=shortcut, recipe__identity_init_from=14)
-        shallow, deep, x = deepened(config)
-        with torch.no_grad():
-            wanted, found = shallow.train()(x), deep.train()(x)
-        assert low <= float((found - wanted).norm() / wanted.norm()) < high
-
-
 @pytest.mark.parametrize("shortcut", ["none", "identity"])
 def test_noise_moves_it_away(shortcut: str, small) -> None:
     distances = []
@@ -103,14 +93,3 @@ def test_a_run_starts_from_the_finished_one_beside_it(small, machine, tmp_path: 
     loader = context.eval_loaders["test"]
     _, errors = context.engine.evaluate(loader, lambda: None)
     assert round(100 * errors / len(loader), 4) == finished.rows()[-1]["test_error"]
-
-
-def test_only_deeper_networks_start_from_another(small) -> None:
-    with pytest.raises(
-        validation.ConfigError, match=r"identity_init_from=14: must be below depth=14"
-    ):
-        small(depth=14, recipe__identity_init_from=14)
-    with pytest.raises(
-        validation.ConfigError, match=r"must be 0 without recipe\.identity_init_from"
-    ):
-        small(depth=14, recipe__identity_init_noise=0.5)

@@ -1,12 +1,12 @@
 """Interleaved runs: which goes next, how many at once, and what each keeps to itself."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import pytest
 import torch
 
-from degradation.training.devices.interleave import Steps, drain, fraction, interleave
+from degradation.training.devices.interleave import Steps, fraction, interleave
 
 NAME: ContextVar[str] = ContextVar("name")
 
@@ -29,10 +29,6 @@ class Recorder:
             yield ready
         self.active.remove(name)
         return steps
-
-
-def test_drain_gives_the_result() -> None:
-    assert drain(Recorder().run("a", 3)) == 3
 
 
 @pytest.mark.parametrize(("part", "most"), [(1.0, 1), (1 / 2, 2), (1 / 3, 3), (1 / 6, 5)])
@@ -64,14 +60,6 @@ def test_a_run_that_would_wait_is_passed_over() -> None:
     slow = recorder.run("slow", 2, ready=lambda: next(answers, True))
     interleave([(slow, 0.5), (recorder.run("fast", 3), 0.5)])
     assert recorder.order == ["slow", "fast", "fast", "fast", "slow"]
-
-
-def test_a_run_that_ends_without_a_step() -> None:
-    def refused() -> Generator[Callable[[], bool], None, int]:
-        return 2
-        yield
-
-    assert interleave([(refused(), 1.0), (Recorder().run("a", 1), 1.0)]) == [2, 1]
 
 
 def test_fractions() -> None:

@@ -36,20 +36,6 @@ def test_moments_are_there_before_the_first_step_and_are_the_optimizers(
     assert before[f"{kinds[-1]}.weight"].any()
 
 
-def test_adamw_is_torchs(small) -> None:
-    nets = [nn.Linear(3, 2, bias=False) for _ in range(2)]
-    for net in nets:
-        nn.init.ones_(net.weight)
-    recipe = small(recipe__optimizer="adamw", recipe__lr=0.01).recipe
-    theirs = torch.optim.AdamW(nets[1].parameters(), lr=0.01, weight_decay=1e-4)
-    for optimizer, net in ((optim.build(nets[0], recipe), nets[0]), (theirs, nets[1])):
-        for i in range(4):
-            optimizer.zero_grad()
-            net(torch.arange(3.0) + i).square().sum().backward()
-            optimizer.step()
-    torch.testing.assert_close(nets[0].weight, nets[1].weight, rtol=1e-6, atol=0)
-
-
 SPARED = {"weight_decay_on_norm": False, "weight_decay": 0.01}
 
 
@@ -84,29 +70,6 @@ def test_sgd_is_torchs_bit_by_bit(settings: dict[str, Any], small) -> None:
             optimizer.step()
         for mine, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             assert torch.equal(mine, other)
-
-
-def test_torch_lets_adamw_be_captured(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By torch's own check, on a stream that says it is being captured."""
-
-    class Capturing:
-        def is_capturing(self) -> bool:
-            return True
-
-    monkeypatch.setattr(
-        torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda", 0)
-    )
-    monkeypatch.setattr(torch.accelerator, "current_stream", Capturing)
-    net = nn.Linear(3, 2)
-    adam = optim.build(net, small(recipe__optimizer="adamw").recipe)
-    net(torch.ones(3)).sum().backward()
-    adam.step()
-    monkeypatch.setattr(Capturing, "is_capturing", lambda self: False)
-    adam.step()  # launched, as before a capture: it warns of nothing
-    monkeypatch.setattr(Capturing, "is_capturing", lambda self: True)
-    theirs = torch.optim.AdamW(net.parameters(), fused=True)
-    with pytest.raises(RuntimeError, match="capturable is False"):
-        theirs.step()
 
 
 STEP = """
