@@ -71,10 +71,9 @@ class Sync:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            self.senders.append(sender)
         except OSError as error:
             log.warning("W&B gets no rows now (%s)", error)
-        else:
-            self.senders.append(sender)
 
     def end(self) -> None:
         """The training of what was started has ended, one way or the other."""

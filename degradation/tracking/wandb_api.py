@@ -53,9 +53,14 @@ def disabled(mode: str) -> bool:
 
 
 def online(mode: str) -> bool:
-    """Whether rows go to a server. auto: as WANDB_MODE says, else where a key is configured."""
+    """Whether rows go to a server. auto: as WANDB_MODE says, else where a key is configured.
+
+    Raises RefusedError for a WANDB_MODE that there is not.
+    """
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or "auto"
+        if mode not in ("auto", "online", "shared", "offline", "disabled"):
+            raise RefusedError(f"WANDB_MODE={mode}: must be online, offline or disabled")
     return has_key() if mode == "auto" else mode in ("online", "shared")
 
 
