@@ -15,6 +15,7 @@ from analysis.frames.runs import ERRORS, Study
 from analysis.plots import curves
 from analysis.plots.curves import Panel
 from analysis.plots.depth import ASIDE
+from analysis.plots.layer_responses import ranked
 from analysis.plots.style import MODERN
 from analysis.stats import inference
 from degradation.runs.columns import COLUMNS
@@ -23,6 +24,7 @@ Charts = dict[str, go.Figure]
 """Charts by their title."""
 WORDS = {name: COLUMNS[name].label for name in ERRORS}
 DASH = {"train_error": "dash", "test_error": "solid"}
+DASHES = {"plain": "dash", "residual": "solid"}  # of layer responses
 PAPER = "the paper"
 VALUE = ": %{y:.2f} %<extra></extra>"  # the end of what a pointer shows
 BOLD = 2.2  # pixels
@@ -86,29 +88,25 @@ def errors_against_depth(study: Study) -> Charts:
 
 def layer_responses(study: Study) -> Charts:
     """Figure 7: the standard deviation of each layer's output, in layer order and sorted."""
-    layers = frames.responses(study).groupby(["network", "layer"], sort=False)["response_std"]
+    layers = frames.responses(study)
     charts: Charts = {}
-    for title in ("in layer order", "sorted by size") if layers.ngroups else ():
+    if layers.empty:
+        return charts
+    for title, x in {"in layer order": "layer", "sorted by size": "rank"}.items():
         figure = charts[title] = _figure("layer", "standard deviation")
         figure.update_yaxes(rangemode="tozero")
-        for network, std in layers.mean().groupby("network", sort=False):
-            std = std.droplevel("network")
-            std = std if title == "in layer order" else std.sort_values(ascending=False)
-            _layers(figure, str(network), std)
+        ordered = ranked(layers).sort_values(["arm", "depth", x])
+        for network, own in ordered.groupby("network", sort=False):
+            colour, dash = MODERN.colour(own["depth"].iloc[0]), DASHES[own["arm"].iloc[0]]
+            figure.add_scatter(
+                x=own[x].astype(int),
+                y=own["response_std"],
+                name=str(network),
+                customdata=own["layer"],
+                line={"color": colour, "dash": dash},
+                hovertemplate=f"{network}, layer %{{customdata}}: %{{y:.3f}}<extra></extra>",
+            )
     return charts
-
-
-def _layers(figure: go.Figure, network: str, std: "pd.Series[float]") -> None:
-    """A network's standard deviations by layer, in the order in which they are given."""
-    arm, depth = network.split("-")
-    figure.add_scatter(
-        x=list(range(1, len(std) + 1)),
-        y=std,
-        name=network,
-        customdata=std.index,
-        line={"color": MODERN.colour(int(depth)), "dash": "dash" if arm == "plain" else "solid"},
-        hovertemplate=f"{network}, layer %{{customdata}}: %{{y:.3f}}<extra></extra>",
-    )
 
 
 def _figure(x: str, y: str) -> go.Figure:

@@ -17,7 +17,7 @@ PAPER = ("plain-20", "plain-56", "residual-20", "residual-56", "residual-110")
 
 def figure7(study: Study, style: Style) -> Figure:
     """Standard deviation of each 3×3 layer's response; top: layer order, bottom: descending."""
-    ours = _ranked(frames.responses(study))
+    ours = ranked(frames.responses(study))
     size = (1.5 * style.panel[0], 0.85 * style.panel[1])
     with subplots(style, 1, rows=2, size=size) as (figure, axes):
         for axis, x in zip(axes[:, 0], ("layer", "rank"), strict=True):
@@ -42,14 +42,14 @@ def figure7(study: Study, style: Style) -> Figure:
 
 
 def papers_responses() -> pd.DataFrame:
-    """The paper's networks, in the columns of `_ranked`."""
+    """The paper's networks, in the columns of `ranked`."""
     curves = frames.paper_curves()
     own = curves[(curves["figure"] == "fig7") & curves["network"].isin(PAPER)]
     own = own.sort_values(["network", "x"]).rename(columns={"value": "response_std"})
-    return _ranked(own.assign(layer=own.groupby("network").cumcount() + 1))
+    return ranked(own.assign(layer=own.groupby("network").cumcount() + 1))
 
 
-def _ranked(layers: pd.DataFrame) -> pd.DataFrame:
+def ranked(layers: pd.DataFrame) -> pd.DataFrame:
     """network, arm, depth, layer, response_std (mean of the seeds), rank (1: the largest)."""
     keys = ["network", "layer"]
     means = layers.groupby(keys, sort=False, as_index=False)[["response_std"]].mean()

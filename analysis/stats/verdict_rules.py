@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from textwrap import dedent
 
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from analysis.stats import inference
 from analysis.stats.inference import Effect, Floats
@@ -52,6 +53,9 @@ class Rule:
     def __post_init__(self) -> None:
         if not 0 <= self.margin < math.inf:
             raise ValueError(f"margin={self.margin}: must be a number of at least 0")
+
+    def effect(self, differences: ArrayLike) -> Effect:
+        return inference.effect(differences, self.level, self.least_spread)
 
     def __str__(self) -> str:
         m, spread, p = f"{self.margin:g}", f"{self.least_spread:g}", f"{self.level:g}"
@@ -136,9 +140,9 @@ def judge(pairs: pd.DataFrame, rule: Rule) -> list[StepVerdict]:
 
 def judge_steps(steps: Sequence[Step], rule: Rule) -> list[StepVerdict]:
     """Judge the steps of one arm at one moment: their p are adjusted for one another."""
-    trains = [_effect(step.train, rule) for step in steps]
-    tests = [_effect(step.test, rule) for step in steps]
-    beyond = [_effect(step.test - step.train, rule) for step in steps]
+    trains = [rule.effect(step.train) for step in steps]
+    tests = [rule.effect(step.test) for step in steps]
+    beyond = [rule.effect(step.test - step.train) for step in steps]
     answers = zip(_train(trains, rule), _test(tests, beyond, rule), strict=True)
     return [
         _verdict(*of_step, rule)
@@ -153,8 +157,8 @@ def gaps(pairs: pd.DataFrame, rule: Rule) -> list[Gap]:
         Gap(
             step.deep,
             step.moment,
-            _effect(step.train, rule),
-            _effect(step.test, rule),
+            rule.effect(step.train),
+            rule.effect(step.test),
             step.left_out,
             step.diverged,
         )
@@ -179,10 +183,6 @@ def _step(own: pd.DataFrame) -> Step:
         left_out=len(own) - len(used),
         diverged=(int(own["diverged_first"].sum()), int(own["diverged_second"].sum())),
     )
-
-
-def _effect(differences: Floats, rule: Rule) -> Effect:
-    return inference.effect(differences, rule.level, rule.least_spread)
 
 
 def _train(effects: Sequence[Effect], rule: Rule) -> list[str]:

@@ -32,7 +32,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.layer_responses import network_lines
 from analysis.plots.style import Style, footnote, remove_legend, subplots
-from analysis.stats import inference, verdict_rules
+from analysis.stats import verdict_rules
 from analysis.stats.inference import Effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding, Line, study_names
@@ -127,7 +127,7 @@ def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
         (bool(norm), str(arm), int(str(depth))): own[column]
         for (norm, arm, depth), own in ratios.groupby(NETWORK)
     }
-    effects = [inference.effect(own, rule.level, rule.least_spread) for own in groups.values()]
+    effects = [rule.effect(own) for own in groups.values()]
     low, high = (verdict_rules.sides(effects, bound, rule) for bound in (-BOUND, BOUND))
     lost = [int(own.isna().sum()) for own in groups.values()]
     return {

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.plots.style import Style, footnote, remove_legend, subplots
-from analysis.stats import inference, verdict_rules
+from analysis.stats import verdict_rules
 from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule, Step
 from analysis.why.finding import (
@@ -80,10 +80,7 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         judged = verdict_rules.judge_steps(steps, rule)
         words = [WORDS[j.train_is] for j in judged]
         yield how_far(str(arm), list(noises), words)
-        scratch = [
-            inference.effect(_beside(runs, "scratch").train, rule.level, rule.least_spread)
-            for runs in noises.values()
-        ]
+        scratch = [rule.effect(_beside(runs, "scratch").train) for runs in noises.values()]
         sides = verdict_rules.sides(scratch, -rule.margin, rule)
         for (noise, runs), j, word, effect, side in zip(
             noises.items(), judged, words, scratch, sides, strict=True

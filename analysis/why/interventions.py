@@ -115,7 +115,7 @@ def judged(own: pd.DataFrame, rule: Rule) -> dict[str, Tried]:
     pairs = [paired_step(of[of["depth"] == shallow], deeper[name]) for name, of in nets.items()]
     gaps = verdict_rules.judge_steps(pairs, rule)
     steps = [paired_step(deeper[BASE], of) for of in deeper.values()]
-    changes = [inference.effect(step.train, rule.level, rule.least_spread) for step in steps]
+    changes = [rule.effect(step.train) for step in steps]
     sides = ["", *verdict_rules.sides(changes[1:], -rule.margin, rule)]
     return {
         name: Tried(word_of(side, gap.train_is, step.diverged[1] > 0), gap, change)
