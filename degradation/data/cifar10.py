@@ -2,7 +2,7 @@
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). Six files of 10,000
 records; a record is one label byte and 3,072 pixel bytes, red plane, green plane, blue plane. The
-binary version is read, since the Python one is six pickles. It is read without being unpacked.
+binary version is read, since the Python one is six pickles.
 """
 
 import hashlib
@@ -20,27 +20,34 @@ from degradation.system import files
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 ARCHIVE_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-FILES = (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin")
+FOLDER = "cifar-10-batches-bin"
+FILE_SHA256 = {
+    "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
 MIRRORS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",  # the origin, slow since June 2026
     "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/cifar-10-binary.tar.gz",
     "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets/cifar-10-binary.tar.gz",
 )
 SIDE, CHANNELS, CLASSES = 32, 3, 10
-REMEDY = "remove it to download it anew"
+REMEDY = f"remove it (and the folder {FOLDER}, if there is one) to download the archive anew"
 
 
 def load(data: Data) -> ImageDataset:
     """The set, from `data.root` or downloaded into it. Raises DataError (missing, damaged)."""
-    archive = Path(data.root).expanduser() / ARCHIVE
-    if fault := missing(data):
-        raise DataError(fault)
-    if not archive.is_file():
-        try:
-            download(MIRRORS, archive, ARCHIVE_SHA256)
-        except DataError as error:
-            raise DataError(_missing(archive, " ".join(str(error).split()))) from error
-    splits = [_parse(content) for content in _contents(archive)]
+    root = Path(data.root).expanduser()
+    folder, archive = root / FOLDER, root / ARCHIVE
+    if folder.is_dir():
+        splits = [_parse(_verified(folder / name, sha)) for name, sha in FILE_SHA256.items()]
+    else:
+        if not archive.is_file():
+            _fetch(archive, data.download)
+        splits = [_parse(content) for content in _archived(archive)]
     everything = Split(
         np.concatenate([split.images for split in splits[:-1]]),
         np.concatenate([split.labels for split in splits[:-1]]),
@@ -51,30 +58,43 @@ def load(data: Data) -> ImageDataset:
 
 def missing(data: Data) -> str:
     """Why the set can't be read, where that is plain to see; else ""."""
-    archive = Path(data.root).expanduser() / ARCHIVE
-    there = data.download or archive.is_file()
-    return "" if there else _missing(archive, "data.download=false")
+    root = Path(data.root).expanduser()
+    if data.download or (root / FOLDER).is_dir() or (root / ARCHIVE).is_file():
+        return ""
+    return _missing(root, "data.download=false")
 
 
-def _contents(archive: Path) -> list[bytes]:
-    """The six files in the archive, which is opened only if it is the published one."""
+def _fetch(archive: Path, may_download: bool) -> None:
+    if not may_download:
+        raise DataError(_missing(archive.parent, "data.download=false"))
     try:
-        content = files.read(archive)
+        download(MIRRORS, archive, ARCHIVE_SHA256)
+    except DataError as error:
+        raise DataError(_missing(archive.parent, " ".join(str(error).split()))) from error
+
+
+def _verified(path: Path, sha256: str) -> bytes:
+    """What a file holds. Raises DataError where that isn't what was published."""
+    try:
+        content = files.read(path)
     except OSError as error:
-        raise DataError(f"{archive}: {error.strerror}; let this user read it") from error
-    if (digest := hashlib.sha256(content).hexdigest()) != ARCHIVE_SHA256:
+        raise DataError(f"{path}: {error.strerror}; let this user read it, or {REMEDY}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
         raise DataError(
-            f"{archive}: damaged: {len(content):,} bytes with SHA-256 {digest}, expected "
-            f"{ARCHIVE_SHA256}; {REMEDY}"
+            f"{path}: damaged: {len(content):,} bytes with SHA-256 {digest}, expected {sha256}; "
+            f"{REMEDY}"
         )
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as tar:
+    return content
+
+
+def _archived(archive: Path) -> list[bytes]:
+    """The six files in the archive, which is opened only if it is the published one."""
+    content = io.BytesIO(_verified(archive, ARCHIVE_SHA256))
+    with tarfile.open(fileobj=content, mode="r:gz") as tar:
         # In the archive's own order: to go back in it is to decompress it again.
-        contents = {
-            Path(member.name).name: file.read()
-            for member in tar
-            if (file := tar.extractfile(member))
-        }
-    return [contents[name] for name in FILES]
+        contents = {member.name: file.read() for member in tar if (file := tar.extractfile(member))}
+    return [contents[f"{FOLDER}/{name}"] for name in FILE_SHA256]
 
 
 def _parse(content: bytes) -> Split:
@@ -84,12 +104,12 @@ def _parse(content: bytes) -> Split:
     return Split(planes.transpose(0, 2, 3, 1), records[:, 0].astype(np.int64))
 
 
-def _missing(archive: Path, why: str) -> str:
-    where = archive.resolve()
+def _missing(root: Path, why: str) -> str:
+    where = root.resolve()
     return (
         f"CIFAR-10 is not there ({why}).\n"
-        f"  looked for: {where}\n"
-        f"  expected:   170,052,171 bytes, SHA-256 {ARCHIVE_SHA256}\n"
-        f"  get it:     curl --create-dirs -o {shlex.quote(str(where))} {MIRRORS[0]}\n"
+        f"  looked for: {where / FOLDER}/*.bin and {where / ARCHIVE}\n"
+        f"  expected:   {ARCHIVE}, 170,052,171 bytes, SHA-256 {ARCHIVE_SHA256}\n"
+        f"  get it:     curl --create-dirs -o {shlex.quote(str(where / ARCHIVE))} {MIRRORS[0]}\n"
         f"  or:         data.download=true, data.root=FOLDER; data=digits runs on built-in data"
     )

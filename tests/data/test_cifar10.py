@@ -1,4 +1,4 @@
-"""CIFAR-10 from its archive: every byte verified.
+"""CIFAR-10 from its folder or its archive: every byte verified.
 
 Small files of the genuine format stand in for it. The genuine ones are read where the environment
 variable DEGRADATION_CIFAR10 names the folder that holds them.
@@ -18,7 +18,7 @@ from degradation.config.schema import Data
 from degradation.data import cifar10, sources
 from degradation.data.dataset import DataError, ImageDataset
 
-NAMES = cifar10.FILES
+NAMES = list(cifar10.FILE_SHA256)
 
 
 def content_of(name: str) -> bytes:
@@ -39,16 +39,26 @@ def refusal(root: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """data.root with an archive of small files, which is expected in place of the genuine one."""
+    """data.root with the small files, which are expected in place of the genuine ones."""
+    contents = {name: content_of(name) for name in NAMES}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(cifar10, "FILE_SHA256", digests)
+    (tmp_path / cifar10.FOLDER).mkdir()
+    for name, content in contents.items():
+        (tmp_path / cifar10.FOLDER / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def archive(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
+    """data.root with the archive of those files alone."""
+    root = tmp_path_factory.mktemp("archived")
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as tar:
-        for name in NAMES:
-            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            member.size = len(content_of(name))
-            tar.addfile(member, io.BytesIO(content_of(name)))
+        tar.add(folder / cifar10.FOLDER, cifar10.FOLDER)
     monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(content.getvalue()).hexdigest())
-    (tmp_path / cifar10.ARCHIVE).write_bytes(content.getvalue())
-    return tmp_path
+    (root / cifar10.ARCHIVE).write_bytes(content.getvalue())
+    return root
 
 
 def test_shapes_labels_and_pixels(folder: Path) -> None:
@@ -63,6 +73,10 @@ def test_shapes_labels_and_pixels(folder: Path) -> None:
         assert both[i, y, x, channel] == raw[i, 1 + 1024 * channel + 32 * y + x]
 
 
+def test_folder_and_archive_hold_the_same(folder: Path, archive: Path) -> None:
+    assert load(folder).digest == load(archive).digest
+
+
 def test_validation_images_are_the_last_of_training(folder: Path) -> None:
     everything, found = load(folder), load(folder, val_size=5)
     assert np.array_equal(found.train.images, everything.train.images[:15])
@@ -72,14 +86,31 @@ def test_validation_images_are_the_last_of_training(folder: Path) -> None:
         load(folder, val_size=20)
 
 
+def test_root_may_lie_in_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert len(load(Path("~") / folder.name).train) == 20
+
+
+@pytest.mark.parametrize(
+    "content", [b"", content_of(NAMES[2])[:-1], content_of(NAMES[2])[:-1] + b"?", b"<html>", None]
+)
+def test_a_damaged_file_is_named_with_the_remedy(folder: Path, content: bytes | None) -> None:
+    file = folder / cifar10.FOLDER / NAMES[2]
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    message = refusal(folder)
+    assert message.startswith(f"{file}: ") and message.endswith(cifar10.REMEDY)
+
+
 @pytest.mark.parametrize("size", [0, 100, -1])
 def test_a_damaged_archive_is_never_opened(
-    folder: Path, size: int, monkeypatch: pytest.MonkeyPatch
+    archive: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = folder / cifar10.ARCHIVE
+    file = archive / cifar10.ARCHIVE
     file.write_bytes(file.read_bytes()[:size])
     monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("opened"))
-    message = refusal(folder)
+    message = refusal(archive)
     assert message.startswith(f"{file}: damaged") and message.endswith(cifar10.REMEDY)
 
 
@@ -97,14 +128,23 @@ def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path: Path) -> Non
     assert not (tmp_path / "none").exists()
 
 
-def test_missing_data_is_downloaded_and_then_read(folder: Path, monkeypatch) -> None:
+def test_missing_data_is_downloaded_and_then_read(archive: Path, tmp_path: Path, monkeypatch):
     def download(urls: object, target: Path, sha256: str) -> None:
         assert (urls, sha256) == (cifar10.MIRRORS, cifar10.ARCHIVE_SHA256)
         target.parent.mkdir()
-        target.write_bytes((folder / cifar10.ARCHIVE).read_bytes())
+        target.write_bytes((archive / cifar10.ARCHIVE).read_bytes())
 
     monkeypatch.setattr(cifar10, "download", download)
-    assert len(load(folder / "new", may_download=True).train) == 20
+    assert len(load(tmp_path / "new", may_download=True).train) == 20
+
+
+def test_a_failed_download_is_told_with_its_reason(tmp_path: Path, monkeypatch) -> None:
+    def download(*_: object) -> None:
+        raise DataError("no mirror delivered it")
+
+    monkeypatch.setattr(cifar10, "download", download)
+    with pytest.raises(DataError, match=r"\(no mirror delivered it\)[\s\S]*data=digits"):
+        load(tmp_path, may_download=True)
 
 
 def test_the_genuine_images() -> None:
