@@ -37,7 +37,6 @@ log = logging.getLogger("degradation")
 
 # Hydra finds plugins by listing folders, and so not those of an editable installation.
 Plugins.instance().register(study_sweeper.StudySweeper)
-Plugins.instance().register(study_sweeper.SweepsFolder)
 
 VERSION_BASE = "1.3"
 NAME = "config"  # conf/config.yaml

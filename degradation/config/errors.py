@@ -80,4 +80,4 @@ _EXPLAINED = [
 
 def groups() -> list[str]:
     """The groups of files that a command line may choose from."""
-    return sorted([path.name for path in CONF.iterdir() if path.is_dir()] + ["sweeps"])
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir())

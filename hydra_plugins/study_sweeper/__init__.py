@@ -1,4 +1,4 @@
-"""What this project adds to Hydra: a sweeper for studies, and the folder `sweeps/`.
+"""What this project adds to Hydra: a sweeper for studies.
 
 `hydra/sweeper=study` composes and checks every run before one of them trains, skips those that have
 their result, gives the others to the chosen launcher, and ends with the study's exit status.
@@ -11,9 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -44,13 +42,3 @@ class StudySweeperConf:
 ConfigStore.instance().store(
     group="hydra/sweeper", name="study", node=StudySweeperConf, provider="degradation"
 )
-
-
-class SweepsFolder(SearchPathPlugin):
-    """Lets `+sweeps=NAME` of this project's command line find the folder `sweeps/`."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        from degradation.system.paths import CONF, TOP
-
-        if any(str(CONF) in part.path for part in search_path.get_path()):
-            search_path.append(provider="degradation", path=f"file://{TOP}")

@@ -84,8 +84,9 @@ def test_the_wheel_has_every_module_and_every_file_of_settings(wheel: Path) -> N
     modules = {str(path.relative_to(TOP)) for path in code}
     modules.add("hydra_plugins/study_sweeper/__init__.py")
     assert modules - there == set()
-    for folder in ("conf", "sweeps"):
-        files = {f"degradation/{p.relative_to(TOP)}" for p in (TOP / folder).rglob("*.yaml")}
+    for folder, place in (("conf", "degradation/conf"), ("sweeps", "degradation/conf/sweeps")):
+        paths = (TOP / folder).rglob("*.yaml")
+        files = {f"{place}/{p.relative_to(TOP / folder)}" for p in paths}
         assert files and files - there == set()
     assert "degradation/paper_tables/errors.csv" in there
     assert not [name for name in there if name.startswith(("tests", "docs", "conf", "sweeps"))]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from degradation.runs.run_dir import runs_in
+from degradation.system.paths import CONF
 from degradation.tracking import keys
 from tests.conftest import wait_until
 
@@ -228,3 +230,10 @@ def test_hydras_own_sweeper_trains_too(tmp_path: Path, launcher: str) -> None:
     failed = command(tmp_path, *words, "data=cifar10", "data.root=none", "data.download=false")
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
+
+
+def test_hydra_searches_the_settings_alone(tmp_path: Path) -> None:
+    """Not the checkout, in which an environment or a data set of a million files may lie: `--help`
+    would walk through it."""
+    done = command(tmp_path, "--info", "searchpath")
+    assert set(re.findall(r"file://(\S+)", done.stdout)) == {str(CONF)}
