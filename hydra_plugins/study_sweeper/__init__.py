@@ -30,6 +30,7 @@ class StudySweeper(Sweeper):
         """Train the study, and leave with its exit status. Raises ConfigError."""
         from degradation.commands import train
 
+        assert self.hydra_context is not None and self.config is not None, "set up by Hydra"
         sys.exit(train.train_sweep(self.hydra_context, self.config))
 
 
