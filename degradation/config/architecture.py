@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from degradation.config.validation import ConfigError
 
-DESIGNS = ("cifar", "bottleneck", "imagenet")
 IMAGENET = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),

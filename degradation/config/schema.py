@@ -18,7 +18,6 @@ from degradation.config.identity import NOT_IDENTITY, digest, identity
 from degradation.config.validation import ConfigError, paths, read
 from degradation.system.console import short_repr
 
-ARMS = ("plain", "residual")
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 # The 1×1 convolutions of stride 2 that oneDNN computes; its backward pass writes outside its arrays

@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-NOBODY = 65534
 CRASHED = 70  # the status of a child that an exception ended; no command of ours has it
 PATIENCE = 60
 LONGEST = 900  # seconds after which a child that hangs is ended, by SIGALRM

@@ -49,7 +49,7 @@ def apply(machine: Machine, numerics: Numerics) -> torch.device:
     # which reads the environment where it is used (see launch).
     torch.set_deterministic_debug_mode("error" if numerics.deterministic else "default")
     # Torch would fill each fresh tensor, so that reading uninitialized memory gives equal bits. No
-    # operation of a step reads any: the bits are equal without, and a step is 8 % faster.
+    # operation of a step reads any: the bits are equal without.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not numerics.deterministic
     torch.backends.cudnn.deterministic = numerics.deterministic
