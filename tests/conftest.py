@@ -1,4 +1,4 @@
-"""What all tests share: one torch thread, small settings, and points to train on in moments."""
+"""What all tests share: one torch thread, small settings, and runs that train in moments."""
 
 import signal
 import time
@@ -10,32 +10,24 @@ import pytest
 import torch
 
 from degradation.config import schema, validation
+from degradation.config.overrides import content
 from degradation.launch.stopping import stopping
 from degradation.models.kernels import library
 from degradation.system.signals import STOP_SIGNALS, Stop
 
 torch.set_num_threads(1)
 
-SMALL: dict[str, Any] = {
-    "model": {"shortcut": "none", "shortcut_padding": "back", "width": 4},
-    "data": {
-        "name": "digits", "val_size": 0, "pad": 1, "flip": False, "root": "data", "download": False,
-    },
-    "recipe": {
-        "iterations": 12, "batch_size": 16, "lr": 0.05, "milestones": [6, 9], "gamma": 0.1,
-        "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "weight_decay_on_norm": True,
-        "init": "fan_in", "warmup_min_depth": None, "warmup_lr": 0.005, "warmup_error": 80,
-        "warmup_window": 2, "eval_every": 4,
-    },
-    "numerics": {"precision": "fp32", "memory_format": "channels_last", "deterministic": True},
-    "depth": 8,
-    "seed": 0,
-}  # fmt: skip
+# What conf/ gives for `data=digits model=plain`, and what is changed of it to be quick.
+USUAL = {"model": "plain", "data": "digits", "recipe": "digits", "numerics": "reference"}
+RECIPE = {"iterations": 12, "batch_size": 16, "milestones": [6, 9], "eval_every": 4}
+WARMUP = {"warmup_min_depth": None, "warmup_window": 2}
 
 
 def small(**changes: Any) -> schema.RunConfig:
     """A run of a few iterations; `changes` by dotted key with `__` for the dot."""
-    mapping = {k: dict(v) if isinstance(v, dict) else v for k, v in SMALL.items()}
+    mapping: dict[str, Any] = {group: content(group, name) for group, name in USUAL.items()}
+    mapping |= {"depth": 8, "seed": 0, "recipe": mapping["recipe"] | RECIPE | WARMUP}
+    mapping["model"]["width"] = 4
     for key, value in changes.items():
         group, _, field = key.rpartition("__")
         (mapping[group] if group else mapping)[field] = value
@@ -103,10 +95,9 @@ def _small() -> Callable[..., schema.RunConfig]:
 @pytest.fixture
 def machine(tmp_path: Path) -> schema.Machine:
     """A machine whose runs lie in the test's own folder, without W&B."""
-    return schema.Machine(
-        device="cpu", threads=1, runs=str(tmp_path / "runs"), progress="none", resume="exact",
-        wandb="disabled", wandb_project="test", wandb_entity=None,
-    )  # fmt: skip
+    quiet = {"progress": "none", "wandb": "disabled", "wandb_project": "test", "wandb_entity": None}
+    runs = str(tmp_path / "runs")
+    return schema.Machine(device="cpu", threads=1, runs=runs, resume="exact", **quiet)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.training.devices import synthetic_run
 from degradation.training.devices.cuda_graph import CudaGraph
-from tests.training.cuda_stand_in import Cuda
+from tests.training.devices.cuda_stand_in import Cuda
 
 GPU = {
     "device": "cuda:0", "name": "H100", "memory": 80e9, "capability": "9.0", "cuda": "12.8",

@@ -30,7 +30,7 @@ from degradation.training.devices.engine import Engine
 from degradation.training.devices.synthetic_run import noise as noise_images
 from degradation.training.state import fresh
 from tests.models.conftest import INTERPRETED, KERNELS, Instead, network
-from tests.training.cuda_stand_in import Cuda
+from tests.training.devices.cuda_stand_in import Cuda
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
 

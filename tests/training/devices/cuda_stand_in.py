@@ -49,6 +49,13 @@ def storage_of(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def _call(func: Any, args: Any, kwargs: Any) -> tuple[Any, list[Tensor]]:
+    """What a call gives, and of its tensors those whose storage is new."""
+    given = {storage_of(tensor) for tensor in _tensors((args, kwargs))}
+    out = func(*args, **kwargs)
+    return out, [tensor for tensor in _tensors(out) if storage_of(tensor) not in given]
+
+
 class Tape(TorchDispatchMode):
     """The aten calls of a step, and the storage that they found and made."""
 
@@ -73,9 +80,7 @@ class Tape(TorchDispatchMode):
             key, storage = storage_of(tensor), tensor.untyped_storage()
             if key not in self.made and key not in self.found:
                 self.found[key] = storage, storage.clone()
-        given = {storage_of(tensor) for tensor in _tensors((args, kwargs))}
-        out = func(*args, **kwargs)
-        made = [t for t in _tensors(out) if storage_of(t) not in given]
+        out, made = _call(func, args, kwargs)
         self.made |= {storage_of(tensor) for tensor in made}
         self.calls.append((func, args, kwargs, made))
         if made or func._schema.is_mutable:
@@ -91,21 +96,25 @@ class Tape(TorchDispatchMode):
     def play(self) -> None:
         """Make the calls again: what they make goes where it was the first time."""
         for func, args, kwargs, made in self.calls:
-            given = {storage_of(tensor) for tensor in _tensors((args, kwargs))}
-            out = func(*args, **kwargs)
-            again = [t for t in _tensors(out) if storage_of(t) not in given]
-            for old, new in zip(made, again, strict=True):
+            for old, new in zip(made, _call(func, args, kwargs)[1], strict=True):
                 old.detach().copy_(new.detach())
 
 
 class Stream:
-    """One of torch's streams of a device; `Cuda` tells which is the current one."""
+    """A stream, and a context in which it is the current one, to be entered again and again."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.used = False
+    def __init__(self, cuda: "Cuda") -> None:
+        self.cuda, self.used = cuda, False
+        self.before: list[Stream] = []
 
     def wait_stream(self, other: "Stream") -> None: ...
+
+    def __enter__(self) -> None:
+        self.before.append(self.cuda.current)
+        self.cuda.current, self.used = self, True
+
+    def __exit__(self, *_: object) -> None:
+        self.cuda.current = self.before.pop()
 
 
 @dataclass
@@ -162,7 +171,7 @@ class Cuda:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.default = self.current = Stream(device)
+        self.default = self.current = Stream(self)
         self.is_capturing = False
         self.streams: list[Stream] = []
         self.captures: list[Capture] = []
@@ -173,10 +182,10 @@ class Cuda:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> "Cuda":
         for name, stand_in in (
-            ("current_stream", lambda device=None: self._on(device, self.current)),
-            ("default_stream", lambda device=None: self._on(device, self.default)),
+            ("current_stream", lambda device=None: self._on(device).current),
+            ("default_stream", lambda device=None: self._on(device).default),
             ("Stream", self._stream),
-            ("stream", self._within),
+            ("stream", lambda stream: stream),
             ("CUDAGraph", lambda: Graph(self)),
             ("graph", self._capture),
             ("Event", lambda: Event(self)),
@@ -185,21 +194,14 @@ class Cuda:
             monkeypatch.setattr(torch.cuda, name, stand_in)
         return self
 
-    def _on(self, device: torch.device | None, stream: Stream) -> Stream:
-        self._check(device)
-        return stream
-
-    def _check(self, device: torch.device | None) -> None:
+    def _on(self, device: torch.device | None) -> "Cuda":
         """The tensors of a test are on the CPU, and what is asked for their device is right."""
         assert device in (None, CPU, self.device), f"{device} is not the run's {self.device}"
+        return self
 
     def _stream(self, device: torch.device) -> Stream:
-        self._check(device)
-        self.streams.append(Stream(device))
+        self._on(device).streams.append(Stream(self))
         return self.streams[-1]
-
-    def _within(self, stream: Stream) -> "Within":
-        return Within(self, stream)
 
     @contextmanager
     def _capture(
@@ -218,7 +220,7 @@ class Cuda:
         self.living.add(graph)
         self.is_capturing = True
         try:
-            with Within(self, stream), tape:
+            with stream, tape:
                 yield
         finally:
             self.is_capturing = False
@@ -226,19 +228,3 @@ class Cuda:
 
     def _never(self, *_: object) -> None:
         raise AssertionError("the host waits in the driver, where it hears no signal")
-
-
-class Within:
-    """Makes a stream the current one for a while, again and again."""
-
-    def __init__(self, cuda: Cuda, stream: Stream) -> None:
-        self.cuda, self.stream = cuda, stream
-        self.before: list[Stream] = []
-
-    def __enter__(self) -> None:
-        self.before.append(self.cuda.current)
-        self.cuda.current = self.stream
-        self.stream.used = True
-
-    def __exit__(self, *_: object) -> None:
-        self.cuda.current = self.before.pop()

@@ -21,7 +21,7 @@ from degradation.training.devices.synthetic_run import noise
 from degradation.training.optimizer import learning_rate_tensor
 from degradation.training.state import State, fresh
 from tests.conftest import After
-from tests.training.cuda_stand_in import CaptureError, Cuda, storage_of
+from tests.training.devices.cuda_stand_in import CaptureError, Cuda, storage_of
 from tests.training.train_here import bits, train_here
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
