@@ -11,18 +11,22 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
 TEMPORARY = ".tmp"
 Bytes = bytes | memoryview
+NO_SPACE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of your quota",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+}
 
 
 class StorageError(OSError):
@@ -36,55 +40,39 @@ class LockedError(StorageError):
     """Another process holds the lock; the message says which."""
 
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REMEDIES = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some of your quota",
-    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
-    errno.EROFS: "the file system is read-only: remount it",
-    errno.EACCES: "let this user write there",
-    errno.EPERM: "let this user write there",
-    errno.ENOTDIR: "it, or a part of it, is a file: move that away",
-    errno.EEXIST: "it is a file: move that away",
-}
-
-
-def _refusal(verb: str, path: Path, cause: OSError, need: int = 0) -> StorageError:
-    """What to raise for `cause`, of reading or writing `path`; `need`: bytes to be written."""
-    sizes = ""
-    if need and cause.errno in _NO_SPACE:
-        have = megabytes(free(path.parent))
-        sizes = f"; need {megabytes(need)}, {path.parent} has {have} free"
-    remedy = _REMEDIES.get(cause.errno or 0, "mend the disk")
-    return StorageError(
-        cause.errno,
-        f"can't {verb} {path}: {cause.strerror or cause}{sizes}. What was there is unchanged; "
-        f"{remedy}, or give machine.runs=OTHER, and give the same command again",
-    )
-
-
 @contextmanager
-def _writing(path: Path, need: int = 0) -> Iterator[None]:
-    """Raise StorageError for whatever the system refuses inside."""
+def _refusals(verb: str, path: Path, need: int = 0) -> Iterator[None]:
+    """Raise StorageError for whatever the system refuses inside. `need`: bytes to be written.
+
+    FileNotFoundError stays what it is where a file is read.
+    """
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        raise _refusal("write", path, error, need) from error
+        if verb == "read" and isinstance(error, FileNotFoundError):
+            raise
+        sizes = ""
+        if need and error.errno in NO_SPACE:
+            have = megabytes(free(path.parent))
+            sizes = f"; need {megabytes(need)}, {path.parent} has {have} free"
+        remedy = NO_SPACE.get(error.errno or 0, "mend that")
+        message = (
+            f"can't {verb} {path}: {error.strerror or error}{sizes}. What was there is unchanged; "
+            f"{remedy}, or give machine.runs=OTHER, and give the same command again"
+        )
+        raise StorageError(error.errno, message) from error
 
 
 def write_atomically(path: Path, content: Bytes) -> None:
     """Make `path` hold `content`, or leave it as it was. Raises StorageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        with _writing(path, len(content)):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-            try:
+        with _refusals("write", path, len(content)):
+            with _opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
                 _write_all(descriptor, content)
                 os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
@@ -92,17 +80,24 @@ def write_atomically(path: Path, content: Bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags, 0o644)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Not every file system can force a folder to the disk.
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Not every file system can force a folder to the disk.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
 
 
 def _write_all(descriptor: int, content: Bytes) -> None:
@@ -129,8 +124,8 @@ def append_line(path: Path, line: str) -> None:
 
     Raises StorageError.
     """
-    content = encode_line(line)
-    with _writing(path, len(content)), appending(path) as descriptor:
+    content, flags = encode_line(line), os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with _refusals("write", path, len(content)), _opened(path, flags) as descriptor:
         size = os.fstat(descriptor).st_size
         try:
             _write_all(descriptor, content)
@@ -139,35 +134,22 @@ def append_line(path: Path, line: str) -> None:
             raise
 
 
-@contextmanager
-def appending(path: Path) -> Iterator[int]:
-    """A descriptor whose writes go to the end of `path`. Raises StorageError without one."""
-    with _writing(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        yield descriptor
-    finally:
-        # A network file system may refuse as late as this.
-        with _writing(path):
-            os.close(descriptor)
+def open_log(path: Path) -> BinaryIO:
+    """A file whose writes go to the end of `path`. Raises StorageError."""
+    with _refusals("write", path):
+        return path.open("ab", buffering=0)
 
 
 def truncate(path: Path, size: int) -> None:
     """Cut `path` to its first `size` bytes. Raises StorageError."""
-    with _writing(path):
+    with _refusals("write", path):
         os.truncate(path, size)
 
 
 def remove(path: Path) -> None:
     """Remove the file `path`, if it is there. Raises StorageError."""
-    with _writing(path):
+    with _refusals("write", path):
         path.unlink(missing_ok=True)
-
-
-def remove_folder(path: Path) -> None:
-    """Remove `path` with all that is in it, if it is there. Raises StorageError."""
-    with _writing(path), suppress(FileNotFoundError):
-        shutil.rmtree(path)
 
 
 def remove_temporary(folder: Path) -> None:
@@ -181,7 +163,7 @@ def make_folder(path: Path) -> None:
 
     Raises StorageError.
     """
-    with _writing(path):
+    with _refusals("write", path):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -189,12 +171,8 @@ def make_folder(path: Path) -> None:
 
 def read(path: Path) -> bytes:
     """What a file holds. Raises FileNotFoundError without one, StorageError for the rest."""
-    try:
+    with _refusals("read", path):
         return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _refusal("read", path, error) from error
 
 
 def read_json(path: Path) -> Any:
@@ -208,12 +186,9 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex. Raises StorageError where it can't be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _refusal("read", path, error) from error
+    """The SHA-256 of a file, in hex. Raises as `read` does."""
+    with _refusals("read", path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free(folder: Path) -> int:
@@ -227,9 +202,9 @@ def free(folder: Path) -> int:
 
 def check_room(folder: Path, need: int) -> None:
     """Raise StorageError unless `folder` has room for `need` bytes."""
-    if free(folder) < need:
-        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        raise _refusal("write", folder / "…", full, need)
+    with _refusals("write", folder / "…", need):
+        if free(folder) < need:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def megabytes(size: int) -> str:
@@ -245,13 +220,13 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """
     # A short timeout instead of none: `is_locked` of another process holds it for a moment, too.
     held = FileLock(path, mode=0o600, timeout=-1 if wait else 0.3)
-    try:
-        held.acquire(poll_interval=0.05)
-    except Timeout:
-        message = f"{path.parent} is in use by {holder(path)}"
-        raise LockedError(errno.EAGAIN, message) from None
-    except OSError as error:
-        raise _refusal("write", path, error) from error
+    with _refusals("write", path):
+        try:
+            held.acquire(poll_interval=0.05)
+        except Timeout:
+            holder = path.read_text(errors="replace")[:200] or "another process"
+            message = f"{path.parent} is in use by {holder}"
+            raise LockedError(errno.EAGAIN, message) from None
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         # On a full disk the lock holds without the name of its holder.
@@ -265,24 +240,11 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
 def is_locked(path: Path) -> bool:
     """Whether a living process holds `path`; asks without writing or keeping anyone out."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except PermissionError:
-        # It belongs to another user, and can't be asked.
+    except (BlockingIOError, PermissionError):
+        # One that belongs to another user can't be asked.
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
     return False
-
-
-def holder(path: Path) -> str:
-    """What the holder of a lock wrote into it."""
-    try:
-        return path.read_text(errors="replace")[:200] or "another process"
-    except OSError:
-        return "another user's process"

@@ -158,8 +158,8 @@ def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
     """Train as the only process in the folder, and leave there why it ended early."""
     if run.result() is not None:
         return 0
-    with files.appending(run.log) as descriptor:
-        faulthandler.enable(descriptor)
+    with files.open_log(run.log) as file:
+        faulthandler.enable(file)
         # A disk that refuses it does so now, and not after a row.
         files.make_folder(run.checkpoints)
         files.remove(run.failed_json)

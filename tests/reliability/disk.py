@@ -187,7 +187,7 @@ def another_users(folder: Path, ending: pair.Ending) -> Figure:
         return Figure(SECTION, what, "status 5", "skipped: needs root to drop", True)
     run = pair.made(folder, pair.config(full=False))
     end = fork.once(run, lambda: os.setuid(65534))
-    ok, got = then(run, ending, end, "Permission denied", "let this user write there")
+    ok, got = then(run, ending, end, "Permission denied")
     return Figure(SECTION, what, "status 5, remedy; then, as its owner, the same end", got, ok)
 
 
