@@ -11,9 +11,10 @@ and asks again. `wandb.json` in a run's folder says where its rows go and how ma
 import argparse
 import logging
 import os
+import select
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -101,62 +102,53 @@ class Sync:
         return [run.name for run in behind]
 
 
-def follow(runs: Sequence[RunDir], ended: threading.Event) -> None:
-    """Send the rows of `runs` until each is complete, or training has ended and all is sent."""
+def follow(folders: Sequence[str]) -> int:
+    """Send the rows of these runs until each is complete, or training has ended and all is sent.
+
+    What the process of its own does; its standard input is closed when training has ended.
+    """
+    # Only what training leaves of the processor is used.
+    os.nice(19)
+    console.show_messages()
     try:
+        runs = [RunDir(Path(folder)) for folder in folders]
         pending = [Upload(run, note) for run in runs if (note := read_note(run))]
     except NOT_NOW as error:
         log.warning("W&B gets no rows (%s); %s", error, LATER)
-        return
+        return 0
+    while pending and not select.select([sys.stdin], [], [], POLL)[0]:
+        pending = [upload for upload in pending if not _is_over(upload, final=False)]
+    # wandb may hang anywhere; this signal ends the process.
+    signal.setitimer(signal.ITIMER_REAL, LINGER)
     while pending:
-        over = ended.is_set()
-        pending = [upload for upload in pending if not _followed(upload, over)]
-        time.sleep(POLL / 5) if over else ended.wait(POLL)
+        pending = [upload for upload in pending if not _is_over(upload, final=True)]
+        time.sleep(POLL / 5)
+    return 0
 
 
-def _followed(upload: Upload, over: bool) -> bool:
+def _is_over(upload: Upload, *, final: bool) -> bool:
     """Send what there is; whether nothing more is to be done. Never raises."""
     name = upload.run.name
-    if not over and time.monotonic() < upload.retry_at:
+    if not final and time.monotonic() < upload.retry_at:
         return False
     try:
-        if not upload.send(final=over):
-            return False
+        return upload.send(final=final)
     except NOT_NOW as error:
         log.warning("%s: W&B gets no rows (%s); %s", name, error, LATER)
         upload.lock.close()
+        return True
     except (TrackingError, files.StorageError) as error:
         upload.abandon()
         if not upload.retry_at:
             log.warning("%s: W&B is out of reach (%s); trying again, or %s", name, error, LATER)
         upload.retry_at = time.monotonic() + RETRY
         return False
-    return True
-
-
-def _follow_until_end(folders: Sequence[str]) -> int:
-    """What the process does: its standard input is closed when training has ended."""
-    # Only what training leaves of the processor is used.
-    os.nice(19)
-    console.show_messages()
-    ended = threading.Event()
-    threading.Thread(target=_wait_for_end, args=[ended], daemon=True).start()
-    follow([RunDir(Path(folder)) for folder in folders], ended)
-    return 0
-
-
-def _wait_for_end(ended: threading.Event) -> None:
-    sys.stdin.buffer.read()
-    ended.set()
-    time.sleep(LINGER)
-    # The other thread may hang anywhere.
-    os._exit(0)
 
 
 def main(arguments: list[str]) -> int:
     """The command; 0: all is there, 1: something stayed behind. Raises RunDirError."""
     if arguments[:1] == ["--follow"]:
-        return _follow_until_end(arguments[1:])
+        return follow(arguments[1:])
     parser = console.parser("sync", __doc__)
     add = parser.add_argument
     add("runs", nargs="?", default="runs", help="folder of the run folders")

@@ -1,11 +1,11 @@
 """One run on its way to W&B: where its rows go, which are there, and how the rest is sent."""
 
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from degradation.config import validation
@@ -28,8 +28,6 @@ class Note:
     entity: str | None = None
     rows: int = 0
     result: bool = False
-    offline: tuple[str, ...] = ()
-    """The offline folders that hold rows, for `wandb sync`."""
 
     @property
     def path(self) -> str:
@@ -122,9 +120,9 @@ class Upload:
     def _open(self, rows: Sequence[dict[str, Any]]) -> None:
         self.lock.enter_context(files.lock(self.run.wandb_lock))
         config, launches = self.run.config(), list(parsed_lines(self.run.launches_jsonl))
-        if not self.to_server:
-            # A folder whose writer was killed is written anew.
-            self._drop_folders(but=self.note.offline)
+        if not self.to_server and not self.note.rows:
+            # What a killed process left is written anew.
+            self._remove_offline_folders()
         self.opened = wandb_api.open_run(
             self.run.folder.parent,
             to_server=self.to_server,
@@ -151,12 +149,9 @@ class Upload:
             self.opened.finish(exit_code=0 if result is not None else 1)
         self.opened = None
         if self.to_server:
-            # `wandb sync` would send the rows of the offline folders again.
-            self._drop_folders()
-        offline = tuple(path.name for path in self._folders())
-        self.note = replace(
-            self.note, rows=len(rows), result=result is not None, entity=entity, offline=offline
-        )
+            # `wandb sync` would send the rows in them again.
+            self._remove_offline_folders()
+        self.note = replace(self.note, rows=len(rows), result=result is not None, entity=entity)
         _save(self.run, self.note)
         self.lock.close()
 
@@ -167,14 +162,9 @@ class Upload:
         self.opened = None
         self.lock.close()
 
-    def _folders(self) -> list[Path]:
-        return sorted(self.run.folder.parent.glob(f"wandb/offline-run-*-{self.note.id}"))
-
-    def _drop_folders(self, but: Sequence[str] = ()) -> None:
-        for path in self._folders():
-            synced = any(path.glob("*.synced")) or any(path.glob("*.syncstate"))
-            if path.name not in but and not synced:
-                files.remove_folder(path)
+    def _remove_offline_folders(self) -> None:
+        for folder in self.run.folder.parent.glob(f"wandb/offline-run-*-{self.note.id}"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def send_all(run: RunDir, note: Note) -> bool:

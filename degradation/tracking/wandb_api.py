@@ -14,10 +14,23 @@ from typing import Any
 
 from degradation.runs.run_dir import RunDirError
 
-INIT_TIMEOUT = 20.0  # seconds for the server's first answer
-FINISH_TIMEOUT = 30.0  # … for its last one
-READ_TIMEOUT = 20
-TRANSMIT = 5.0  # … between two deliveries of rows; wandb's own 15 are for every step
+READ_TIMEOUT = 20  # seconds
+SETTINGS: dict[str, Any] = {
+    "init_timeout": 20.0,  # seconds for the server's first answer
+    "finish_timeout": 30.0,  # … for its last one
+    "finish_timeout_raises": True,
+    # … between two deliveries of rows; wandb's own 15 are for every step.
+    "x_file_stream_transmit_interval": 5.0,
+    "console": "off",
+    "silent": True,
+    "quiet": True,
+    "save_code": False,
+    "disable_git": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+}
 
 
 class TrackingError(RuntimeError):
@@ -95,7 +108,7 @@ def open_run(folder: Path, *, to_server: bool, **arguments: Any) -> Any:
                 resume="allow",
                 reinit="create_new",
                 # A server is sent curves.jsonl, now and later: no second copy of it.
-                settings=_settings() | {"x_skip_transaction_log": to_server},
+                settings=SETTINGS | {"x_skip_transaction_log": to_server},
                 **arguments,
             )
             run.define_metric("iteration")
@@ -104,24 +117,6 @@ def open_run(folder: Path, *, to_server: bool, **arguments: Any) -> Any:
             tear_down()
             raise
     return run
-
-
-def _settings() -> dict[str, Any]:
-    return {
-        "console": "off",
-        "silent": True,
-        "quiet": True,
-        "save_code": False,
-        "disable_git": True,
-        "init_timeout": INIT_TIMEOUT,
-        "finish_timeout": FINISH_TIMEOUT,
-        "finish_timeout_raises": True,
-        "x_file_stream_transmit_interval": TRANSMIT,
-        "x_disable_meta": True,
-        "x_disable_stats": True,
-        "x_disable_machine_info": True,
-        "x_save_requirements": False,
-    }
 
 
 def tear_down() -> None:

@@ -24,8 +24,9 @@ from tests.tracking.wandb_stub import Stub
 IMPATIENT = """
 import sys
 from degradation.tracking import sync, wandb_api
-wandb_api.INIT_TIMEOUT, wandb_api.FINISH_TIMEOUT, wandb_api.READ_TIMEOUT = 1.5, 1.5, 2
-wandb_api.TRANSMIT = 1.0
+wandb_api.READ_TIMEOUT = 2
+wandb_api.SETTINGS |= {"init_timeout": 1.5, "finish_timeout": 1.5}
+wandb_api.SETTINGS["x_file_stream_transmit_interval"] = 1.0
 sync.POLL, sync.RETRY, sync.LINGER = 0.1, 0.2, 8.0
 from degradation.commands import exit_status
 sys.exit(exit_status.run(sync.main, sys.argv[1:]))
