@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from degradation.data.dataset import DataError
 from degradation.data.image_folder import decode, loader, manifest
-from degradation.data.image_folder.manifest import Manifest
+from degradation.data.image_folder.manifest import ImageFolder
 from degradation.system import console, files
 
 
@@ -32,13 +32,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def verify(images: Manifest, listed: Path | None) -> None:
+def verify(images: ImageFolder, listed: Path | None) -> None:
     """Decode all images. Raises DataError, with the first that can't be."""
-    paths = [*images.train.paths, *images.val.paths]
-    workers = len(os.sched_getaffinity(0))
-    faults = loader.faults(images.root, paths, workers)
-    bar = tqdm(faults, total=len(paths), desc="verify", unit="image", disable=None, leave=False)
-    found = [(path, fault) for path, fault in zip(paths, bar, strict=True) if fault]
+    count = len(images.train) + len(images.test)
+    faults = loader.faults(images, workers=len(os.sched_getaffinity(0)))
+    bar = tqdm(faults, total=count, desc="verify", unit="image", disable=None, leave=False)
+    found = [(path, fault) for path, fault in bar if fault]
     if listed is not None:
         skip = sorted({*images.skipped, *(path for path, _ in found)})
         files.write_atomically(listed, "".join(f"{path}\n" for path in skip).encode())

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +10,6 @@ from numpy.typing import NDArray
 
 class DataError(ValueError):
     """Data that is missing, damaged or not what it should be; the message is meant for people."""
-
-
-class Source(Protocol):
-    """What a network must know of its data."""
-
-    @property
-    def channels(self) -> int: ...
-    @property
-    def classes(self) -> int: ...
-    @property
-    def digest(self) -> str:
-        """SHA-256 over what is trained and tested on."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ the batch normalization behind the first convolution cancels any factor.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -22,6 +23,23 @@ from degradation.data.order import batch_table, digest, epoch_table
 
 CHUNK = 2**15
 """Positions of the stream whose table is made and sent to the device at a time."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where batches go, who decodes them, and which of them this process has."""
+
+    device: torch.device
+    memory_format: torch.memory_format = torch.channels_last
+    workers: int | str = "auto"
+    """Processes that decode images, as `machine.workers` has them."""
+    rank: int = 0
+    world_size: int = 1
+
+    def batches(self, images: int, size: int) -> Iterator[range]:
+        """This process's batches of an evaluation set, as places in it: every so many of all."""
+        for start in range(self.rank * size, images, self.world_size * size):
+            yield range(start, min(start + size, images))
 
 
 class TrainImages:
@@ -57,20 +75,13 @@ class EvalImages:
 
 
 class DeviceLoader:
-    """The training batches of one seed; of several processes, each has its share of every batch."""
+    """Training batches, each a pure function of seed and step; of several processes, each has its
+    share of every batch."""
 
-    def __init__(
-        self,
-        dataset: ImageDataset,
-        config: RunConfig,
-        device: torch.device,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, dataset: ImageDataset, config: RunConfig, place: Placement) -> None:
         self.data, self.seed, self.num_images = config.data, config.seed, len(dataset.train)
-        self.batch_size, self.rank = config.recipe.batch_size, rank
-        self.share = self.batch_size // world_size
-        self.device, self.memory_format = device, memory_format(config.numerics)
+        self.batch_size, self.place, device = config.recipe.batch_size, place, place.device
+        self.share = self.batch_size // place.world_size
         self.shape, self.max_value = dataset.train.images.shape[1:], dataset.max_value
         key = ("train", dataset.digest, self.data.pad, self.data.flip)
         self.images = shared(device, key, lambda: TrainImages(dataset, config.data, device))
@@ -87,12 +98,13 @@ class DeviceLoader:
         """
         chunk, line = divmod(step, self.chunk_steps)
         if chunk != self.chunk:
-            self.table, self.chunk = to_device(self._table(chunk), self.device), chunk
+            self.table, self.chunk = to_device(self._table(chunk), self.place.device), chunk
         index, first_pixel, mean_crop = self.table[line]
         lines = (first_pixel[:, None] + self.images.line_offsets).flatten()
         x = self.images.pixel_runs.index_select(0, lines).view(self.share, *self.shape)
         x = x.float().div_(self.max_value).sub_(self.images.mean_crops.index_select(0, mean_crop))
-        return channels_first(x, self.memory_format), self.images.labels.index_select(0, index)
+        x = channels_first(x, self.place.memory_format)
+        return x, self.images.labels.index_select(0, index)
 
     def _table(self, chunk: int) -> NDArray[np.int64]:
         """What `table` holds for the steps of a chunk."""
@@ -106,7 +118,8 @@ class DeviceLoader:
         mean_crop = (drawn.flip * side + drawn.top) * side + drawn.left
         table = np.stack([drawn.index, first_pixel, mean_crop])
         table = table.reshape(3, self.chunk_steps, self.batch_size).swapaxes(0, 1)
-        return table[:, :, self.rank * self.share : (self.rank + 1) * self.share]
+        first = self.place.rank * self.share
+        return table[:, :, first : first + self.share]
 
     def digest(self) -> str:
         """SHA-256 over what fixes the batches beside the images."""
@@ -122,21 +135,12 @@ class DeviceEvalLoader:
     processes, each has every so many batches."""
 
     def __init__(
-        self,
-        dataset: ImageDataset,
-        name: str,
-        device: torch.device,
-        memory_format: torch.memory_format = torch.channels_last,
-        batch_size: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
+        self, dataset: ImageDataset, name: str, place: Placement, batch_size: int | None = None
     ) -> None:
-        """`name`: train, validation or test."""
         split: Split = getattr(dataset, name)
-        key = (name, dataset.digest)
+        key, device = (name, dataset.digest), place.device
         self.images = shared(device, key, lambda: EvalImages(split, dataset.mean, device))
-        self.max_value, self.memory_format = dataset.max_value, memory_format
-        self.rank, self.world_size = rank, world_size
+        self.max_value, self.place = dataset.max_value, place
         # Measured: on a CPU 100 images at a time are the fastest; a GPU wants many.
         self.batch_size = batch_size or (100 if device.type == "cpu" else 2000)
 
@@ -144,10 +148,10 @@ class DeviceEvalLoader:
         return len(self.images.labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size, found = self.batch_size, self.images
-        for start in range(self.rank * size, len(self), self.world_size * size):
-            x = found.images[start : start + size].float() / self.max_value - found.mean
-            yield channels_first(x, self.memory_format), found.labels[start : start + size]
+        for places in self.place.batches(len(self), self.batch_size):
+            part, found = slice(places.start, places.stop), self.images
+            x = found.images[part].float() / self.max_value - found.mean
+            yield channels_first(x, self.place.memory_format), found.labels[part]
 
 
 T = TypeVar("T")

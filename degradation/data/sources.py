@@ -6,9 +6,11 @@ from degradation.config.schema import Data
 from degradation.data import cifar10, digits
 from degradation.data.dataset import ImageDataset
 from degradation.data.image_folder import imagenet
-from degradation.data.image_folder.imagenet import ImageFolder
+from degradation.data.image_folder.manifest import ImageFolder
 
-SOURCES: dict[str, Callable[[Data], ImageDataset | ImageFolder]] = {
+Source = ImageDataset | ImageFolder
+"""Images, and what a network must know of them: `channels`, `classes`, and a `digest`."""
+SOURCES: dict[str, Callable[[Data], Source]] = {
     "cifar10": cifar10.load,
     "digits": digits.load,
     "imagenet": imagenet.load,
@@ -16,7 +18,7 @@ SOURCES: dict[str, Callable[[Data], ImageDataset | ImageFolder]] = {
 MISSING = {"cifar10": cifar10.missing, "imagenet": imagenet.missing}
 
 
-def load(data: Data) -> ImageDataset | ImageFolder:
+def load(data: Data) -> Source:
     """The images that `data` names. Raises DataError where they are missing or damaged."""
     return SOURCES[data.name](data)
 

@@ -6,6 +6,7 @@ with true ones over some training batches, as the authors took them.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,10 @@ from tqdm import tqdm
 from degradation.config.schema import RunConfig
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
-from degradation.data.device_loader import channels_first, memory_format
-from degradation.data.image_folder.imagenet import MEAN, ImageFolder
-from degradation.data.image_folder.loader import MAX_VALUE, decoded, num_workers
+from degradation.data.device_loader import Placement, memory_format
+from degradation.data.image_folder.loader import FileImages, decoded, normalized
+from degradation.data.image_folder.manifest import ImageFolder
 from degradation.evaluation import multi_crop
-from degradation.evaluation.multi_crop import ImageViews
 from degradation.evaluation.weights import trained_network
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir
@@ -42,56 +42,42 @@ def evaluate(run: RunDir, device: torch.device) -> dict[str, Any]:
             "the test error"
         )
     network = trained_network(run, dataset, device)
+    place = Placement(device, memory_format(config.numerics))
 
     def errors() -> dict[str, dict[str, float]]:
-        return {test: _errors(network, dataset, config, device, test) for test in TESTS}
+        return {test: _errors(network, dataset, config, place, test) for test in TESTS}
 
     found = {"images": len(dataset.test), "classes": dataset.classes, "batches": BATCHES}
-    running, images = errors(), _train_images(dataset, config, device)
+    running, images = errors(), _train_images(dataset, config, place)
     with multi_crop.true_averages(network, images, config.numerics.precision):
         return found | {"running": running, "true": errors()}
 
 
-def _train_images(
-    dataset: ImageFolder, config: RunConfig, device: torch.device
-) -> Iterator[Tensor]:
+def _train_images(dataset: ImageFolder, config: RunConfig, place: Placement) -> Iterator[Tensor]:
     """The images of the first training batches."""
-    loader = loaders.train_loader(dataset, config, device, "auto")
-    for step in range(BATCHES):
-        yield loader.get_batch(step)[0]
-    loader.close()
+    with closing(loaders.train_loader(dataset, config, place)) as loader:
+        for step in range(BATCHES):
+            yield loader.get_batch(step)[0]
 
 
 def _errors(
-    network: Network,
-    dataset: ImageFolder,
-    config: RunConfig,
-    device: torch.device,
-    test: str,
+    network: Network, dataset: ImageFolder, config: RunConfig, place: Placement, test: str
 ) -> dict[str, float]:
     """The errors of one test over the whole test set."""
     side, shorter = config.data.crop_size, config.data.eval_resize
     assert side is not None and shorter is not None
-    mean = torch.from_numpy(MEAN).float().to(device)
-    layout = memory_format(config.numerics)
-
-    def prepare(pixels: Tensor) -> Tensor:
-        x = pixels.to(device, non_blocking=True).float().div_(MAX_VALUE).sub_(mean)
-        return channels_first(x, layout)
-
     tested: nn.Module = network
     views = partial(multi_crop.ten_crops, side=side, shorter=shorter)
     if test == "scales":
         sides = [round(scale * side / SCALES[0]) for scale in SCALES]
         views = partial(multi_crop.scales, shorter_sides=sides)
         tested = multi_crop.FullyConvolutional(network, side)
-    count, size = len(dataset.test), IMAGES_AT_A_TIME[test]
-    places = [range(i, min(i + size, count)) for i in range(0, count, size)]
-    images = ImageViews(dataset, views)
-    batches = decoded(images, places, num_workers("auto", device), device)
+    places = list(place.batches(len(dataset.test), IMAGES_AT_A_TIME[test]))
+    read = partial(multi_crop.read_views, views=views)
+    batches = decoded(FileImages(dataset.root, dataset.test, read), places, place)
     bar = tqdm(batches, total=len(places), desc=test, unit="batch", disable=None, leave=False)
     tested.eval()
-    precision = config.numerics.precision
+    prepare, precision = partial(normalized, place=place), config.numerics.precision
     return multi_crop.errors(
         bar, lambda batch: multi_crop.probabilities(tested, batch, prepare, precision)
     )

@@ -4,13 +4,12 @@ The response of a 3×3 layer is the standard deviation of its output after batch
 before the nonlinearity and the addition, over the test images in eval mode.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
+from degradation.data.device_loader import Placement, memory_format
 from degradation.data.loaders import EvalLoader
 from degradation.evaluation.weights import trained_network
 from degradation.models.resnet import forward
@@ -43,7 +42,7 @@ def responses(network: nn.Module, images: EvalLoader, precision: str = "fp32") -
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d) and "shortcut" not in name:
             deviations[name] = StandardDeviation()
-            hooks.append(module.register_forward_hook(_adds_to(deviations[name])))
+            hooks.append(module.register_forward_hook(lambda _, x, y, n=name: deviations[n].add(y)))
     network.eval()
     try:
         for x, _ in images:
@@ -52,13 +51,6 @@ def responses(network: nn.Module, images: EvalLoader, precision: str = "fp32") -
         for hook in hooks:
             hook.remove()
     return {name: deviation.value for name, deviation in deviations.items()}
-
-
-def _adds_to(deviation: StandardDeviation) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
-    def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        deviation.add(output)
-
-    return hook
 
 
 def of_run(run: RunDir, device: torch.device) -> dict[str, float]:
@@ -73,7 +65,8 @@ def of_run(run: RunDir, device: torch.device) -> dict[str, float]:
         )
     dataset = sources.load(config.data)
     network = trained_network(run, dataset, device)
-    images = loaders.eval_loader(dataset, "test", config, device, "auto")
+    place = Placement(device, memory_format(config.numerics))
+    images = loaders.eval_loader(dataset, "test", config, place)
     return responses(network, images, config.numerics.precision)
 
 

@@ -14,16 +14,15 @@ The workers of torch's DataLoader decode, resize and crop: an image becomes a li
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 
 from degradation.data.image_folder import decode
-from degradation.data.image_folder.imagenet import ImageFolder
 from degradation.models.resnet import Network, forward
 
 Views = list[Tensor]
@@ -32,15 +31,10 @@ REDUCTION = 32
 """Side of an image over that of a network's last maps."""
 
 
-class ImageViews(Dataset[tuple[Views, int]]):
-    """Place in the list of test images → its views and its label. Raises DecodeError."""
-
-    def __init__(self, dataset: ImageFolder, views: Callable[[Image.Image], Views]) -> None:
-        self.root, self.files, self.views = dataset.manifest.root, dataset.test, views
-
-    def __getitem__(self, place: int) -> tuple[Views, int]:
-        with decode.opened(self.root / self.files.paths[place]) as image:
-            return self.views(decode.rgb(image)), self.files.labels[place]
+def read_views(path: Path, views: Callable[[Image.Image], Views]) -> Views:
+    """The views of the image in a file. Raises DecodeError."""
+    with decode.opened(path) as image:
+        return views(decode.rgb(image))
 
 
 def resized(image: Image.Image, shorter: int) -> Tensor:

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from degradation.config.validation import ConfigError
-from degradation.data.dataset import Source
-from degradation.data.device_loader import memory_format
-from degradation.models import init
+from degradation.data.sources import Source
 from degradation.models.resnet import Network
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.training import checkpoint
+from degradation.training.state import initial_network
 
 RENAMED = [
     (r"^(module|model)\.", ""),  # of DataParallel and other wrappers
@@ -45,13 +44,8 @@ def trained_network(run: RunDir, source: Source, device: torch.device) -> Networ
         tensors, _ = checkpoint.decode(content)
     except checkpoint.CheckpointError as error:
         raise RunDirError(f"{run.folder}: {error}; remove it and train the run anew") from error
-    config = run.config()
-    network = init.build(
-        config.model, config.depth, source.channels, source.classes, config.seed, config.recipe.init
-    )
+    network = initial_network(run.config(), source, device)
     fit(network, named(tensors))
-    layout = memory_format(config.numerics)
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     return network
 
 

@@ -30,7 +30,7 @@ from degradation.training.devices.distributed import ALONE, ProcessGroup
 from degradation.training.devices.engine import Engine
 from degradation.training.devices.interleave import Steps
 from degradation.training.optimizer import learning_rate_tensor
-from degradation.training.run_logger import NoLogger, RunLogger
+from degradation.training.run_logger import RunLogger
 from degradation.training.schedule import learning_rate
 from degradation.training.state import State
 
@@ -50,7 +50,8 @@ class TrainContext:
     engine: Engine
     eval_loaders: dict[str, EvalLoader]
     """By the prefix of their columns: test, perhaps validation, train for train_error_eval."""
-    logger: RunLogger | NoLogger
+    logger: RunLogger | None
+    """In the main process."""
     fingerprint: dict[str, Any]
     stop: Callable[[], bool]
     """Whether to save and leave."""
@@ -74,7 +75,8 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
     state, recipe = context.state, context.config.recipe
     saver = Saver(context)
     log_layers(context)
-    context.logger.start(state.iteration)
+    if context.logger is not None:
+        context.logger.start(state.iteration)
     while True:
         if recipe.row_at(state.iteration):
             context.engine.finish()
@@ -87,7 +89,8 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
             return {"outcome": "done", "iteration": state.iteration}
         saver.save_or_stop()
         advance(context)
-        context.logger.tick()
+        if context.logger is not None:
+            context.logger.tick()
         yield context.engine.ready
 
 
@@ -120,7 +123,8 @@ def log_row(context: TrainContext, saver: "Saver") -> None:
     state.plateau.see(config.recipe, state.iteration, row["train_error"])
     state.row.reset()
     state.rows += 1
-    context.logger.row(row, images, time.monotonic() - started)
+    if context.logger is not None:
+        context.logger.row(row, images, time.monotonic() - started)
     log_layers(context)
 
 
@@ -160,12 +164,11 @@ def log_layers(context: TrainContext) -> None:
 
     Nothing of the state is touched. What a resumed process measures again is there twice, equal.
     """
-    every, state = context.log_layers_every, context.state
-    due = every and state.rows % every == 0 and context.group.is_main
-    if due and not state.row.images:
+    every, state, logger = context.log_layers_every, context.state, context.logger
+    if logger and every and state.rows % every == 0 and not state.row.images:
         precision = context.config.numerics.precision
         layers = layer_stats.measure(state.network, *context.first_batch, precision)
-        context.logger.layers(state.iteration, layers)
+        logger.layers(state.iteration, layers)
 
 
 class Saver:

@@ -138,20 +138,6 @@ class RunLogger:
             )
 
 
-class NoLogger:
-    """In a process that leaves the writing to the main one."""
-
-    def start(self, iteration: int) -> None: ...
-
-    def tick(self) -> None: ...
-
-    def row(self, row: dict[str, Any], images: int, evaluation: float) -> None: ...
-
-    def layers(self, iteration: int, layers: list[dict[str, Any]]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def peak_memory() -> int:
     """The most bytes held so far: on the GPU where one is in use, else by this process."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

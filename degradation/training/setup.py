@@ -10,9 +10,10 @@ import torch
 from degradation.config import identity, schema, world_size
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
-from degradation.data.dataset import ImageDataset, Source
+from degradation.data.device_loader import Placement, memory_format
 from degradation.data.image_folder import decode
-from degradation.data.image_folder.imagenet import ImageFolder
+from degradation.data.image_folder.manifest import ImageFolder
+from degradation.data.sources import Source
 from degradation.models import resnet
 from degradation.models.identity_init import initialize_as_identity
 from degradation.models.kernels import gpu, library
@@ -28,7 +29,7 @@ from degradation.training.devices.cuda_graph import capture_for
 from degradation.training.devices.distributed import ALONE, ProcessGroup
 from degradation.training.devices.engine import Engine
 from degradation.training.loop import TrainContext
-from degradation.training.run_logger import NoLogger, RunLogger, note_resume_mismatch
+from degradation.training.run_logger import RunLogger, note_resume_mismatch
 from degradation.training.state import State, fresh
 
 log = logging.getLogger("degradation")
@@ -36,6 +37,9 @@ log = logging.getLogger("degradation")
 
 class MismatchError(ValueError):
     """What a run was begun with differs from what there is now: numerics, data, initial weights."""
+
+    def __init__(self, begun: str, differences: list[str], remedy: str) -> None:
+        super().__init__("\n  ".join([begun, *differences]) + f"\n{remedy}")
 
 
 def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
@@ -49,27 +53,28 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
     device = devices.apply(machine, config.numerics)
     dataset = sources.load(config.data)
     group = distributed.join(device)
-    loading = config, device, machine.workers, group.rank, group.size
-    loader = loaders.train_loader(dataset, *loading)
+    layout = memory_format(config.numerics)
+    place = Placement(device, layout, machine.workers, group.rank, group.size)
+    loader = loaders.train_loader(dataset, config, place)
     state = fresh(config, dataset, device, group)
     if config.recipe.identity_init_from is not None:
-        initialize_from_run(state, config, run, dataset, device, machine.workers)
+        initialize_from_run(state, config, run, dataset, place)
     if group.is_main:
         files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     capture = capture_for(config.numerics.graph, device)
     engine = Engine(config.numerics, state, device, capture, group)
-    fingerprint = fingerprint_of(config, dataset, device, group)
+    fingerprint = fingerprint_of(config, device, group)
     digests = {
         "initial": resnet.parameters_digest(state.network),
         "stream": loader.digest(),
         "images": dataset.digest,
     }
     resume(run, config, state, fingerprint, machine.resume, group)
-    logger: RunLogger | NoLogger = NoLogger()
+    logger = None
     if group.is_main:
         logger = RunLogger(run, state.rows, config.recipe.iterations, machine.progress)
         note_launch(run, state, fingerprint, digests, dataset)
-    eval_loaders = loaders.eval_loaders(dataset, *loading)
+    eval_loaders = loaders.eval_loaders(dataset, config, place)
     # Another run of this process may read the images that were laid out here, on its own stream.
     engine.finish()
     context = config, run, state, loader, engine, eval_loaders, logger, fingerprint, stop
@@ -77,11 +82,11 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
 
 
 def fingerprint_of(
-    config: schema.RunConfig, dataset: Source, device: torch.device, group: ProcessGroup
+    config: schema.RunConfig, device: torch.device, group: ProcessGroup = ALONE
 ) -> dict[str, Any]:
     """Everything beside the run's settings that decides bits, as JSON values."""
     fingerprint = devices.fingerprint(device, group.size)
-    if isinstance(dataset, ImageFolder):
+    if config.data.name == "imagenet":
         fingerprint |= decode.versions()
     if config.numerics.native:
         fingerprint |= library.versions()
@@ -98,12 +103,7 @@ def parent(config: schema.RunConfig) -> schema.RunConfig:
 
 
 def initialize_from_run(
-    state: State,
-    config: schema.RunConfig,
-    run: RunDir,
-    dataset: ImageDataset | ImageFolder,
-    device: torch.device,
-    workers: int | str,
+    state: State, config: schema.RunConfig, run: RunDir, dataset: Source, place: Placement
 ) -> None:
     """Turn a fresh network into its parent's, deepened; the parent's folder lies beside the run's.
 
@@ -121,9 +121,9 @@ def initialize_from_run(
         )
     tensors, _ = checkpoint.decode(content)
     own = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    batches = loaders.eval_loader(
-        dataset, "train", config, device, workers, config.recipe.batch_size
-    )
+    # Each process measures all of them, and all have the same network.
+    whole = dataclasses.replace(place, rank=0, world_size=1)
+    batches = loaders.eval_loader(dataset, "train", config, whole, config.recipe.batch_size)
     initialize_as_identity(state.network, config, own, batches)
 
 
@@ -148,27 +148,20 @@ def resume(
             raise CheckpointError(
                 f"the newest is a checkpoint of {short_repr(meta['run'])}, which belongs elsewhere"
             )
-        if lines := identity.difference(meta["fingerprint"], fingerprint):
-            _check_mismatch(run, lines, how)
-            if group.is_main:
-                mismatch = {"iteration": meta["iteration"], "fingerprint": lines}
-                note_resume_mismatch(run, mismatch)
+        lines = identity.difference(meta["fingerprint"], fingerprint)
+        if lines and how != "inexact":
+            begun = f"{run.name} was begun under other numerics, which give other bits:"
+            remedy = "go on where it began, or give machine.resume=inexact, which marks the run"
+            raise MismatchError(begun, lines, remedy)
+        if lines and group.is_main:
+            mismatch = {"iteration": meta["iteration"], "fingerprint": lines}
+            note_resume_mismatch(run, mismatch)
         state.load(tensors, meta, group)
     except CheckpointError as error:
         remedy = f"remove {run.folder} to train the run anew"
         raise CheckpointError(f"{run.checkpoints}: {error}; {remedy}") from error
     if group.is_main:
         log.info("%s goes on at iteration %d", run.name, state.iteration)
-
-
-def _check_mismatch(run: RunDir, lines: list[str], how: str) -> None:
-    if how != "inexact":
-        raise MismatchError(
-            "\n  ".join(
-                [f"{run.name} was begun under other numerics, which give other bits:", *lines]
-            )
-            + "\ngo on where it began, or give machine.resume=inexact, which marks the run"
-        )
 
 
 def note_launch(
@@ -181,10 +174,8 @@ def note_launch(
     """Write down what this process starts from. Raises MismatchError where the data has changed."""
     earlier = whole_lines(run.launches_jsonl)
     if earlier and (lines := identity.difference(json.loads(earlier[-1])["digests"], digests)):
-        raise MismatchError(
-            "\n  ".join([f"{run.name} was begun on other data or initial weights:", *lines])
-            + f"\nrestore the data, or move {run.folder} away"
-        )
+        begun = f"{run.name} was begun on other data or initial weights:"
+        raise MismatchError(begun, lines, f"restore the data, or move {run.folder} away")
     launch = {
         "at": provenance.now(),
         "host": provenance.host(),
@@ -195,6 +186,6 @@ def note_launch(
         "parameters": resnet.count_parameters(state.network),
         "digests": digests,
     }
-    if isinstance(dataset, ImageFolder) and dataset.notes:
+    if isinstance(dataset, ImageFolder):
         launch["data"] = dataset.notes
     files.append_line(run.launches_jsonl, json.dumps(launch))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from degradation.config.schema import RunConfig
-from degradation.data.dataset import Source
 from degradation.data.device_loader import memory_format
+from degradation.data.sources import Source
 from degradation.models.init import build
 from degradation.models.resnet import Network
 from degradation.training import checkpoint
@@ -137,16 +137,20 @@ def _form(tensor: Tensor) -> str:
     return f"{tensor.dtype} {tuple(tensor.shape)}".removeprefix("torch.")
 
 
+def initial_network(config: RunConfig, source: Source, device: torch.device) -> Network:
+    """A run's network with its initial tensors."""
+    seed, init = config.seed, config.recipe.init
+    network = build(config.model, config.depth, source.channels, source.classes, seed, init)
+    layout = memory_format(config.numerics)
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    return network
+
+
 def fresh(
     config: RunConfig, source: Source, device: torch.device, group: ProcessGroup = ALONE
 ) -> State:
     """The state before the first iteration."""
-    recipe = config.recipe
-    network = build(
-        config.model, config.depth, source.channels, source.classes, config.seed, recipe.init
-    )
-    layout = memory_format(config.numerics)
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    recipe, network = config.recipe, initial_network(config, source, device)
     with_warmup = warms_up(recipe, config.depth)
     return State(
         network,

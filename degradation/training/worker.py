@@ -16,6 +16,8 @@ import logging
 import os
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -37,6 +39,13 @@ from degradation.training.loop import train
 log = logging.getLogger("degradation")
 
 FAILED, REFUSED, DATA, STORAGE, BUSY = 1, 2, 3, 5, 75
+STATUSES: dict[type[Exception], int] = {
+    files.LockedError: BUSY,
+    files.StorageError: STORAGE,
+    DataError: DATA,
+    ValueError: REFUSED,  # its message is meant for people
+    Exception: FAILED,
+}
 ARRIVAL = 120.0  # seconds until a shared folder must show to all what one has made there
 
 
@@ -53,10 +62,12 @@ def main(arguments: list[str]) -> int:
         stop.listen()
         if process_group.rank_and_world_size()[1] > 1:
             train_with_others(runs[0], machine, stop)
-        device = _device(machine)
-        statuses = []
-        for alike in _by_numerics(runs):
-            steps = ((train_run(r, machine, stop), _fraction(r, machine, device)) for r in alike)
+        device = None
+        with suppress(validation.ConfigError):  # each run reports it
+            device = devices.resolve(machine.device)
+        statuses = list[int]()
+        for alike in _by_numerics(runs, machine, device):
+            steps = ((train_run(run, machine, stop), part) for run, part in alike)
             statuses += interleave(steps, device)
     except Stopped:
         return stop.status
@@ -98,34 +109,20 @@ def help_to_train(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
     return 0
 
 
-def _device(machine: schema.Machine) -> torch.device | None:
-    """The device that the runs share; None where there isn't one, which each of them then says."""
-    try:
-        return devices.resolve(machine.device)
-    except validation.ConfigError:
-        return None
-
-
-def _by_numerics(runs: list[RunDir]) -> list[list[RunDir]]:
-    """Apart where their numerics differ, as torch has its settings once for the whole process."""
-    groups: dict[schema.Numerics | None, list[RunDir]] = {}
+def _by_numerics(
+    runs: list[RunDir], machine: schema.Machine, device: torch.device | None
+) -> Iterable[list[tuple[RunDir, float]]]:
+    """The runs, each with the fraction of the device that it takes; apart where their numerics
+    differ, as torch has its settings once for the whole process."""
+    groups = defaultdict[schema.Numerics | None, list[tuple[RunDir, float]]](list)
     for run in runs:
-        config = _config(run)
-        groups.setdefault(config.numerics if config else None, []).append(run)
-    return list(groups.values())
-
-
-def _fraction(run: RunDir, machine: schema.Machine, device: torch.device | None) -> float:
-    config = _config(run)
-    return fraction(machine.runs_per_gpu, config.depth, device) if config else 1.0
-
-
-def _config(run: RunDir) -> schema.RunConfig | None:
-    """None where there is no sound one, which is reported when it is the run's turn."""
-    try:
-        return run.config()
-    except (RunDirError, files.StorageError):
-        return None
+        numerics, part = None, 1.0
+        # A config.json that is not sound is reported when it is the run's turn.
+        with suppress(RunDirError, files.StorageError):
+            config = run.config()
+            numerics, part = config.numerics, fraction(machine.runs_per_gpu, config.depth, device)
+        groups[numerics].append((run, part))
+    return groups.values()
 
 
 def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
@@ -136,9 +133,6 @@ def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
     try:
         with files.lock(run.lock):
             return (yield from _train_locked(run, machine, stop))
-    except files.LockedError as locked:
-        _print_error(str(locked))
-        return BUSY
     except (files.StorageError, ValueError) as error:
         _print_error(f"{run.name}: {error}")
         return _status(error)
@@ -147,15 +141,13 @@ def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
 
 
 def _status(error: Exception) -> int:
-    """The exit status of a run that ended by it. A ValueError's message is meant for people."""
-    for kind, status in ((files.StorageError, STORAGE), (DataError, DATA), (ValueError, REFUSED)):
-        if isinstance(error, kind):
-            return status
-    return FAILED
+    """The exit status of a run that ended by it."""
+    return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
 
 
 def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
-    """Train as the only process in the folder, and leave there why it ended early."""
+    """Train as the only process in the folder, and leave there why it ended early: the traceback in
+    the log alone."""
     if run.result() is not None:
         return 0
     with files.open_log(run.log) as file:
@@ -172,7 +164,9 @@ def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
             status, message = _status(error), str(error)
             if status == FAILED:
                 message = f"{type(error).__name__}: {error}{_remedy(error, run)}"
-            _fail(run, error, message)
+            log.error(message, exc_info=error, extra=console.HIDDEN)
+            with suppress(files.StorageError):  # the process that started this one reports it then
+                run.fail(type(error).__name__, message)
             if status == STORAGE:
                 raise
             return status
@@ -186,7 +180,8 @@ def train_to_result(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[N
     try:
         outcome = yield from train(context)
     finally:
-        context.logger.close()
+        if context.logger is not None:
+            context.logger.close()
         context.loader.close()
         context.engine.close()
     rows = run.rows()
@@ -218,13 +213,6 @@ class RunLogHandler(logging.Handler):
 
 def _print_error(message: str) -> None:
     print(console.escape_control_chars(message), file=console.IgnoreBrokenPipe(sys.stderr))
-
-
-def _fail(run: RunDir, error: Exception, message: str) -> None:
-    """Leave the reason in `failed.json`, and the traceback in the log alone."""
-    log.error(message, exc_info=error, extra=console.HIDDEN)
-    with suppress(files.StorageError):  # the process that started this one reports it then
-        run.fail(type(error).__name__, message)
 
 
 def _remedy(error: Exception, run: RunDir) -> str:

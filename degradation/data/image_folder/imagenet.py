@@ -5,8 +5,6 @@ shape serves. A start looks at names and sizes alone, in seconds. An image that 
 ends the run that meets it, with its name; `degradation data verify` decodes all of them beforehand.
 """
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +12,7 @@ import numpy as np
 from degradation.config.schema import Data
 from degradation.data.dataset import DataError
 from degradation.data.image_folder import manifest
-from degradation.data.image_folder.manifest import Files, Manifest
-from degradation.system import files
-
-TRAIN_EVAL_IMAGES = 50_000
-"""Training images whose error is measured in eval mode: as many as ImageNet's test set has."""
+from degradation.data.image_folder.manifest import ImageFolder
 
 # The mean colour of ImageNet's training images and the principal components of their pixels, from 0
 # to 1, as fb.resnet.torch publishes them (datasets/imagenet.lua).
@@ -32,48 +26,10 @@ LIGHTING = 0.1 * EIGENVALUES[:, None] * EIGENVECTORS
 """What a normal number for each component adds to a colour (Krizhevsky et al. 2012, Sec. 4.1)."""
 
 
-@dataclass(frozen=True)
-class ImageFolder:
-    """The data set: where its images are."""
-
-    data: Data
-    manifest: Manifest
-    channels = 3
-
-    @property
-    def classes(self) -> int:
-        return len(self.manifest.classes)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the list of files."""
-        return self.manifest.digest
-
-    @property
-    def train(self) -> Files:
-        return self.manifest.train
-
-    @property
-    def test(self) -> Files:
-        return self.manifest.val
-
-    @property
-    def train_eval(self) -> Files:
-        """The training images for the training error in eval mode, evenly from all classes."""
-        return self.train.evenly(TRAIN_EVAL_IMAGES)
-
-    @property
-    def notes(self) -> dict[str, object]:
-        """What a run writes down of its data, beside the digests."""
-        skipped = "\n".join(self.manifest.skipped)
-        digest = hashlib.sha256(files.encode_line(skipped)).hexdigest() if skipped else None
-        return {**self.manifest.counts, "manifest": self.manifest.digest, "skip_list": digest}
-
-
 def load(data: Data) -> ImageFolder:
     """The set in `data.root`. Raises DataError: missing, unsorted or incomplete."""
     skip = Path(data.skip).expanduser() if data.skip else None
-    return ImageFolder(data, manifest.read(Path(data.root).expanduser(), skip))
+    return manifest.read(Path(data.root).expanduser(), skip)
 
 
 def missing(data: Data) -> str:

@@ -11,21 +11,21 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from degradation.config.schema import Data, RunConfig
 from degradation.data.dataset import DataError
-from degradation.data.device_loader import channels_first, memory_format
+from degradation.data.device_loader import Placement, channels_first
 from degradation.data.image_folder import decode
-from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
-from degradation.data.image_folder.manifest import Files
+from degradation.data.image_folder.imagenet import LIGHTING, MEAN
+from degradation.data.image_folder.manifest import Files, ImageFolder
 from degradation.data.order import batch_table, digest, draws
 from degradation.system import process_group
 from degradation.system.signals import end_with_parent, signals_blocked
@@ -38,9 +38,8 @@ class TrainCrops(Dataset[tuple[Tensor, Tensor, int]]):
     """Position in the training stream → crop (crop, crop, 3) uint8, what is added to its colours
     (3,) float32, and label. Raises DecodeError."""
 
-    def __init__(self, dataset: ImageFolder, seed: int) -> None:
-        self.root, self.files = dataset.manifest.root, dataset.train
-        self.data, self.seed = dataset.data, seed
+    def __init__(self, dataset: ImageFolder, data: Data, seed: int) -> None:
+        self.root, self.files, self.data, self.seed = dataset.root, dataset.train, data, seed
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor, int]:
         data, count = self.data, len(self.files)
@@ -48,7 +47,8 @@ class TrainCrops(Dataset[tuple[Tensor, Tensor, int]]):
         drawn = draws(self.seed, position, 1)
         index, bits = int(table.index[0]), (drawn.side[0], drawn.top[0], drawn.left[0])
         path = self.root / self.files.paths[index]
-        crop = decode.random_crop(path, crop_size(data), data.resize_range, bits)
+        assert data.crop_size is not None
+        crop = decode.random_crop(path, data.crop_size, data.resize_range, bits)
         if table.flip[0]:
             crop = crop[:, ::-1].copy()
         shift = -MEAN
@@ -59,43 +59,25 @@ class TrainCrops(Dataset[tuple[Tensor, Tensor, int]]):
         return torch.from_numpy(crop), torch.from_numpy(shift).float(), self.files.labels[index]
 
 
-class CenterCrops(Dataset[tuple[Tensor, int]]):
-    """Place in a list of files → center crop (crop, crop, 3) uint8, and label. Raises
+class FileImages(Dataset[tuple[Any, int]]):
+    """Place in a list of files → what `read` makes of that file, and its label. Raises
     DecodeError."""
 
-    def __init__(self, dataset: ImageFolder, files: Files) -> None:
-        self.root, self.files, self.data = dataset.manifest.root, files, dataset.data
+    def __init__(self, root: Path, files: Files, read: Callable[[Path], Any]) -> None:
+        self.root, self.files, self.read = root, files, read
 
-    def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        path, resize = self.root / self.files.paths[place], self.data.eval_resize
-        assert resize is not None
-        crop = decode.center_crop(path, crop_size(self.data), resize)
-        return torch.from_numpy(crop), self.files.labels[place]
-
-
-def crop_size(data: Data) -> int:
-    """The side of a crop, which every folder of images has."""
-    assert data.crop_size is not None
-    return data.crop_size
+    def __getitem__(self, place: int) -> tuple[Any, int]:
+        return self.read(self.root / self.files.paths[place]), self.files.labels[place]
 
 
 class FolderLoader:
-    """The training batches of one seed; of several processes, each has its share of every batch."""
+    """Training batches, each a pure function of seed and step; of several processes, each has its
+    share of every batch."""
 
-    def __init__(
-        self,
-        dataset: ImageFolder,
-        config: RunConfig,
-        device: torch.device,
-        workers: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, dataset: ImageFolder, config: RunConfig, place: Placement) -> None:
         self.num_images, self.batch_size = len(dataset.train), config.recipe.batch_size
-        self.rank, self.share = rank, self.batch_size // world_size
-        self.device, self.workers = device, workers
-        self.memory_format = memory_format(config.numerics)
-        self.crops = TrainCrops(dataset, config.seed)
+        self.place, self.share = place, self.batch_size // place.world_size
+        self.crops = TrainCrops(dataset, config.data, config.seed)
         self.decoded: Generator[Any, None, None] | None = None
         """What the workers decode, from step `next_step` on."""
         self.next_step = 0
@@ -107,18 +89,18 @@ class FolderLoader:
         """
         if self.decoded is None or step != self.next_step:
             self.close()
-            self.decoded = decoded(self.crops, self.positions(step), self.workers, self.device)
+            self.decoded = decoded(self.crops, self.positions(step), self.place)
         self.next_step = step + 1
         batch = next(self.decoded)
-        crops, shift, labels = (part.to(self.device, non_blocking=True) for part in batch)
+        crops, shift, labels = (part.to(self.place.device, non_blocking=True) for part in batch)
         x = crops.float().div_(MAX_VALUE).add_(shift[:, None, None])
-        return channels_first(x, self.memory_format), labels
+        return channels_first(x, self.place.memory_format), labels
 
     def positions(self, step: int) -> Iterator[range]:
         """The positions in the stream of this process's share of each batch, from a step on."""
         # A generator method would keep this loader alive, which keeps the generator alive: the
         # workers would only end at the next garbage collection.
-        first, share = step * self.batch_size + self.rank * self.share, self.share
+        first, share = step * self.batch_size + self.place.rank * self.share, self.share
         starts = itertools.count(first, self.batch_size)
         return (range(start, start + share) for start in starts)
 
@@ -145,46 +127,49 @@ class FolderEvalLoader:
         self,
         dataset: ImageFolder,
         files: Files,
-        device: torch.device,
-        workers: int,
-        memory_format: torch.memory_format = torch.channels_last,
+        data: Data,
+        place: Placement,
         batch_size: int | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
-        self.crops = CenterCrops(dataset, files)
-        self.device, self.workers, self.memory_format = device, workers, memory_format
-        self.rank, self.world_size = rank, world_size
-        self.batch_size = batch_size or (50 if device.type == "cpu" else 250)
-        self.mean = torch.from_numpy(MEAN.astype(np.float32)).to(device)
+        assert data.crop_size and data.eval_resize
+        crop = partial(decode.center_crop, crop=data.crop_size, resize=data.eval_resize)
+        self.crops, self.place = FileImages(dataset.root, files, crop), place
+        self.batch_size = batch_size or (50 if place.device.type == "cpu" else 250)
 
     def __len__(self) -> int:
         return len(self.crops.files)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size, count = self.batch_size, len(self)
-        starts = range(self.rank * size, count, self.world_size * size)
-        places = (range(start, min(start + size, count)) for start in starts)
-        for batch in decoded(self.crops, places, self.workers, self.device):
-            crops, labels = (part.to(self.device, non_blocking=True) for part in batch)
-            x = crops.float().div_(MAX_VALUE).sub_(self.mean)
-            yield channels_first(x, self.memory_format), labels
+        places = self.place.batches(len(self), self.batch_size)
+        for crops, labels in decoded(self.crops, places, self.place):
+            yield normalized(crops, self.place), labels.to(self.place.device, non_blocking=True)
+
+
+@cache
+def mean_colour(device: torch.device) -> Tensor:
+    return torch.from_numpy(MEAN).float().to(device)
+
+
+def normalized(pixels: Tensor, place: Placement) -> Tensor:
+    """uint8 (n, height, width, 3) → float32 (n, 3, height, width) on the device, less the mean."""
+    x = pixels.to(place.device, non_blocking=True).float().div_(MAX_VALUE)
+    return channels_first(x.sub_(mean_colour(place.device)), place.memory_format)
 
 
 def decoded(
-    dataset: Dataset[Any], batches: Iterable[Any], workers: int, device: torch.device
+    dataset: Dataset[Any], batches: Iterable[Any], place: Placement
 ) -> Generator[Any, None, None]:
-    """What the data set gives for each batch of places, in order, by `workers` processes.
+    """What the data set gives for each batch of places, in order, by the workers of `place`.
 
     Raises DataError where an image can't be read, and RuntimeError where a worker has died.
     """
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=batches,
-        num_workers=workers,
+        num_workers=num_workers(place.workers, place.device),
         # A copy from pinned memory doesn't hold up the host. Torch's allocator reuses such memory
         # only after an event has said that the copy is done.
-        pin_memory=device.type == "cuda",
+        pin_memory=place.device.type == "cuda",
         worker_init_fn=leave_signals_to_parent,
         # Else it would draw a number from the generator that everyone shares.
         generator=torch.Generator(),
@@ -215,21 +200,15 @@ def _next(coming: Iterator[Any]) -> Any:
         raise RuntimeError(f"DataLoader worker died: {error}") from error
 
 
-class Faults(Dataset[str]):
-    """Place in a list of paths → what is wrong with that image."""
-
-    def __init__(self, root: Path, paths: Sequence[str]) -> None:
-        self.root, self.paths = root, paths
-
-    def __getitem__(self, place: int) -> str:
-        return decode.fault(self.root / self.paths[place])
-
-
-def faults(root: Path, paths: Sequence[str], workers: int) -> Iterator[str]:
-    """What is wrong with each image, found by decoding all of it; "" where nothing is."""
-    places = (range(i, min(i + 32, len(paths))) for i in range(0, len(paths), 32))
-    for batch in decoded(Faults(root, paths), places, workers, torch.device("cpu")):
-        yield from batch
+def faults(images: ImageFolder, workers: int) -> Iterator[tuple[str, str]]:
+    """The path of each image and what is wrong with it, found by decoding all of it; "" where
+    nothing is."""
+    place = Placement(torch.device("cpu"), workers=workers)
+    for files in (images.train, images.test):
+        checked = FileImages(images.root, files, decode.fault)
+        batches = decoded(checked, place.batches(len(files), 32), place)
+        found = itertools.chain.from_iterable(faults for faults, _ in batches)
+        yield from zip(files.paths, found, strict=True)
 
 
 def num_workers(asked: int | str, device: torch.device) -> int:

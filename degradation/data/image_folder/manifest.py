@@ -17,6 +17,8 @@ from degradation.system.console import escape_control_chars, short_repr
 
 SUFFIXES = (".jpeg", ".jpg")
 SPLITS = ("train", "val")
+TRAIN_EVAL_IMAGES = 50_000
+"""Training images whose error is measured in eval mode: as many as ImageNet's test set has."""
 SHOWN = 3
 """Names that a message lists; the others are counted."""
 
@@ -38,42 +40,62 @@ class Files:
     def evenly(self, most: int) -> "Files":
         """All of them, or `most` at equal distances in the list."""
         count = min(len(self), most)
-        chosen = [i * len(self) // count for i in range(count)]
-        return Files(
-            tuple(self.paths[i] for i in chosen),
-            tuple(self.sizes[i] for i in chosen),
-            tuple(self.labels[i] for i in chosen),
-        )
+        places = [i * len(self) // count for i in range(count)]
+        return Files.of([(self.paths[i], self.sizes[i], self.labels[i]) for i in places])
+
+    @classmethod
+    def of(cls, images: list[tuple[str, int, int]]) -> "Files":
+        """Of the path, size and label of each image."""
+        return cls(*(tuple(image[i] for image in images) for i in range(3)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The images of both splits, as the folder holds them."""
+class ImageFolder:
+    """The data set: where its images are."""
 
     root: Path
-    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
     train: Files
-    val: Files
+    test: Files
+    """Those in val/."""
     skipped: tuple[str, ...]
     """Paths left out because data.skip lists them, sorted."""
+    channels = 3
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def train_eval(self) -> Files:
+        """The training images for the training error in eval mode, evenly from all classes."""
+        return self.train.evenly(TRAIN_EVAL_IMAGES)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the sorted paths of both splits, with their sizes."""
         sha = hashlib.sha256()
-        for split in (self.train, self.val):
+        for split in (self.train, self.test):
             for path, size in zip(split.paths, split.sizes, strict=True):
                 sha.update(files.encode_line(f"{path}\t{size}"))
         return sha.hexdigest()
 
     @property
     def counts(self) -> dict[str, int]:
-        names = ("classes", "train", "val", "skipped")
-        return {name: len(getattr(self, name)) for name in names}
+        skipped = len(self.skipped)
+        splits = {"train": len(self.train), "val": len(self.test)}
+        return {"classes": self.classes, **splits, "skipped": skipped}
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """What a run writes down of its data, beside the digests."""
+        skipped = "\n".join(self.skipped)
+        digest = hashlib.sha256(files.encode_line(skipped)).hexdigest() if skipped else None
+        return {**self.counts, "manifest": self.digest, "skip_list": digest}
 
 
-def read(root: Path, skip: Path | None = None) -> Manifest:
-    """The manifest of the folder `root`, without what the file `skip` lists. Raises DataError."""
+def read(root: Path, skip: Path | None = None) -> ImageFolder:
+    """The images in the folder `root`, without what the file `skip` lists. Raises DataError."""
     _check_there(root)
     classes = _classes(root)
     skipped = _skip_list(skip) if skip else set[str]()
@@ -88,7 +110,7 @@ def read(root: Path, skip: Path | None = None) -> Manifest:
                 faults.append((path, fault))
             else:
                 kept.append((path, size, label))
-        splits[split] = Files(*(tuple(image[i] for image in kept) for i in range(3)))  # type: ignore[arg-type]
+        splits[split] = Files.of(kept)
     if unused:
         raise DataError(
             f"{skip}: {_some(unused)}: not in {root}; list paths relative to it, as "
@@ -96,7 +118,7 @@ def read(root: Path, skip: Path | None = None) -> Manifest:
         )
     if faults:
         raise faulty(root, faults)
-    return Manifest(root, classes, splits["train"], splits["val"], tuple(sorted(skipped)))
+    return ImageFolder(root, classes, splits["train"], splits["val"], tuple(sorted(skipped)))
 
 
 def faulty(root: Path, faults: list[tuple[str, str]]) -> DataError:

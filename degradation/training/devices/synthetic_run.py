@@ -19,7 +19,7 @@ import torch
 from degradation.config.schema import Machine, Numerics, RunConfig
 from degradation.config.validation import ConfigError, read
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.loaders import train_loader
+from degradation.data.device_loader import DeviceLoader, Placement, memory_format
 from degradation.training.devices import device as devices
 from degradation.training.devices.cuda_graph import capture_for
 from degradation.training.devices.engine import Engine
@@ -55,7 +55,8 @@ class SyntheticRun:
 
     def __init__(self, config: RunConfig, images: ImageDataset, device: torch.device) -> None:
         self.config, self.state = config, fresh(config, images, device)
-        self.loader = train_loader(images, config, device, workers=0)
+        place = Placement(device, memory_format(config.numerics))
+        self.loader = DeviceLoader(images, config, place)
         capture = capture_for(config.numerics.graph, device)
         self.engine = Engine(config.numerics, self.state, device, capture)
         self.train(1)
