@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from degradation.data import device_loader, loaders
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader, Placement
 from degradation.data.order import Table, batch_table
 from tests.conftest import small
 
 # The sides differ, so that none can stand for the other.
 N, HEIGHT, WIDTH = 12, 5, 7
 CPU = torch.device("cpu")
+PLACE = Placement(CPU)
 
 
 def noise(n: int, channels: int, seed: int) -> Split:
@@ -34,7 +35,7 @@ def loader_of(
     found: ImageDataset, seed: int = 0, batch_size: int = 5, pad: int = 2, flip: bool = True
 ) -> DeviceLoader:
     options = {"data__pad": pad, "data__flip": flip, "recipe__batch_size": batch_size}
-    return DeviceLoader(found, small(seed=seed, **options), CPU)
+    return DeviceLoader(found, small(seed=seed, **options), PLACE)
 
 
 def naive(found: ImageDataset, table: Table, pad: int) -> NDArray[np.float32]:
@@ -87,8 +88,8 @@ def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
 def test_a_gpu_has_the_bits_of_the_cpu() -> None:
     batches = []
     for device in (CPU, torch.device("cuda")):
-        evaluated = loaders.eval_loader(noise_dataset(), "test", small(), device, 0)
-        trained = loaders.train_loader(noise_dataset(), small(), device, 0)
+        evaluated = loaders.eval_loader(noise_dataset(), "test", small(), Placement(device))
+        trained = loaders.train_loader(noise_dataset(), small(), Placement(device))
         batches.append([*next(iter(evaluated)), *trained.get_batch(100)])
     for wanted, found in zip(*batches, strict=True):
         assert found.is_cuda and torch.equal(found.cpu(), wanted)
@@ -98,7 +99,7 @@ def test_runs_of_a_process_share_one_copy_of_a_data_set() -> None:
     one, other = (loader_of(noise_dataset(), seed) for seed in (0, 1))
     assert one.images is other.images
     assert loader_of(noise_dataset(), pad=1).images is not one.images
-    evals = [DeviceEvalLoader(noise_dataset(), name, CPU) for name in ("test", "test", "train")]
+    evals = [DeviceEvalLoader(noise_dataset(), name, PLACE) for name in ("test", "test", "train")]
     assert evals[0].images is evals[1].images is not evals[2].images
     alive = weakref.ref(one.images)
     del one, other, evals
@@ -111,7 +112,7 @@ def test_runs_of_a_process_share_one_copy_of_a_data_set() -> None:
 )
 def test_evaluation_sees_every_image_once_in_order(size: int | None, sizes: list[int]) -> None:
     found = noise_dataset()
-    images = DeviceEvalLoader(found, "test", CPU, batch_size=size)
+    images = DeviceEvalLoader(found, "test", PLACE, batch_size=size)
     assert len(images) == 10
     for _ in range(2):
         batches = list(images)

@@ -19,14 +19,17 @@ from PIL import Image, ImageOps
 from degradation.config.schema import RunConfig
 from degradation.data import sources
 from degradation.data.dataset import DataError
+from degradation.data.device_loader import Placement
 from degradation.data.image_folder import decode, loader
-from degradation.data.image_folder.imagenet import LIGHTING, MEAN, ImageFolder
+from degradation.data.image_folder.imagenet import LIGHTING, MEAN
 from degradation.data.image_folder.loader import FolderEvalLoader, FolderLoader
+from degradation.data.image_folder.manifest import ImageFolder
 from degradation.data.order import batch_table, below, draws
 from degradation.system.paths import TOP
 from tests.data import photographs
 
 CPU = torch.device("cpu")
+ALONE = Placement(CPU, workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +43,18 @@ def dataset(root: Path) -> ImageFolder:
 
 
 def folder_loader(dataset: ImageFolder, workers: int = 0, batch_size: int = 5, seed: int = 3):
-    return FolderLoader(dataset, config_of(dataset, batch_size, seed), CPU, workers)
+    return FolderLoader(
+        dataset, config_of(dataset, batch_size, seed), Placement(CPU, workers=workers)
+    )
+
+
+def eval_loader(dataset: ImageFolder, place: Placement = ALONE, batch_size: int = 4):
+    data = photographs.data(dataset.root)
+    return FolderEvalLoader(dataset, dataset.test, data, place, batch_size)
 
 
 def config_of(dataset: ImageFolder, batch_size: int, seed: int = 3) -> RunConfig:
-    return photographs.config(Path(dataset.data.root), recipe__batch_size=batch_size, seed=seed)
+    return photographs.config(dataset.root, recipe__batch_size=batch_size, seed=seed)
 
 
 # What an image becomes
@@ -70,7 +80,7 @@ def test_a_training_image_is_what_pillow_makes_of_it_step_by_step(dataset, root:
 
 
 def test_an_evaluated_image_is_the_center_of_the_resized_whole(dataset, root: Path) -> None:
-    batches = list(FolderEvalLoader(dataset, dataset.test, CPU, 0, batch_size=4))
+    batches = list(eval_loader(dataset))
     x, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert x.shape == (6, 3, 32, 32) and labels.tolist() == [0, 0, 1, 1, 2, 2]
     for i, path in enumerate(dataset.test.paths):
@@ -128,10 +138,7 @@ def test_bytes_are_equal_for_any_number_of_workers(dataset) -> None:
     alone = batches(folder_loader(dataset), range(6))
     for workers in (1, 2):
         assert equal(batches(folder_loader(dataset, workers), range(6)), alone)
-    evaluated = [
-        list(FolderEvalLoader(dataset, dataset.test, CPU, workers, batch_size=4))
-        for workers in (0, 2)
-    ]
+    evaluated = [list(eval_loader(dataset, Placement(CPU, workers=workers))) for workers in (0, 2)]
     assert all(equal(list(a), list(b)) for a, b in zip(*evaluated, strict=True))
 
 
@@ -151,18 +158,14 @@ def test_shares_of_a_batch_make_the_batch(dataset) -> None:
     """And those of an evaluation set the whole: each process decodes its own."""
     for step in (0, 3):
         config = config_of(dataset, 6)
-        whole = FolderLoader(dataset, config, CPU, 0).get_batch(step)
-        parts = [
-            FolderLoader(dataset, config, CPU, 0, rank, 3).get_batch(step) for rank in range(3)
-        ]
+        whole = FolderLoader(dataset, config, ALONE).get_batch(step)
+        places = [Placement(CPU, workers=0, rank=rank, world_size=3) for rank in range(3)]
+        parts = [FolderLoader(dataset, config, place).get_batch(step) for place in places]
         for column, shares in zip(whole, zip(*parts, strict=True), strict=True):
             assert torch.equal(column, torch.cat(shares))
-    evaluated = [
-        FolderEvalLoader(dataset, dataset.train, CPU, 0, batch_size=2, rank=rank, world_size=2)
-        for rank in range(2)
-    ]
+    evaluated = [eval_loader(dataset, place, 2) for place in places]
     found = torch.cat([labels for one in evaluated for _, labels in one])
-    assert sorted(found.tolist()) == sorted(dataset.train.labels)
+    assert sorted(found.tolist()) == sorted(dataset.test.labels)
 
 
 # The workers
@@ -198,10 +201,11 @@ sys.path[:0] = sys.argv[1:2]
 from pathlib import Path
 import torch
 from degradation.data import sources
+from degradation.data.device_loader import Placement
 from degradation.data.image_folder.loader import FolderLoader
 from tests.data import photographs
 config = photographs.config(Path(sys.argv[2]))
-loader = FolderLoader(sources.load(config.data), config, torch.device("cpu"), 2)
+loader = FolderLoader(sources.load(config.data), config, Placement(torch.device("cpu"), workers=2))
 for step in itertools.count():
     loader.get_batch(step)
     if step == 0:
@@ -254,7 +258,7 @@ def test_real_photographs_are_read_with_their_trap_listed(tmp_path: Path) -> Non
         sources.load(data)
     (tmp_path / "skip.txt").write_text(f"{trap}\n")
     found = sources.load(dataclasses.replace(data, skip=str(tmp_path / "skip.txt")))
-    assert found.manifest.counts == {"classes": 2, "train": 40, "val": 20, "skipped": 1}
+    assert found.counts == {"classes": 2, "train": 40, "val": 20, "skipped": 1}
     x, labels = folder_loader(found, batch_size=8).get_batch(0)
     assert x.shape == (8, 3, 224, 224) and set(labels.tolist()) <= {0, 1}
     assert x.mean().abs() < 0.3 and 0.15 < x.std() < 0.4

@@ -20,7 +20,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_manifest_counts_and_labels_by_sorted_class(root: Path) -> None:
     found = manifest.read(root)
-    assert found.classes == photographs.CLASSES
+    assert found.class_names == photographs.CLASSES
     assert found.counts == {"classes": 3, "train": 12, "val": 6, "skipped": 0}
     assert found.train.paths == tuple(sorted(found.train.paths))
     columns = found.train.paths, found.train.sizes, found.train.labels
@@ -97,7 +97,7 @@ def test_a_listed_file_is_skipped_and_written_down(root: Path, tmp_path: Path) -
     listed = tmp_path / "skip.txt"
     listed.write_text("# not a photograph\n\ntrain/ants/imageNotFound.gif\n")
     found = sources.load(photographs.data(root, skip=str(listed)))
-    assert found.manifest.skipped == ("train/ants/imageNotFound.gif",)
+    assert found.skipped == ("train/ants/imageNotFound.gif",)
     assert found.notes["skipped"] == 1 and found.notes["skip_list"]
     listed.write_text("train/ants/nobody.JPEG\n")
     with pytest.raises(DataError, match=r"nobody\.JPEG: not in"):

@@ -9,6 +9,7 @@ import torch
 from degradation.commands import evaluate
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
+from degradation.data.device_loader import Placement
 from degradation.evaluation import imagenet, weights
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.signals import Stop
@@ -52,7 +53,7 @@ def test_what_is_tested_is_what_was_trained(run: RunDir) -> None:
     config, cpu = run.config(), torch.device("cpu")
     dataset = sources.load(config.data)
     network = weights.trained_network(run, dataset, cpu).eval()
-    images = loaders.eval_loader(dataset, "test", config, cpu, 0)
+    images = loaders.eval_loader(dataset, "test", config, Placement(cpu))
     wrong = sum(int((network(x).argmax(1) != labels).sum()) for x, labels in images)
     assert run.rows()[-1]["test_error"] == round(100 * wrong / 6, 4)
 

@@ -8,7 +8,7 @@ import torch
 from degradation.commands import evaluate
 from degradation.config.schema import Model
 from degradation.config.validation import ConfigError
-from degradation.data.device_loader import DeviceEvalLoader
+from degradation.data.device_loader import DeviceEvalLoader, Placement
 from degradation.data.sources import load
 from degradation.evaluation import layer_responses
 from degradation.evaluation.layer_responses import StandardDeviation
@@ -18,13 +18,13 @@ from degradation.system.signals import Stop
 from degradation.training.devices.interleave import drain
 from degradation.training.worker import train_to_result
 
-CPU = torch.device("cpu")
+PLACE = Placement(torch.device("cpu"))
 
 
 @pytest.fixture
 def images(small) -> DeviceEvalLoader:
     found = load(small().data)
-    return DeviceEvalLoader(dataclasses.replace(found, test=found.test.part(0, 50)), "test", CPU)
+    return DeviceEvalLoader(dataclasses.replace(found, test=found.test.part(0, 50)), "test", PLACE)
 
 
 def test_the_standard_deviation_is_that_of_all_numbers() -> None:

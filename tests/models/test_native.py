@@ -13,6 +13,7 @@ from torch.nn import functional
 from degradation.config import schema
 from degradation.config.validation import ConfigError
 from degradation.data import digits, loaders
+from degradation.data.device_loader import Placement
 from degradation.models import init, layer_stats
 from degradation.models.kernels import convolution, library
 from degradation.models.kernels import cpu as native
@@ -137,7 +138,8 @@ def test_the_kernels_serve_what_they_fit(small) -> None:
 def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor]]:
     """The sum of the losses, and the gradients after so many iterations."""
     images = digits.load(config.data)
-    state, loader = fresh(config, images, CPU), loaders.train_loader(images, config, CPU, 0)
+    state = fresh(config, images, CPU)
+    loader = loaders.train_loader(images, config, Placement(CPU))
     engine = Engine(config.numerics, state, CPU)
     for step in range(iterations):
         engine.train_step(*loader.get_batch(step), lr=config.recipe.lr)

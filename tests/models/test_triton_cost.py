@@ -21,8 +21,6 @@ from degradation.models import resnet
 from degradation.models.kernels import gpu
 from degradation.models.kernels.weight_casts import bfloat16_weights
 from degradation.training import setup
-from degradation.training.devices.distributed import ALONE
-from degradation.training.devices.synthetic_run import noise
 from tests.models.conftest import KERNELS, Instead, network
 
 
@@ -208,6 +206,6 @@ def test_triton_is_missed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fingerprint_of_a_run_names_tritons_version(kernels, small) -> None:
-    config, images = small(numerics__fused=True), noise(4)
-    marks = setup.fingerprint_of(config, images, torch.device("cpu"), ALONE)
+    config = small(numerics__fused=True)
+    marks = setup.fingerprint_of(config, torch.device("cpu"))
     assert marks["triton"] == sys.modules["triton"].__version__

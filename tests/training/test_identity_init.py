@@ -9,7 +9,7 @@ import torch
 from degradation.config import validation
 from degradation.config.schema import RunConfig
 from degradation.data import sources
-from degradation.data.device_loader import DeviceEvalLoader
+from degradation.data.device_loader import DeviceEvalLoader, Placement
 from degradation.models import init
 from degradation.models.identity_init import initialize_as_identity
 from degradation.models.resnet import Network
@@ -17,7 +17,7 @@ from degradation.runs.run_dir import RunDir
 from degradation.training import setup
 from tests.training.train_here import context_of, train_here
 
-CPU = torch.device("cpu")
+PLACE = Placement(torch.device("cpu"))
 
 
 def net_of(config: RunConfig) -> Network:
@@ -29,7 +29,7 @@ def deepened(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
     images = sources.load(config.data)
     shallow = net_of(setup.parent(config))
     with torch.no_grad():
-        for x, _ in DeviceEvalLoader(images, "train", CPU, batch_size=64):
+        for x, _ in DeviceEvalLoader(images, "train", PLACE, batch_size=64):
             shallow(x)  # moves the running statistics
         for name, parameter in shallow.named_parameters():
             if "norm" in name:
@@ -37,10 +37,10 @@ def deepened(config: RunConfig) -> tuple[Network, Network, torch.Tensor]:
     deep = net_of(config)
     before = {name: tensor.clone() for name, tensor in shallow.state_dict().items()}
     initialize_as_identity(
-        deep, config, before, DeviceEvalLoader(images, "train", CPU, batch_size=128)
+        deep, config, before, DeviceEvalLoader(images, "train", PLACE, batch_size=128)
     )
     assert all(torch.equal(deep.state_dict()[name], tensor) for name, tensor in before.items())
-    x, _ = next(iter(DeviceEvalLoader(images, "test", CPU)))
+    x, _ = next(iter(DeviceEvalLoader(images, "test", PLACE)))
     return shallow, deep, x
 
 

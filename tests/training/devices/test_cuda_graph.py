@@ -11,6 +11,7 @@ import torch
 
 from degradation.config.schema import RunConfig
 from degradation.data import loaders
+from degradation.data.device_loader import Placement
 from degradation.training import setup
 from degradation.training.devices import engine as engines
 from degradation.training.devices.cuda_graph import WARMUPS, CudaGraph
@@ -163,7 +164,7 @@ class Trainer:
     def __init__(self, config: RunConfig, device: torch.device = CPU, graph: bool = True) -> None:
         images = noise(64, side=16, channels=1)
         self.state = fresh(config, images, CPU)
-        self.loader = loaders.train_loader(images, config, CPU, 0)
+        self.loader = loaders.train_loader(images, config, Placement(CPU))
         self.engine = Engine(config.numerics, self.state, device, CudaGraph if graph else None)
 
     def step(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from degradation.config.schema import Machine, RunConfig
 from degradation.config.validation import ConfigError
 from degradation.data import digits, loaders
+from degradation.data.device_loader import Placement
 from degradation.models.resnet import compile_blocks
 from degradation.training.devices import cuda_graph
 from degradation.training.devices import device as devices
@@ -85,9 +86,10 @@ def test_all_maps_lie_in_memory_as_asked(
 ) -> None:
     config = small(numerics__memory_format=name, model__shortcut="identity", data__pad=1)
     engine, images = engine_of(config), digits.load(config.data)
+    place = Placement(CPU, memory_format)
     batches = [
-        loaders.train_loader(images, config, CPU, 0).get_batch(0),
-        next(iter(loaders.eval_loaders(images, config, CPU, 0)["test"])),
+        loaders.train_loader(images, config, place).get_batch(0),
+        next(iter(loaders.eval_loaders(images, config, place)["test"])),
     ]
     seen = []
     for module in engine.state.network.modules():
@@ -138,7 +140,7 @@ def test_compiled_blocks_train_as_the_others_do(
             numerics__precision=precision,
         )
         engine = engine_of(config)
-        loader = loaders.train_loader(digits.load(config.data), config, CPU, 0)
+        loader = loaders.train_loader(digits.load(config.data), config, Placement(CPU))
         for step in range(3):
             engine.train_step(*loader.get_batch(step), lr=0.05)
         loss, _ = engine.evaluate([loader.get_batch(3)], lambda: None)

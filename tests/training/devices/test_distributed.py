@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from degradation.config import compose, validation, world_size
 from degradation.config.schema import RunConfig
 from degradation.data import sources
-from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader
+from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader, Placement
 from degradation.data.loaders import train_loader
 from degradation.runs.run_dir import RunDir, runs_in
 from degradation.training import checkpoint
@@ -28,6 +28,7 @@ from degradation.training.step import train_step
 from tests.conftest import wait_until
 
 CPU = torch.device("cpu")
+PLACES = [Placement(CPU, rank=rank, world_size=3) for rank in range(3)]
 RUN = (
     *("data=digits", "model=residual", "depth=8", "model.width=4", "model.ghost_batch_size=8"),
     *("recipe.batch_size=32", "recipe.milestones=[200]", "recipe.eval_every=10"),
@@ -156,7 +157,7 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def states(config: RunConfig, group: ProcessGroup) -> State:
     """After three steps."""
     images = sources.load(config.data)
-    state, loader = fresh(config, images, CPU, group), train_loader(images, config, CPU, 0)
+    state, loader = fresh(config, images, CPU, group), train_loader(images, config, Placement(CPU))
     for step in range(3):
         train_step(state, *loader.get_batch(step), config.numerics.precision, group)
     return state
@@ -203,7 +204,7 @@ class Calls(TorchDispatchMode):
 def calls_of_a_step(config: RunConfig, group: ProcessGroup) -> Counter[str]:
     images = sources.load(config.data)
     state = fresh(config, images, CPU, group)
-    batch = train_loader(images, config, CPU, 0).get_batch(0)
+    batch = train_loader(images, config, Placement(CPU)).get_batch(0)
     with Calls() as calls:
         train_step(state, *batch, config.numerics.precision, group)
     return calls.count
@@ -251,8 +252,8 @@ def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
 def test_shares_of_a_batch_make_the_batch(small) -> None:
     config = small(data__pad=1, data__flip=True, recipe__batch_size=6)
     images = sources.load(config.data)
-    whole = DeviceLoader(images, config, CPU)
-    shares = [DeviceLoader(images, config, CPU, rank, 3) for rank in range(3)]
+    whole = DeviceLoader(images, config, Placement(CPU))
+    shares = [DeviceLoader(images, config, place) for place in PLACES]
     assert len({stream.digest() for stream in [whole, *shares]}) == 1
     for iteration in (0, 239):  # the second lies across two epochs
         parts = [stream.get_batch(iteration) for stream in shares]
@@ -262,9 +263,6 @@ def test_shares_of_a_batch_make_the_batch(small) -> None:
 
 def test_shares_of_an_exam_have_every_image_once(small) -> None:
     images = sources.load(small().data)
-    exams = [
-        DeviceEvalLoader(images, "test", CPU, batch_size=7, rank=rank, world_size=3)
-        for rank in range(3)
-    ]
+    exams = [DeviceEvalLoader(images, "test", place, batch_size=7) for place in PLACES]
     labels = torch.cat([labels for exam in exams for _, labels in exam])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()
