@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from degradation.commands import estimate
-from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.launch import process
 
@@ -67,8 +66,8 @@ def request(settings: Settings, batch_size: int, compiled: bool) -> dict[str, An
         numerics=dataclasses.replace(config.numerics, compiled=compiled),
     )
     return {
-        "config": schema.plain(tried),
-        "machine": schema.plain(settings.machine),
+        "config": dataclasses.asdict(tried),
+        "machine": dataclasses.asdict(settings.machine),
         "image": estimate.SHAPES[config.data.name].image,
     }
 

@@ -10,15 +10,13 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -55,30 +53,18 @@ class Study:
 
 def runs_of(words: Sequence[str]) -> list[Settings]:
     """The settings of each run that a command line asks for, in order. Raises ConfigError."""
-    return study_of(words).settings
-
-
-def study_of(words: Sequence[str]) -> Study:
-    """All that a command line asks for. Raises ConfigError."""
     line = arguments(words)
     overrides = list(line.overrides)
     if line.config_dir is not None:
         overrides.append(f"hydra.searchpath=[file://{Path(line.config_dir).resolve()}]")
-    with errors.for_people(), _hydra() as hydra:
+    with errors.for_people(), initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
         mode = RunMode.MULTIRUN if line.multirun else hydra.get_mode(NAME, overrides)
         config = hydra.compose_config(NAME, overrides, mode or RunMode.RUN)
         if mode == RunMode.MULTIRUN:
-            return expanded(hydra.config_loader, config)
-        settings = read(config)
-    return Study([settings], {settings.config.name: overrides}, launcher(config))
-
-
-@contextmanager
-def _hydra() -> Iterator[Hydra]:
-    with initialize_config_dir(str(CONF), job_name="degradation", version_base=VERSION_BASE):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        yield hydra
+            return expanded(hydra.config_loader, config).settings
+        return [read(config)]
 
 
 def expanded(loader: ConfigLoader, config: DictConfig) -> Study:
@@ -100,7 +86,8 @@ def expanded(loader: ConfigLoader, config: DictConfig) -> Study:
         settings[one.config.name], overrides[one.config.name] = one, job
     if twice := len(jobs) - len(settings):
         log.info("%d of %d runs are asked for twice: each is trained once", twice, len(jobs))
-    return Study(list(settings.values()), overrides, launcher(config))
+    launcher = str(config.hydra.runtime.choices["hydra/launcher"])
+    return Study(list(settings.values()), overrides, launcher)
 
 
 def read(config: DictConfig) -> Settings:
@@ -121,35 +108,20 @@ def _refuse_secrets(text: str) -> None:
         )
 
 
-def launcher(config: DictConfig) -> str:
-    """Hydra's name for the launcher that a configuration has chosen."""
-    return str(config.hydra.runtime.choices["hydra/launcher"])
-
-
 def in_order(words: Sequence[str]) -> list[str]:
     """`words` with the settings behind Hydra's options, where argparse alone finds them all.
 
-    Raises ConfigError, with the line as it would be right, for an option that Hydra doesn't have.
+    Raises ConfigError for an option that Hydra doesn't have.
     """
-    _, unknown = _parser().parse_known_args(list(words))
-    if not unknown:
-        return list(words)
-    if wrong := [word for word in unknown if word.startswith("-")]:
-        raise ConfigError(f"{wrong[0]}: no such option; {_corrected(words, wrong[0])}")
-    settings = [word for word in words if "=" in word and not word.startswith("-")]
-    return [*(word for word in words if word not in settings), *settings]
-
-
-def _corrected(words: Sequence[str], wrong: str) -> str:
-    """What `--depth 20` was meant to be."""
-    key, _, value = wrong.lstrip("-").partition("=")
-    where = list(words).index(wrong)
-    following = words[where + 1] if where + 1 < len(words) else ""
-    takes = not value and following and "=" not in following and not following.startswith("-")
-    rest = [*words[:where], f"{key}={value or (following if takes else '…')}"]
-    return "settings are given as key=value: " + " ".join(
-        [*rest, *words[where + 1 + bool(takes) :]]
-    )
+    settings = [word for word in words if re.match("~|[^-].*=", word)]
+    ordered = [*(word for word in words if word not in settings), *settings]
+    _, unknown = _parser().parse_known_args(ordered)
+    if wrong := next((word for word in unknown if word.startswith("-")), None):
+        key, _, value = wrong.lstrip("-").partition("=")
+        raise ConfigError(
+            f"{wrong}: no such option; settings are given as key=value: {key}={value or '…'}"
+        )
+    return ordered
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:

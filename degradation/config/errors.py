@@ -34,50 +34,27 @@ def message(error: Exception) -> str:
     if isinstance(error, OmegaConfBaseException):
         return f"{error.full_key or 'the settings'}: {str(error).splitlines()[0]}"
     text = str(error)
-    for pattern, explain in _EXPLAINED:
-        if match := re.search(pattern, text):
-            return explain(match, text)
+    if match := re.search("(Error parsing override|no viable|mismatched|extraneous) .*", text):
+        return (
+            f"{match[0]}: settings are given as key=value; quote what holds brackets, commas or "
+            "spaces: key='…'"
+        )
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
+        return _no_such_choice(match[1], match[2], text)
+    if match := re.search(r"Could not override '([\w./@]+)'", text):
+        groups = (path.name for path in CONF.iterdir() if path.is_dir())
+        return no_such_setting(match[1], [*schema.keys(), *groups])
+    if match := re.search(r"Ambiguous value for argument '(.*)'", text):
+        return f"{match[1]}: several values; add -m (--multirun) to train each"
     lines = [escape_control_chars(line)[:200] for line in text.splitlines() if line.strip()]
-    cut = next((i for i, line in enumerate(lines) if "search path" in line), len(lines))
-    return "\n".join([line for line in lines[:cut] if "https://hydra.cc" not in line][:MOST_LINES])
+    return "\n".join([line for line in lines if "https://hydra.cc" not in line][:MOST_LINES])
 
 
-def _no_such_choice(match: re.Match[str], text: str) -> str:
-    group, name = match.groups()
+def _no_such_choice(group: str, name: str, text: str) -> str:
     if group == "hydra/launcher" and (extra := EXTRAS.get(name)):
         return (
             f"cluster={extra}: not installed; pip install 'degradation[{extra}]', or give "
             "cluster=serial: one run after the other"
         )
     known = re.findall(r"^\t(\S+)$", text.partition("Available options in")[2], re.M)
-    allowed = ", ".join(known) or "none"
-    return f"{group}={name}: must be one of {allowed}{did_you_mean(name, known)}"
-
-
-def _no_such_key(match: re.Match[str], text: str) -> str:
-    return no_such_setting(match[1], [*schema.keys(), *groups()])
-
-
-def _several_values(match: re.Match[str], text: str) -> str:
-    given, key = match.groups()
-    return f"{given}: several values; add -m (--multirun) to train each, or {key}=[…] for a list"
-
-
-def _no_setting(match: re.Match[str], text: str) -> str:
-    return (
-        f"{match[0]}: settings are given as key=value; quote what holds brackets, commas or "
-        "spaces: key='…'"
-    )
-
-
-_EXPLAINED = [
-    (r"Error parsing override '.*'|(no viable|mismatched|extraneous) .*", _no_setting),
-    (r"Could not find '([\w/]+)/([^'/]*)'", _no_such_choice),
-    (r"Could not override '([\w./@]+)'", _no_such_key),
-    (r"Ambiguous value for argument '(([^=]+)=.*)'", _several_values),
-]
-
-
-def groups() -> list[str]:
-    """The groups of files that a command line may choose from."""
-    return sorted(path.name for path in CONF.iterdir() if path.is_dir())
+    return f"{group}={name}: must be one of {', '.join(known) or 'none'}{did_you_mean(name, known)}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from degradation.config.schema import Data, Model, Numerics, Recipe, RunConfig, plain
+from degradation.config.schema import Data, Model, Numerics, Recipe, RunConfig
 from degradation.config.validation import read
 from degradation.system.paths import CONF
 
@@ -24,16 +24,10 @@ def command(config: RunConfig, runs: str) -> str:
     """The command that trains `config` alone, in the folder `runs`."""
     words = [f"data={config.data.name}", f"model={config.arm}", f"depth={config.depth}"]
     words += [f"seed={config.seed}", *changed_settings(config, of_identity=False)]
-    words += [f"{key}={written(value)}" for key, value in _labels(config).items() if value]
-    if runs != USUAL_RUNS:
-        words.append(f"machine.runs={written(runs)}")
+    labels = ("study", config.study, config.data.name), ("variant", config.variant, "")
+    others = *labels, ("machine.runs", runs, USUAL_RUNS)
+    words += [f"{key}={written(value)}" for key, value, usual in others if value not in ("", usual)]
     return shlex.join(["python", "-m", "degradation.run", *words])
-
-
-def _labels(config: RunConfig) -> dict[str, str]:
-    """What a command must say of study and variant; "" where that is usual."""
-    study = "" if config.study == config.data.name else config.study
-    return {"study": study, "variant": config.variant}
 
 
 def changed_settings(config: RunConfig, of_identity: bool = True) -> list[str]:
@@ -43,25 +37,24 @@ def changed_settings(config: RunConfig, of_identity: bool = True) -> list[str]:
     """
     changes = []
     for group, usual in _usual(config.data.name, config.arm).items():
-        own = getattr(config, group)
-        for field in dataclasses.fields(own):
+        for field in dataclasses.fields(usual):
             counts = field.metadata.get("identity", True) or not of_identity
-            value = plain(own)[field.name]
-            if counts and value != usual[field.name]:
+            value = getattr(getattr(config, group), field.name)
+            if counts and value != getattr(usual, field.name):
                 changes.append(f"{group}.{field.name}={written(value)}")
     return changes
 
 
 @cache
-def _usual(data: str, arm: str) -> dict[str, dict[str, Any]]:
+def _usual(data: str, arm: str) -> dict[str, Any]:
     """The settings in conf/ for `data=… model=…`, by group."""
     network = content("network", data)  # chosen by the data, but its settings are the model's
     model = content("model", arm) | network.get("model", network)
     return {
-        "model": plain(read(Model, model, "model")),
-        "data": plain(read(Data, content("data", data), "data")),
-        "recipe": plain(read(Recipe, content("recipe", data), "recipe")),
-        "numerics": plain(read(Numerics, content("numerics", "reference"), "numerics")),
+        "model": read(Model, model, "model"),
+        "data": read(Data, content("data", data), "data"),
+        "recipe": read(Recipe, content("recipe", data), "recipe"),
+        "numerics": read(Numerics, content("numerics", "reference"), "numerics"),
     }
 
 

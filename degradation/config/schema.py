@@ -5,12 +5,11 @@ the result (see identity.py).
 """
 
 import dataclasses
-import re
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic import ConfigDict, Field, PlainValidator, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from degradation.config import architecture
@@ -23,17 +22,6 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 # The 1×1 convolutions of stride 2 that oneDNN computes; its backward pass writes outside its arrays
 # where they have fewer input channels (oneDNN issue 6035, seen with torch 2.13).
 LEAST_CHANNELS = 8
-
-
-def _matching(pattern: str, says: str) -> AfterValidator:
-    """Checks for text that matches `pattern`; `says` describes that to people."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {says}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _auto_or(low: int, high: int) -> PlainValidator:
@@ -53,7 +41,7 @@ Pixels = Annotated[int, Field(ge=8, le=8192)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 Path = Annotated[str, Field(min_length=1, max_length=1000)]
-Name = Annotated[str, _matching(r"[\w.-]{1,64}", "1 to 64 letters, digits, ., _ or -")]
+Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -256,7 +244,7 @@ class Numerics:
 class Machine:
     """Where and beside what a run runs: never part of its identity."""
 
-    device: Annotated[str, _matching(r"auto|cpu|cuda(:\d{1,4})?", "auto, cpu, cuda or cuda:N")]
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,4})?)$")]
     threads: Annotated[int, Field(ge=1, le=1024)]
     runs: Path
     """Folder of the run folders."""
@@ -285,8 +273,8 @@ class RunConfig:
     depth: Depth
     """Weighted layers."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    study: Annotated[str, _matching(r"[\w.-]{0,64}", "at most 64 letters, digits, ., _ or -")] = (
-        field(default="", metadata=NOT_IDENTITY)
+    study: Annotated[str, Field(pattern=r"^[\w.-]{0,64}$")] = field(
+        default="", metadata=NOT_IDENTITY
     )
     """The study that first trained this run: W&B groups by it."""
     # Lower case, since Hydra's `${model.norm}` in a text gives True, where its users write true.
@@ -376,14 +364,3 @@ def read_settings(mapping: dict[str, Any]) -> Settings:
 def keys() -> list[str]:
     """Every key that a command line may set, dotted, groups included."""
     return [*paths(RunConfig), "machine", *paths(Machine, "machine.")]
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """A dataclass as nested dicts and lists, as JSON has them."""
-    return {f.name: _plain(getattr(settings, f.name)) for f in dataclasses.fields(settings)}
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return plain(value)
-    return list(value) if isinstance(value, tuple) else value

@@ -19,36 +19,26 @@ T = TypeVar("T")
 MOST_LINES = 5
 
 # What people call a setting elsewhere, where its name here is spelled otherwise.
-MEANINGS = {
-    "learning_rate": "recipe.lr",
-    "epochs": "recipe.iterations",
-    "steps": "recipe.iterations",
-    "max_steps": "recipe.iterations",
-    "batch": "recipe.batch_size",
-    "bs": "recipe.batch_size",
-    "wd": "recipe.weight_decay",
-    "schedule": "recipe.milestones",
-    "drops": "recipe.milestones",
-    "lr_decay": "recipe.gamma",
-    "warmup": "recipe.warmup_min_depth",
-    "layers": "depth",
-    "num_layers": "depth",
-    "random_seed": "seed",
-    "shortcuts": "model.shortcut",
-    "channels": "model.width",
-    "filters": "model.width",
-    "batch_norm": "model.norm",
-    "bn": "model.norm",
-    "arch": "model",
-    "architecture": "model",
-    "dataset": "data",
-    "amp": "numerics.precision",
-    "dtype": "numerics.precision",
-    "output_dir": "machine.runs",
-    "out": "machine.runs",
-    "gpu": "machine.device",
-    "num_workers": "machine.workers",
-    "launcher": "cluster",
+ELSEWHERE = {
+    "recipe.lr": "learning_rate",
+    "recipe.iterations": "epochs steps max_steps",
+    "recipe.batch_size": "batch bs",
+    "recipe.weight_decay": "wd",
+    "recipe.milestones": "schedule drops",
+    "recipe.gamma": "lr_decay",
+    "recipe.warmup_min_depth": "warmup",
+    "depth": "layers num_layers",
+    "seed": "random_seed",
+    "model.shortcut": "shortcuts",
+    "model.width": "channels filters",
+    "model.norm": "batch_norm bn",
+    "model": "arch architecture",
+    "data": "dataset",
+    "numerics.precision": "amp dtype",
+    "machine.runs": "output_dir out",
+    "machine.device": "gpu",
+    "machine.workers": "num_workers",
+    "cluster": "launcher",
 }
 
 
@@ -87,7 +77,8 @@ def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
     if error["type"] == "unexpected_keyword_argument":
         return no_such_setting(key, [f"{path}.{name}" if path else name for name in known])
     value = error["input"]
-    says = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    says = error["msg"].removeprefix("Value error, ")
+    says = says.replace("Input should", "must").replace("String should", "must")
     hint = ""
     if error["type"] == "literal_error":
         hint = did_you_mean(str(value), str(error["ctx"]["expected"]).split("'")[1::2])
@@ -104,7 +95,7 @@ def no_such_setting(key: str, known: Collection[str]) -> str:
 def _meant(key: str, known: Collection[str]) -> str:
     """The known key of the same meaning, of the same last part, or of the nearest spelling."""
     last = key.rpartition(".")[2]
-    candidates = [MEANINGS[last]] if last in MEANINGS else []
+    candidates = [each for each, words in ELSEWHERE.items() if last in words.split()]
     candidates += [each for each in known if each.rpartition(".")[2] == last]
     nearest = next((each for each in candidates if each in known), None)
     return f" (did you mean {nearest!r}?)" if nearest else did_you_mean(key, known)

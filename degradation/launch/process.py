@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from degradation.config.schema import Machine, Settings, plain
+from degradation.config.schema import Machine, Settings
 from degradation.launch.stopping import Interrupted, stopping
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
@@ -162,7 +162,7 @@ def _ready(settings: Settings) -> RunDir | None:
 
 def command(runs: Sequence[RunDir], machine: Machine) -> list[str]:
     """The command that trains `runs`."""
-    settings = plain(machine)
+    settings = dataclasses.asdict(machine)
     if settings["progress"] == "auto":
         bar = sys.stderr.isatty() and len(runs) == 1
         settings["progress"] = "bar" if bar else "lines"

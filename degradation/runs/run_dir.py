@@ -19,6 +19,7 @@ wandb.lock                  held by the process that sends rows to W&B
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ class RunDir:
         """
         files.make_folder(self.checkpoints)
         if not self.config_json.exists():
-            files.write_json(self.config_json, schema.plain(config))
+            files.write_json(self.config_json, asdict(config))
             return
         before = identity.identity(self.config())
         if lines := identity.difference(before, identity.identity(config)):

@@ -5,6 +5,7 @@ left out: they are no one's business there.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from degradation.config import schema, validation
@@ -36,7 +37,7 @@ def config(config: schema.RunConfig, launch: Mapping[str, Any]) -> dict[str, Any
 
     `arm`, not `model`: a W&B sweep replaces the config key that has the name of its parameter.
     """
-    whole = schema.plain(config)
+    whole = asdict(config)
     whole["data"]["root"] = "data"
     return {
         "study": config.study,

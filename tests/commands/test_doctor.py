@@ -12,7 +12,6 @@ import torch
 
 from degradation.commands import doctor, probe
 from degradation.commands.doctor import FAIL, OK, WARN
-from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.training.devices import synthetic_run
 from degradation.training.devices.cuda_graph import CudaGraph
@@ -101,8 +100,8 @@ def test_captured_steps_are_compared_with_launched_ones(
     monkeypatch.setattr(synthetic_run.devices, "apply", lambda *_: gpu)
     answer = synthetic_run.check(
         {
-            "config": schema.plain(small()),
-            "machine": schema.plain(settings.machine),
+            "config": dataclasses.asdict(small()),
+            "machine": dataclasses.asdict(settings.machine),
             "image": [8, 1, 10],
         }
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 
 from degradation.commands import estimate, plan, probe
 from degradation.commands.probe import Speed
-from degradation.config import schema
 from degradation.config.schema import Settings
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_configs
@@ -135,7 +135,7 @@ def test_runs_that_share_a_gpu_must_fit_into_its_memory(small, tmp_path: Path) -
 def test_a_probe_measures_this_device(small, settings, monkeypatch) -> None:
     monkeypatch.setattr(synthetic_run, "RATE_SECONDS", 0.05)
     request = {
-        "config": schema.plain(small()), "machine": schema.plain(settings.machine),
+        "config": asdict(small()), "machine": asdict(settings.machine),
         "image": [8, 1, 10], "cpu_batch_size": 4, "depths": [8], "until": 0.0,
     }  # fmt: skip
     began = time.monotonic()

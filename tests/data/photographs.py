@@ -1,5 +1,6 @@
 """A small folder of images like ImageNet's, made by Pillow: smooth noise, of many sizes."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def data(root: Path, **changes: Any) -> schema.Data:
 
 def config(root: Path, **changes: Any) -> schema.RunConfig:
     """A run of a few iterations on it."""
-    own = {f"data__{k}": v for k, v in schema.plain(data(root)).items()}
+    own = {f"data__{k}": v for k, v in asdict(data(root)).items()}
     own |= {"recipe__iterations": 6, "recipe__batch_size": 5, "recipe__eval_every": 2}
     own |= {"recipe__milestones": [4], "recipe__lr": 0.01}
     return small(**{**own, **changes})

@@ -11,9 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from degradation.config import schema
 from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files
 from degradation.system.paths import TOP
@@ -302,7 +302,7 @@ def traced(full: bool, folder: Path, ending: pair.Ending) -> list[Figure]:
             "-m",
             "degradation.training.worker",
             str(run.folder),
-            json.dumps(schema.plain(pair.machine(run.folder.parent))),
+            json.dumps(asdict(pair.machine(run.folder.parent))),
         ]
         calls = inject.removeprefix("inject=").partition(":")[0]
         trace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", inject]

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ def body_of(run: RunDir, *changes: Change, how: schema.Machine | None = None) ->
     Each of `changes` is called in the child first.
     """
     settings = how or machine(run.folder.parent)
-    words = [str(run.folder), worker.json.dumps(schema.plain(settings))]
+    words = [str(run.folder), worker.json.dumps(asdict(settings))]
 
     def body() -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)

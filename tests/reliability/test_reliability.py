@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from degradation.config import schema
 from degradation.system.paths import TOP
 from tests.reliability import __main__ as soak
 from tests.reliability import damage, disk, kill, pair, resume, signals, sweeps, together
@@ -81,7 +81,7 @@ def test_the_deaths_reach_a_real_worker(small, machine) -> None:
     folder = Path(sweeps.__file__).parent / "dying"
     words = [sys.executable, "-m", "degradation.training.worker", str(run.folder)]
     done = subprocess.run(
-        [*words, json.dumps(schema.plain(machine))],
+        [*words, json.dumps(asdict(machine))],
         env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{TOP}"},
     )
     assert done.returncode == 1

@@ -32,7 +32,7 @@ def made(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
 
 
 def words(run: RunDir, machine: schema.Machine) -> list[str]:
-    return [str(run.folder), json.dumps(schema.plain(machine))]
+    return [str(run.folder), json.dumps(dataclasses.asdict(machine))]
 
 
 def message(run: RunDir) -> str:
@@ -143,7 +143,7 @@ def test_after_a_stop_the_runs_that_wait_are_not_begun(small, machine, monkeypat
             context.stop.signal = signal.SIGTERM  # type: ignore[attr-defined]
 
     monkeypatch.setattr(loop, "advance", stop_in_the_middle)
-    status = main([*(str(run.folder) for run in runs), json.dumps(schema.plain(machine))])
+    status = main([*(str(run.folder) for run in runs), json.dumps(dataclasses.asdict(machine))])
     assert status == 128 + signal.SIGTERM
     assert [len(checkpoint.saved(run.checkpoints)) for run in runs] == [1, 0, 0]
     assert not runs[1].launches_jsonl.exists()
@@ -156,7 +156,7 @@ def test_interleaved_runs_have_the_bytes_of_their_solo_runs(small, machine, tmp_
     packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
     for run, config in zip(packed, configs, strict=True):
         run.create(config)
-    words = json.dumps(schema.plain(dataclasses.replace(machine, runs_per_gpu=2)))
+    words = json.dumps(dataclasses.asdict(dataclasses.replace(machine, runs_per_gpu=2)))
     assert main([*(str(run.folder) for run in packed), words]) == 0
     for run, alone in zip(packed, solo, strict=True):
         assert bits(run) == bits(alone)
@@ -177,7 +177,7 @@ def test_runs_of_other_numerics_are_not_interleaved(small, machine, monkeypatch)
         advance(context)
 
     monkeypatch.setattr(loop, "advance", check_and_advance)
-    two = json.dumps(schema.plain(dataclasses.replace(machine, runs_per_gpu=2)))
+    two = json.dumps(dataclasses.asdict(dataclasses.replace(machine, runs_per_gpu=2)))
     assert main([*(str(run.folder) for run in runs), two]) == 0
 
 

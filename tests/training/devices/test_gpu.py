@@ -90,7 +90,7 @@ def test_packed_runs_have_the_bits_of_their_solo_runs(
     packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
     for run, config in zip(packed, configs, strict=True):
         run.create(config)
-    machine_json = json.dumps(schema.plain(dataclasses.replace(gpu, runs_per_gpu=4)))
+    machine_json = json.dumps(dataclasses.asdict(dataclasses.replace(gpu, runs_per_gpu=4)))
     assert worker.main([*(str(run.folder) for run in packed), machine_json]) == 0
     assert [bits(run) for run in packed] == [bits(run) for run in solo]
 
