@@ -15,18 +15,7 @@ from analysis.frames import runs as frames
 from analysis.plots import curves, depth, layer_responses, tables
 from analysis.plots.style import PAPER, STYLES, Style
 from degradation.system.paths import TOP
-from tests.analysis.folders import add, as_long_as_the_papers, rows_of, two_arms
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return two_arms(tmp_path / "runs")
-
-
-@pytest.fixture
-def study(runs: Path) -> frames.Study:
-    (found,) = frames.studies(runs)
-    return found
+from tests.analysis.conftest import add
 
 
 def lines(figure: Figure, panel: int = 0) -> list[list[float]]:
@@ -57,33 +46,22 @@ def test_figure_1_shows_every_seed_and_their_mean(study: frames.Study) -> None:
     assert "plain-8 (n=2)" in texts(figure) and "plain-14 (n=2)" in texts(figure)
 
 
-def test_unfinished_diverged_and_missing_are_marked(runs: Path, small) -> None:
-    add(runs, small(depth=20), rows_of((i, 60.0, 60.0) for i in (4, 6)), "diverged")
-    add(runs, small(depth=26), rows_of((i, 70.0, 70.0) for i in (4,)), None)
+def test_unfinished_and_diverged_are_marked_and_not_in_the_means(runs: Path, small) -> None:
+    add(runs, small(depth=20), [(4, 60, 60), (6, 60, 60)], "diverged")
+    add(runs, small(depth=26), [(4, 70, 70)], None)
+    add(runs, small(depth=8, seed=2), [(4, 99, 99), (6, 99, 99)], "diverged")
     (study,) = frames.studies(runs)
     assert {60, 70} <= dots(curves.figure6(study, PAPER))
     remarks = "\n".join(plot_curves.remarks(study, str(runs)))
     assert "diverged: digits-plain-20-s0" in remarks
     assert "partial: digits-plain-26-s0" in remarks
-    assert "python -m degradation.run -m data=digits model=residual depth=20,26" in remarks
-
-
-def test_a_diverged_run_is_not_in_the_means(runs: Path, small) -> None:
-    rows = rows_of((i, 99.0, 99.0) for i in (4, 6))
-    add(runs, small(depth=8, seed=2), rows, "diverged")
-    (study,) = frames.studies(runs)
+    assert "python -m degradation.run -m data=digits model=residual depth=" in remarks
     table = tables.errors(study).set_index(["network", "quantity"])
     assert table.loc[("plain-8", "train_error"), ["n", "ours"]].tolist() == [2, 16.5]
     assert [24.5, 22.5, 20.5, 19.5, 16.5] in lines(curves.figure1(study, PAPER))
 
 
 # ---- beside the paper
-
-
-@pytest.fixture
-def papers(tmp_path: Path) -> frames.Study:
-    (study,) = frames.studies(as_long_as_the_papers(tmp_path / "papers"))
-    return study
 
 
 def test_on_the_papers_data_its_curves_are_drawn_too(papers: frames.Study) -> None:
@@ -168,27 +146,15 @@ def test_every_figure_draws_in_every_style(study: frames.Study, style: Style) ->
 
 @pytest.mark.slow
 def test_the_command_draws_the_same_bytes_twice(runs: Path, tmp_path: Path) -> None:
-    for out in ("one", "two"):
+    drawn = []
+    for out in (tmp_path / "one", tmp_path / "two"):
         command = [sys.executable, TOP / "analysis/plot_curves.py", "runs", "--out", out]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    one, two = ({p.name: p.read_bytes() for p in (tmp_path / x).iterdir()} for x in ("one", "two"))
-    assert one == two
-    drawn = ("figure1", "figure6", "depth", "gap", "generalisation", "speed")
-    names = {f"digits-{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf", "csv")}
-    names |= {f"digits-errors.{kind}" for kind in ("md", "csv", "tex")}
-    assert names <= set(one)
+        drawn.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert drawn[0] == drawn[1]
+    figures = ("figure1", "figure6", "depth", "gap", "generalisation", "speed")
+    names = {f"digits-{name}.{kind}" for name in figures for kind in ("png", "svg", "pdf", "csv")}
+    assert names | {f"digits-errors.{kind}" for kind in ("md", "csv", "tex")} <= set(drawn[0])
     assert len(pd.read_csv(tmp_path / "one/digits-figure1.csv")) == 40
     assert "| plain-14 | 2 | 28.50 ± 0.71 |" in done.stdout
-
-
-def test_nothing_to_draw_and_nothing_to_read(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    victim = next(runs.glob("*/curves.jsonl"))
-    victim.write_text("{\n{}\n")
-    wanted = {"nowhere": (1, "python -m degradation.run"), str(runs): (2, f"{victim}, line 1")}
-    for folder, (status, message) in wanted.items():
-        monkeypatch.setattr(sys, "argv", ["plot_curves.py", folder])
-        assert plot_curves.main() == status
-        assert message in capsys.readouterr().err

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,29 +11,23 @@ from analysis.frames import pairs, runs
 from degradation.runs.frames import curves
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
-from tests.analysis.folders import add, rows_of
+from tests.analysis.conftest import add
 
 END, BEFORE_DROP = pairs.MOMENTS
 Network = Callable[..., RunDir]
 
 
 @pytest.fixture
-def network(tmp_path: Path, small: Callable[..., Any]) -> Network:
-    """Add a run of one arm, depth and seed: errors `train` and `test` at the end, 10 more before
-    the drop at iteration 6. `until`: the last iteration that was trained; other keywords as for
-    `add`, or a run's settings."""
+def network(tmp_path: Path, small) -> Network:
+    """Adds a run of one arm, depth and seed: errors `train` and `test` at the end, 10 more before
+    the drop at iteration 6. `until`: the last iteration that was trained; `changes`: settings."""
 
-    def make(
-        arm: str, depth: int, seed: int, train: float, test: float, until: int = 12, **more: Any
-    ) -> RunDir:
+    def make(arm, depth, seed, train, test, until=12, outcome="done", digests=None, **changes):
         shortcut = {"plain": "none", "residual": "identity"}.get(arm, arm)
-        changes = {key: more.pop(key) for key in list(more) if "__" in key}
         config = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
-        moments = [i for i in range(1, until + 1) if config.recipe.row_at(i)]
-        early = {i: 10 * (i <= 6 and bool(config.recipe.milestones)) for i in moments}
-        return add(
-            tmp_path, config, rows_of((i, train + m, test + m) for i, m in early.items()), **more
-        )
+        early = {i: 10 * (i <= 6) for i in range(1, until + 1) if config.recipe.row_at(i)}
+        rows = ((i, train + more, test + more) for i, more in early.items())
+        return add(tmp_path, config, rows, outcome, digests)
 
     return make
 
@@ -105,9 +98,7 @@ def test_what_makes_no_pair_is_named_with_the_reason(tmp_path: Path, network: Ne
     assert found["plain-8, plain-14, seed 4"] == "no run of plain-14"
 
 
-def test_the_arms_pair_where_they_start_from_the_same_weights(
-    tmp_path: Path, network: Network
-) -> None:
+def test_arms_pair_where_they_start_from_the_same_weights(tmp_path: Path, network: Network) -> None:
     for seed, digests in ((0, None), (1, {"initial": "other", "stream": "s1"})):
         network("plain", 8, seed, 7, 10)
         network("residual", 8, seed, 5, 10, digests=digests)

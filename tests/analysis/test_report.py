@@ -4,11 +4,8 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
@@ -17,14 +14,14 @@ from analysis import report
 from analysis.frames import runs as frames
 from analysis.page import charts, missing, sections, verdict
 from analysis.plots import tables
+from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
-from degradation.config import compose, schema
+from degradation.config import compose
 from degradation.runs.run_dir import RunDir
-from tests.analysis.folders import add, as_long_as_the_papers, rows_of, two_arms
+from tests.analysis.conftest import add
 
-Small = Callable[..., schema.RunConfig]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 EVIL = (
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -39,13 +36,12 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = [("", {})]
-        self.tables: list[list[list[str]]] = []
-        self.charts: list[dict[str, Any]] = []
-        self.text, self.in_cell = "", False
+        self.elements, self.tables, self.text = [], [], ""
+        self.last, self.in_cell = "", False
         self.feed(text.replace(get_plotlyjs(), ""))
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attributes) -> None:
+        self.last = tag
         self.elements.append((tag, dict(attributes)))
         if tag == "table":
             self.tables.append([])
@@ -56,15 +52,11 @@ class Page(HTMLParser):
             self.in_cell = True
 
     def handle_endtag(self, tag: str) -> None:
-        self.elements.append((f"/{tag}", {}))
+        self.last = ""
         self.in_cell = self.in_cell and tag not in ("th", "td")
 
     def handle_data(self, text: str) -> None:
-        opened = self.elements[-1][0]
-        if opened == "script":
-            if self.elements[-1][1]:
-                self.charts.append(json.loads(text))
-        elif opened != "style":
+        if self.last not in ("script", "style"):
             self.text += text
             if self.in_cell:
                 self.tables[-1][-1][-1] += text.strip()
@@ -74,22 +66,17 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return two_arms(tmp_path / "runs")
-
-
-@pytest.fixture
-def half(runs: Path, small: Small) -> Path:
-    """The same, with a run in every other state beside them."""
-    failed = add(runs, small(depth=20), rows_of((i, 60.0, 61.0) for i in (4,)), None)
+def half(runs: Path, small) -> Path:
+    """`runs`, with a run in every other state beside them."""
+    failed = add(runs, small(depth=20), [(4, 60, 61)], None)
     failed.fail("RuntimeError", "out of memory\nthe traceback is in worker.log")
-    add(runs, small(depth=20, seed=1), rows_of((i, 70.0, 71.0) for i in (4, 6)), "diverged")
+    add(runs, small(depth=20, seed=1), [(4, 70, 71), (6, 70, 71)], "diverged")
     RunDir.of(small(depth=8, seed=2), runs).create(small(depth=8, seed=2))
     return runs
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch) -> None:
     """Without the figures of other rooms, but where the command runs as a process."""
     monkeypatch.setattr(sections, "FIGURES", {})
     monkeypatch.setattr(studies, "STUDIES", {})
@@ -99,56 +86,25 @@ def text_of(folder: Path) -> str:
     return report.page(str(folder), frames.read(folder), folder.parent / "page.html")
 
 
-@pytest.fixture(name="command")
-def _command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The command in the test's folder."""
-
-    def run(*arguments: str, folder: Path = tmp_path) -> int:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", ["report.py", *arguments])
-        return report.main()
-
-    return run
-
-
 # ---- one page
 
 
 def test_equal_run_folders_give_equal_bytes_that_refer_to_nothing_outside(
-    half: Path, tmp_path: Path, command: Callable[..., int]
+    half: Path, tmp_path: Path, call, monkeypatch
 ) -> None:
     shutil.copytree(half, tmp_path / "elsewhere" / "runs")
     for folder in (tmp_path, tmp_path / "elsewhere"):
-        assert command("runs", "--out", "out/page.html", folder=folder) == 0
+        monkeypatch.chdir(folder)
+        assert call(report, "runs", "--out", "out/page.html")[0] == 0
     first, second = (f / "out/page.html" for f in (tmp_path, tmp_path / "elsewhere"))
     assert first.read_bytes() == second.read_bytes()
     page = Page(first.read_text())
-    assert page.count("title") == 1 and len(page.charts) == 4
+    assert page.count("title") == 1
+    assert sum(own.get("type") == "application/json" for _, own in page.elements) == 4
     for _, attributes in page.elements:
         assert (attributes.get("src") or "data:").startswith("data:")
         link = attributes.get("href") or "#"
         assert link.startswith(("#", "data:,")) or (first.parent / link).is_dir()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "status", "message"),
-    [
-        (lambda runs: shutil.rmtree(runs), 1, "python -m degradation.run"),
-        (lambda runs: next(runs.glob("*/curves.jsonl")).write_text("{\n{}\n"), 2, "jsonl, line 1"),
-    ],
-)
-def test_what_cannot_be_shown_is_said(
-    runs: Path,
-    command: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
-    spoil: Callable[[Path], object],
-    status: int,
-    message: str,
-) -> None:
-    spoil(runs)
-    assert command("runs") == status
-    assert message in capsys.readouterr().err
-    assert not (runs.parent / "figures").exists()
 
 
 def test_no_text_of_a_run_becomes_markup(half: Path, tmp_path: Path) -> None:
@@ -164,8 +120,7 @@ def test_no_text_of_a_run_becomes_markup(half: Path, tmp_path: Path) -> None:
     assert page.count("img") <= clean.count("img")
     assert not [name for _, attributes in page.elements for name in attributes if name[:2] == "on"]
     listed = {row[0] for row in page.tables[-1]}
-    for text in EVIL[:4]:
-        assert any(text in name for name in listed)
+    assert all(any(text in name for name in listed) for text in EVIL[:4])
     assert page.text.count(EVIL[1]) >= 3  # the title, the heading, the run's reason
     assert not set("\x1b\x7f\u202e\u2066") & set(page.text)
 
@@ -173,17 +128,16 @@ def test_no_text_of_a_run_becomes_markup(half: Path, tmp_path: Path) -> None:
 # ---- what it says
 
 
-def test_errors_and_verdict_are_those_of_the_other_commands(small: Small, tmp_path: Path) -> None:
+def test_errors_and_verdict_are_those_of_the_other_commands(small, tmp_path: Path) -> None:
     for seed, off in enumerate((0.0, 0.1, 0.3)):
         for depth in (20, 56):
-            rows = rows_of((i, depth + off * depth, depth + off) for i in (4, 6, 12))
+            rows = ((i, depth + off * depth, depth + off) for i in (4, 6, 12))
             add(tmp_path / "runs", small(depth=depth, seed=seed), rows)
     (study,) = frames.studies(tmp_path / "runs")
     page = Page(text_of(tmp_path / "runs"))
     assert page.tables[0][1:] == tables.error_cells(tables.errors(study))
     judged = verdict.of(study, Rule())
-    train = judged.steps[0].train
-    effect = f"{train.mean:+.2f} [{train.low:+.2f}, {train.high:+.2f}] n=3"
+    effect = format_effect(judged.steps[0].train)
     assert page.tables[1][1][:4] == ["plain 20→56", "at the end", "degradation", effect]
     assert effect in verdict.text(judged)
     assert f"20→56: train {effect}" in page.text
@@ -196,15 +150,13 @@ def test_every_run_is_listed_with_its_state_and_reason(half: Path) -> None:
     assert sorted(states.values()) == ["diverged", *["done"] * 8, "failed", "partial"]
     (failed,) = (name for name, state in states.items() if state == "failed")
     assert failed.endswith("out of memory\nthe traceback is in worker.log")
-    assert ["plain", "14", "1", "12/12", "29.00", "30.00", "cpu"] in [
-        row[3:10] for row in page.tables[-1]
-    ]
+    shown = [row[3:10] for row in page.tables[-1]]
+    assert ["plain", "14", "1", "12/12", "29.00", "30.00", "cpu"] in shown
     assert "8 done, 1 diverged, 1 partial, 1 failed" in " ".join(page.text.split())
 
 
-def test_a_folder_without_a_row_has_a_page(small: Small, tmp_path: Path) -> None:
-    run = RunDir.of(small(), tmp_path)
-    run.create(small())
+def test_a_folder_without_a_row_has_a_page(small, tmp_path: Path) -> None:
+    run = add(tmp_path, small(), [], None)
     run.fail("DataError", "no data")
     page = Page(text_of(tmp_path))
     assert "No run has a row yet" in page.text
@@ -219,7 +171,7 @@ def test_mixed_commits_are_pointed_out(runs: Path) -> None:
     page = Page(text_of(runs))
     assert "abc0 (2), abc1 (2), unknown (4)" in " ".join(page.text.split())
     assert "different commits" in page.text
-    assert sorted({row[10] for row in page.tables[-1][1:]}) == ["abc0", "abc1", "–"]
+    assert {row[10] for row in page.tables[-1][1:]} == {"abc0", "abc1", "–"}
 
 
 # ---- what is missing
@@ -229,28 +181,23 @@ def lacks(folder: Path) -> list[missing.Lack]:
     return [lack for own in frames.studies(folder) for lack in missing.lacks(own, str(folder))]
 
 
-def asked_for(lack: missing.Lack) -> dict[str, str]:
-    """The runs that a command trains, as Hydra composes it, by name; and where."""
+def asked_for(lack: missing.Lack, folder: Path) -> set[str]:
+    """The names of the runs in `folder` that a command trains, as Hydra composes it."""
     words = shlex.split(lack.command)
     assert words[:3] == ["python", "-m", "degradation.run"]
-    return {s.config.name: s.machine.runs for s in compose.runs_of(words[3:])}
+    return {s.config.name for s in compose.runs_of(words[3:]) if s.machine.runs == str(folder)}
 
 
-def test_the_commands_train_what_is_missing(half: Path, small: Small) -> None:
+def test_the_commands_train_what_is_missing(half: Path, small) -> None:
     plain, residual, responses = lacks(half)
-    assert plain.what == (
-        f"failed: {small(depth=20).name}",
-        f"partial: {small(depth=8, seed=2).name}",
-        "missing: plain 14,20, seed 2",
-    )
+    failed, partial = small(depth=20).name, small(depth=8, seed=2).name
+    lines = (f"failed: {failed}", f"partial: {partial}", "missing: plain 14,20, seed 2")
+    assert plain.what == lines
     assert residual.what == ("missing: residual 8,14, seed 2", "missing: residual 20")
-    wanted = {
-        small(depth=d, seed=s, model__shortcut="identity").name
-        for d, s in ((8, 2), (14, 2), (20, 0), (20, 1), (20, 2))
-    }
-    found = asked_for(residual)
-    assert wanted <= set(found) and set(found.values()) == {str(half)}
-    assert {small(depth=20).name, small(depth=8, seed=2).name} <= set(asked_for(plain))
+    absent = [(8, 2), (14, 2), (20, 0), (20, 1), (20, 2)]
+    wanted = {small(depth=d, seed=s, model__shortcut="identity").name for d, s in absent}
+    assert wanted <= asked_for(residual, half)
+    assert {failed, partial} <= asked_for(plain, half)
     assert responses.command == f"degradation evaluate responses {half}"
     assert residual.command in Page(text_of(half)).text
 
@@ -261,26 +208,24 @@ def test_nothing_is_missing_from_a_whole_study(runs: Path) -> None:
     assert lacks(runs) == []
 
 
-def test_many_seeds_are_a_range_and_any_folder_is_quoted(small: Small, tmp_path: Path) -> None:
+def test_many_seeds_are_a_range_and_any_folder_is_quoted(small, tmp_path: Path) -> None:
     folder = tmp_path / "my runs, 2"
     for seed in range(10):
-        add(folder, small(seed=seed), rows_of((i, 5.0, 5.0) for i in (4, 12)))
+        add(folder, small(seed=seed), [(4, 5, 5), (12, 5, 5)])
     lack = lacks(folder)[0]
     assert "'seed=range(0,10)'" in lack.command
-    found = asked_for(lack)
-    assert len(found) == 10 and set(found.values()) == {str(folder)}
+    assert len(asked_for(lack, folder)) == 10
 
 
 # ---- the charts
 
 
-def test_a_chart_has_each_seed_and_a_mean_of_the_finished_runs(runs: Path, small: Small) -> None:
-    add(runs, small(seed=2), rows_of((i, 99.0, 99.0) for i in (4,)), None)
+def test_a_chart_has_each_seed_and_a_mean_of_the_finished_runs(runs: Path, small) -> None:
+    add(runs, small(seed=2), [(4, 99, 99)], None)
     (study,) = frames.studies(runs)
     plain, _ = charts.curves_over_training(study).values()
-    test = {
-        t.hovertemplate.split("<")[0]: t for t in plain.data if "test" in (t.hovertemplate or "")
-    }
+    drawn = [trace for trace in plain.data if "test" in (trace.hovertemplate or "")]
+    test = {trace.hovertemplate.split("<")[0]: trace for trace in drawn}
     seeds, mean = test["plain-8, seed %{customdata}"], test["plain-8, mean of %{customdata}"]
     assert list(seeds.customdata) == [0] * 6 + [1] * 6 + [2] * 2
     errors = [25, 23, 21, 20, 17, 26, 24, 22, 21, 18, 99]
@@ -290,17 +235,15 @@ def test_a_chart_has_each_seed_and_a_mean_of_the_finished_runs(runs: Path, small
     assert seeds.legendgroup == mean.legendgroup == "plain-8"
 
 
-def test_the_papers_curves_are_beside_ours_in_its_frame(tmp_path: Path) -> None:
-    (study,) = frames.studies(as_long_as_the_papers(tmp_path))
-    (plain,) = charts.curves_over_training(study).values()
+def test_the_papers_curves_are_beside_ours_in_its_frame(papers: frames.Study) -> None:
+    (plain,) = charts.curves_over_training(papers).values()
     assert (plain.layout.xaxis.range, plain.layout.yaxis.range) == ((0, 64_000), (0, 20))
     names = [trace.name for trace in plain.data if trace.name]
     assert names == ["plain-20", "plain-110 ↑ 80.0 %", "the paper"]
-    curves = frames.paper_curves()
-    theirs = curves[(curves["panel"] == "left") & (curves["network"] == "plain-56")]
+    theirs = frames.paper_curves().query("panel == 'left' and network == 'plain-56'")
     drawn = [t for t in plain.data if (t.hovertemplate or "").startswith("plain-56, the paper's")]
     assert sum(len(trace.y) for trace in drawn) == len(theirs)
-    training, _ = charts.errors_against_depth(study).values()
+    training, _ = charts.errors_against_depth(papers).values()
     assert "plain, the paper" in [trace.name for trace in training.data]
 
 
@@ -308,28 +251,16 @@ def test_the_papers_curves_are_beside_ours_in_its_frame(tmp_path: Path) -> None:
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FLAGS += ["--enable-logging=stderr", "--virtual-time-budget=5000", "--dump-dom"]
-COUNT = """<script>
+# After a click on `test %`, the page's title says what is there.
+SCRIPT = """<script>
+document.querySelectorAll(".sortable button")[8].click();
 document.title = JSON.stringify({
   drawn: document.querySelectorAll(".chart .trace.scatter").length,
   sorted: [...document.querySelectorAll(".sortable td:nth-child(9)")].map((td) => td.textContent),
   fetched: performance.getEntriesByType("resource").map((entry) => entry.name),
   wide: document.documentElement.scrollWidth - innerWidth,
 });
-</script>"""
-
-
-def in_chromium(text: str, folder: Path, *flags: str) -> tuple[dict[str, Any], list[str]]:
-    """What COUNT finds on the page after a click on `test %`, and what the console says."""
-    page = folder / "page.html"
-    click = '<script>document.querySelectorAll(".sortable button")[8].click()</script>'
-    page.write_text(text.replace("</body>", f"{click}{COUNT}</body>"))
-    command = [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={folder / 'profile'}"]
-    done = subprocess.run(
-        [*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True
-    )
-    title = done.stdout.partition("<title>")[2].partition("</title>")[0]
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return (json.loads(title) if title else {}), console
+</script></body>"""
 
 
 @pytest.mark.slow
@@ -338,9 +269,13 @@ def in_chromium(text: str, folder: Path, *flags: str) -> tuple[dict[str, Any], l
 def test_a_browser_draws_and_sorts_it_without_complaint_or_request(
     half: Path, tmp_path: Path, scheme: int, width: int
 ) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(text_of(half).replace("</body>", SCRIPT))
     flags = [f"--blink-settings=preferredColorScheme={scheme}", f"--window-size={width},900"]
-    found, console = in_chromium(text_of(half), tmp_path, *flags)
-    assert console == []
+    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={tmp_path}/profile", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    found = json.loads(done.stdout.partition("<title>")[2].partition("</title>")[0])
     assert found["fetched"] == []
     assert found["drawn"] > 20
     errors = [float(error) for error in found["sorted"] if error != "–"]

@@ -1,10 +1,7 @@
 """The verdict on whole studies, on the paper's curves and on the built-in study; the command."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,7 +13,7 @@ from analysis.page import verdict
 from analysis.page.verdict import Verdict
 from analysis.stats import claims
 from analysis.stats.verdict_rules import Rule
-from tests.analysis.folders import add, rows_of
+from tests.analysis.conftest import add
 
 DIGITS = Path(__file__).parent / "studies" / "digits-seeds.csv"
 AS_THE_PAPER = {
@@ -208,37 +205,24 @@ def test_the_built_in_study_is_pinned() -> None:
 
 # ---- the command
 
-Command = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command; its exit status, output and errors."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["verdict.py", *map(str, arguments)])
-        return command_line.main(), *capsys.readouterr()
-
-    return command
-
-
-@pytest.fixture
-def folder(tmp_path: Path, small: Callable[..., Any]) -> Path:
+def folder(tmp_path: Path, small) -> Path:
     """Three seeds of two plain depths that the paper doesn't name, one run that has no row yet, and
     one of option B."""
     moments = (4, 6, 8, 9, 12)
     for seed in range(3):
         for depth in (8, 14):
-            rows = rows_of((i, depth + 0.1 * seed, depth + 0.1 * seed) for i in moments)
+            rows = ((i, depth + 0.1 * seed, depth + 0.1 * seed) for i in moments)
             add(tmp_path, small(depth=depth, seed=seed), rows)
     add(tmp_path, small(depth=8, seed=9), [], None)
     option_b = small(depth=8, model__shortcut="projection", model__width=8)
-    add(tmp_path, option_b, rows_of((i, 3, 3) for i in moments))
+    add(tmp_path, option_b, [(i, 3, 3) for i in moments])
     return tmp_path
 
 
-def test_the_command_prints_steps_effects_and_what_was_left_out(run: Command, folder: Path) -> None:
-    status, text, _ = run(folder)
+def test_the_command_prints_steps_effects_and_what_was_left_out(call, folder: Path) -> None:
+    status, text, _ = call(command_line, folder)
     assert status == 0
     assert "digits: 7 runs" in text
     assert "plain 8→14, at the end: degradation (train interval above +0.5)" in text
@@ -249,8 +233,8 @@ def test_the_command_prints_steps_effects_and_what_was_left_out(run: Command, fo
     assert not [line for line in text.splitlines() if line != line.rstrip()]
 
 
-def test_the_command_as_json(run: Command, folder: Path) -> None:
-    status, text, _ = run(folder, "--json", "--margin", 7)
+def test_the_command_as_json(call, folder: Path) -> None:
+    status, text, _ = call(command_line, folder, "--json", "--margin", 7)
     content = json.loads(text)
     (study,) = content["studies"]
     assert (status, study["rule"]["margin"]) == (0, 7)
@@ -259,27 +243,18 @@ def test_the_command_as_json(run: Command, folder: Path) -> None:
     reasons = {entry["reason"] for entry in study["left_out"]}
     assert reasons == {"partial, 0 of 12 iterations in its rows"}
     assert len(content["in_no_study"]) == 1
-    one_seed = json.loads(run("--paper", "--json")[1])["studies"][0]["steps"][0]
+    one_seed = json.loads(call(command_line, "--paper", "--json")[1])["studies"][0]["steps"][0]
     assert (one_seed["train"]["n"], one_seed["train"]["low"]) == (1, None)
 
 
-def test_strict_wants_every_claim_reproduced(
-    run: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert run(folder, "--strict")[0] == 1  # the paper says nothing of 8 and 14 layers
-    assert run("--paper", "--strict")[0] == 1  # seen once is not reproduced
+def test_strict_wants_every_claim_reproduced(call, folder: Path, monkeypatch) -> None:
+    def status(*arguments: object) -> int:
+        return call(command_line, *arguments, "--strict")[0]
+
+    assert status(folder) == 1  # the paper says nothing of 8 and 14 layers
+    assert status("--paper") == 1  # seen once is not reproduced
     claim = claims.Claim("plain degrades", "", False, "plain", 8, 14, "degradation", END, False)
     monkeypatch.setattr(claims, "paper_claims", lambda: (claim,))
-    assert run(folder, "--strict")[0] == 0
-    assert run(folder, "--strict", "--margin", 20)[0] == 1
-
-
-def test_nothing_to_judge_and_nothing_to_read(run: Command, folder: Path) -> None:
-    status, _, text = run(folder / "nowhere")
-    assert status == 1
-    assert "python -m degradation.run +sweeps=seeds" in text
-    assert run(folder, "--margin", "-1")[0] == 2
-    next(folder.glob("*/curves.jsonl")).write_text("{\n")
-    status, _, text = run(folder)
-    assert status == 2
-    assert "curves.jsonl, line 1" in text
+    assert status(folder) == 0
+    assert status(folder, "--margin", 20) == 1
+    assert status(folder, "--margin", -1) == 2

@@ -15,7 +15,7 @@ from analysis.why.finding import Finding
 from degradation.config import overrides
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
-from tests.analysis.folders import add
+from tests.analysis.conftest import add
 from tests.conftest import small
 
 SEEDS = range(3)
@@ -23,18 +23,12 @@ JITTER = (0.0, 0.1, 0.2)
 Run = Callable[..., RunDir]
 
 
-def rows_to(config, train: float, start: float = 88.0) -> list[dict[str, float]]:
+def rows_to(config, train: float, start: float = 88.0) -> list[tuple[int, float, float]]:
     """Errors that fall from `start` to `train` at the last row."""
     whole = config.recipe.iterations
     every = min(config.recipe.eval_every, whole)
-    return [
-        {
-            "iteration": i,
-            "train_error": start + (train - start) * i / whole,
-            "test_error": train + 1,
-        }
-        for i in [*range(every, whole, every), whole]
-    ]
+    moments = [*range(every, whole, every), whole]
+    return [(i, start + (train - start) * i / whole, train + 1) for i in moments]
 
 
 def runner(folder: Path) -> Run:

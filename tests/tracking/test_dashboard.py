@@ -1,17 +1,17 @@
 """Dashboards are built and checked as objects, without an account."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from degradation.runs.run_dir import RunDirError
-from degradation.system import files
+from degradation.system.paths import TOP
 from degradation.tracking import dashboard, keys, wandb_api
 from degradation.tracking.dashboard import PANELS, TABLE, VIEWS, panels_of
-from tests.tracking.wandb_stub import KEY
-from tests.tracking.world import world
+from tests.tracking.conftest import KEY, World
 
 DASHBOARD = [sys.executable, "-m", "degradation", "dashboard"]
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -40,32 +40,28 @@ def test_saving_needs_a_key_and_a_project(monkeypatch) -> None:
         dashboard.main(["--save", "project"])
 
 
-def test_saving_sends_every_view_and_the_report(tmp_path: Path) -> None:
-    with world(tmp_path) as w, w.stub:
+def test_saving_sends_every_view_and_the_report(w: World) -> None:
+    with w.server:
         done = w.call([*DASHBOARD, "--save", "team/project"])
     assert done.returncode == 0, done.stderr
-    assert w.stub.unknown == []
-    assert [v["displayName"] for v in w.stub.views] == [*VIEWS, "The degradation problem"]
-    for view, arm in zip(w.stub.views, [*VIEWS.values(), None], strict=True):
+    assert [v["displayName"] for v in w.server.views] == [*VIEWS, "The degradation problem"]
+    for view, arm in zip(w.server.views, [*VIEWS.values(), None], strict=True):
         titles = [panel.title for panel in panels_of(arm)]
         assert (view["entityName"], view["projectName"]) == ("team", "project")
         assert all(json.dumps(title) in view["spec"] for title in titles)
     addresses = done.stdout.splitlines()
     assert len(addresses) == 4 and all("/team/project" in address for address in addresses)
-    assert KEY not in done.stdout + done.stderr + "".join(v["spec"] for v in w.stub.views)
+    assert KEY not in done.stdout + done.stderr + "".join(v["spec"] for v in w.server.views)
 
 
-def test_figures_and_tables_go_to_a_run_of_their_own(tmp_path: Path) -> None:
-    with world(tmp_path) as w, w.stub:
-        figures = tmp_path / "figures"
-        figures.mkdir()
-        source = Path(__file__).parents[2] / "docs" / "digits-figure6.png"
-        files.write_atomically(figures / "digits-figure6.png", source.read_bytes())
-        files.write_atomically(figures / "digits-errors.csv", b"network,n\nplain-20,5\n")
-        words = ["--media", "team/project", str(w.runs), "--figures", str(figures)]
+def test_figures_and_tables_go_to_a_run_of_their_own(w: World, tmp_path: Path) -> None:
+    shutil.copy(TOP / "docs" / "digits-figure6.png", tmp_path)
+    (tmp_path / "digits-errors.csv").write_text("network,n\nplain-20,5\n")
+    words = ["--media", "team/project", str(w.runs), "--figures", str(tmp_path)]
+    with w.server:
         done = w.call([*DASHBOARD, *words])
-        assert done.returncode == 0, done.stderr
-        bucket = w.stub.run("study-figures")
-        assert bucket.fields["jobType"] == "figures"
-        assert {"figure/digits-figure6", "table/digits-errors"} <= set(bucket.rows[0])
-        assert any(name.endswith(".png") for name in bucket.files)
+    assert done.returncode == 0, done.stderr
+    bucket = w.server.buckets["study-figures"]
+    assert bucket.fields["jobType"] == "figures"
+    assert {"figure/digits-figure6", "table/digits-errors"} <= set(bucket.rows[0])
+    assert any(name.endswith(".png") for name in bucket.files)

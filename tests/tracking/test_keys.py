@@ -5,7 +5,7 @@ import re
 
 from degradation.system.paths import TOP
 from degradation.tracking import keys
-from tests.tracking.world import curve
+from tests.tracking.conftest import curve
 
 PAGE = TOP / "docs" / "what-is-logged.md"
 

@@ -8,39 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from degradation.config.schema import Settings
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking import keys, sync, wandb_api
-from degradation.tracking.sync import Sync
 from degradation.tracking.upload import Upload, read_note, write_note
-from tests.tracking.wandb_stub import KEY
-from tests.tracking.world import World, world
-
-
-@pytest.fixture
-def w(tmp_path: Path):
-    with world(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(name="settings")
-def _settings(settings: Settings) -> Settings:
-    return with_machine(settings, wandb="auto")
-
-
-def with_machine(settings: Settings, **changes: object) -> Settings:
-    return dataclasses.replace(settings, machine=dataclasses.replace(settings.machine, **changes))
-
-
-@pytest.fixture
-def run(settings: Settings) -> RunDir:
-    made = RunDir.of(settings.config, settings.machine.runs)
-    made.create(settings.config)
-    return made
+from tests.conftest import wait_until
+from tests.tracking.conftest import COMMAND, KEY, World, curve
 
 
 def assert_all_there(w: World, *runs: RunDir) -> None:
@@ -49,13 +26,13 @@ def assert_all_there(w: World, *runs: RunDir) -> None:
 
 
 def test_rows_of_two_runs_arrive_while_they_train_with_all_that_names_them(w: World) -> None:
-    with w.stub:
+    with w.server:
         together = [w.create(seed) for seed in (0, 1)]
         w.sync.start(together)
         run, other = (run for run, _ in together)
         for one in (run, other):
             w.row(one, 2)
-        w.wait_for(lambda: w.steps(run) == w.steps(other) == [4, 8])
+        wait_until(lambda: w.steps(run) == w.steps(other) == [4, 8])
         w.row(run, 1)
         w.end(run)
         w.end(other, result=False)
@@ -63,23 +40,22 @@ def test_rows_of_two_runs_arrive_while_they_train_with_all_that_names_them(w: Wo
         assert_all_there(w, run, other)
         done = w.command()
         assert done.stdout.startswith("0 runs sent, 0 left behind, 2 were complete"), done.stderr
-    bucket = w.stub.run(run.name)
+    bucket = w.server.buckets[run.name]
     assert bucket.fields["displayName"] == "digits-plain-8-s0"
     assert (bucket.fields["groupName"], bucket.fields["jobType"]) == ("test", "plain")
     assert {"digits", "plain", "depth-8", "seed-0"} <= set(bucket.fields["tags"])
     assert bucket.config["run"]["recipe"]["lr"] == 0.05
     assert bucket.config["launch"]["digests"]["initial"] == "i"
     assert bucket.summary["last_test_error"] == 8.3333
-    assert bucket.state == "finished"
     assert bucket.rows[-1]["peak_memory_bytes"] == 2**28
-    assert (w.stub.unknown, bucket.overwritten) == ([], [])
+    assert (bucket.state, bucket.overwritten) == ("finished", [])
 
 
 def test_a_sender_killed_between_log_and_note_costs_and_doubles_nothing(w: World) -> None:
-    with w.stub:
+    with w.server:
         run = w.start()
         w.row(run, 3)
-        w.wait_for(lambda: w.steps(run) == [4, 8, 12])
+        wait_until(lambda: w.steps(run) == [4, 8, 12])
         w.kill_senders()
         w.row(run, 2)
         w.end(run)
@@ -88,29 +64,25 @@ def test_a_sender_killed_between_log_and_note_costs_and_doubles_nothing(w: World
         done = w.command()
     assert done.returncode == 0, done.stderr
     assert_all_there(w, run)
-    assert w.stub.run(run.name).overwritten == []
+    assert w.server.buckets[run.name].overwritten == []
 
 
-@pytest.mark.parametrize(
-    "mood",
-    [
-        "hang",
-        pytest.param("off", marks=pytest.mark.slow),
-        pytest.param("error", marks=pytest.mark.slow),
-    ],
-)
+SLOW = [pytest.param(mood, marks=pytest.mark.slow) for mood in ("off", "error")]
+
+
+@pytest.mark.parametrize("mood", ["hang", *SLOW])
 def test_a_dead_server_delays_nothing(w: World, monkeypatch, mood: str) -> None:
     monkeypatch.setattr(sync, "GRACE", 1.0)
-    w.stub.mood = mood
+    w.server.mood = mood
     before = time.monotonic()
-    with contextlib.nullcontext() if mood == "off" else w.stub:
+    with contextlib.nullcontext() if mood == "off" else w.server:
         run = w.start()
         w.row(run, 3)
         w.end(run)
         assert w.sync.finish([run]) == [run.name]
-        w.stub.mood = "well"
+        w.server.mood = "well"
     assert time.monotonic() - before < 4
-    with w.stub:
+    with w.server:
         assert w.command().returncode == 0
     assert_all_there(w, run)
 
@@ -119,9 +91,9 @@ def test_a_dead_server_delays_nothing(w: World, monkeypatch, mood: str) -> None:
 def test_a_server_that_comes_late_gets_all_rows_while_training_goes_on(w: World) -> None:
     run = w.start()
     w.row(run, 3)
-    w.wait_for(lambda: "out of reach" in w.messages)
-    with w.stub:
-        w.wait_for(lambda: len(w.steps(run)) == 3)
+    wait_until(lambda: "out of reach" in w.messages)
+    with w.server:
+        wait_until(lambda: len(w.steps(run)) == 3)
         w.row(run)
         w.end(run)
         assert w.sync.finish([run]) == []
@@ -134,8 +106,10 @@ def test_offline_rows_equal_curves_jsonl_also_of_a_resumed_run(w: World) -> None
     run = w.train(3, result=False)
     w.train(2)  # goes on
     assert read_note(run).rows == 5
-    w.wandb_sync()
-    assert [keys.row_of(row) for row in w.stub.run(run.name).rows] == run.rows()
+    with w.server:
+        folders = map(str, sorted(w.runs.glob("wandb/offline-run-*")))
+        assert w.call([sys.executable, "-m", "wandb", "sync", *folders]).returncode == 0
+    assert [keys.row_of(row) for row in w.server.buckets[run.name].rows] == run.rows()
 
 
 @pytest.mark.slow
@@ -143,7 +117,7 @@ def test_a_key_that_comes_later_takes_the_place_of_the_offline_folder(w: World) 
     os.environ.pop("WANDB_API_KEY")
     run = w.train(5)
     assert list(w.runs.glob("wandb/offline-run-*"))
-    with w.stub:
+    with w.server:
         assert w.command().returncode == 0
     assert not list(w.runs.glob("wandb/offline-run-*"))  # `wandb sync` would send it once more
     assert_all_there(w, run)
@@ -154,10 +128,10 @@ def test_a_refused_key_and_a_missing_library_are_said_once_and_cost_nothing(w: W
     broken = w.runs.parent / "broken"
     broken.mkdir()
     (broken / "wandb.py").write_text("raise ImportError('no such module')")
-    with w.stub:
-        w.stub.mood = "forbid"
+    with w.server:
+        w.server.mood = "forbid"
         refused = w.train(2)
-        w.stub.mood = "well"
+        w.server.mood = "well"
         os.environ["PYTHONPATH"] = f"{broken}:{os.environ['PYTHONPATH']}"
         absent = w.train(2, seed=1)
         assert w.messages.count("W&B gets no rows") == 2
@@ -170,89 +144,74 @@ def test_a_refused_key_and_a_missing_library_are_said_once_and_cost_nothing(w: W
 
 
 @pytest.mark.parametrize(("mode", "variable"), [("disabled", ""), ("auto", "disabled")])
-def test_nothing_is_started_where_w_and_b_is_disabled(w: World, mode: str, variable: str) -> None:
-    os.environ["WANDB_MODE"] = variable
+def test_nothing_is_started_where_w_and_b_is_disabled(w: World, mode, variable, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", variable)
     run = w.train(2, mode=mode)
     assert w.sync.senders == []
     assert not run.wandb_json.exists()
     assert w.sync.finish([run]) == []
 
 
-@pytest.mark.slow
-def test_the_sender_ends_soon_after_the_study_is_killed(w: World) -> None:
-    code = f"""
-import time
+STUDY = f"""
+import sys, time
 from pathlib import Path
-from tests.tracking.world import World, world
-with world(Path({str(w.runs.parent / "other")!r})) as w:
-    run = w.start(mode="online")
-    print(w.sync.senders[0].pid, flush=True)
-    time.sleep(60)
+from types import SimpleNamespace
+from degradation.tracking import sync
+from tests.tracking.conftest import World
+sync.FOLLOW = {[*COMMAND, "--follow"]}
+w = World(Path(sys.argv[1]))
+w.start(mode="online")
+print(w.sync.senders[0].pid, flush=True)
+time.sleep(60)
 """
-    (w.runs.parent / "other").mkdir()
-    study = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=w.environment
-    )
-    assert study.stdout is not None
-    pid = int(study.stdout.readline())
-    study.kill()
-    study.wait()
-    study.stdout.close()
-    w.wait_for(lambda: not _alive(pid))
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+@pytest.mark.slow
+def test_the_sender_ends_soon_after_the_study_is_killed(w: World, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    words = [sys.executable, "-c", STUDY, str(tmp_path / "other")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=w.environment) as study:
+        status = Path(f"/proc/{int(study.stdout.readline())}/status")
+        study.kill()
+    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())
 
 
-def test_a_row_waits_for_its_timing(run, settings, monkeypatch) -> None:
+def test_a_row_waits_for_its_timing(w: World, monkeypatch) -> None:
     sent: list[int] = []
-
-    class Opened:
-        starting_step = 0
-
-        def log(self, row: dict[str, float], step: int, commit: bool) -> None:
-            sent.append(step)
-
+    opened = SimpleNamespace(starting_step=0, log=lambda row, step, commit: sent.append(step))
+    run, settings = w.create()
     write_note(run, settings)
-    monkeypatch.setattr(wandb_api, "online", lambda mode: True)
-    monkeypatch.setattr(wandb_api, "open_run", lambda *_, **__: Opened())
+    monkeypatch.setattr(wandb_api, "open_run", lambda *_, **__: opened)
     upload = Upload(run, read_note(run))
     for iteration in (4, 8):
-        row = {"iteration": iteration, "train_error": 1.0, "test_error": 1.0}
-        files.append_line(run.curves, json.dumps(row))
+        files.append_line(run.curves, json.dumps(curve(iteration)))
     for timed, expected in ((4, [4]), (8, [4, 8])):
         files.append_line(run.timing_jsonl, json.dumps({"iteration": timed, "seconds": 1.0}))
         upload.send(final=False)
         assert sent == expected
 
 
-def test_a_process_that_cannot_start_or_does_not_read_delays_nothing(
-    settings, run, monkeypatch
-) -> None:
+def test_a_process_that_cannot_start_or_does_not_read_delays_nothing(w: World, monkeypatch) -> None:
     monkeypatch.setattr(sync, "GRACE", 0.2)
-    files.append_line(run.curves, '{"iteration": 4, "train_error": 1.0, "test_error": 1.0}')
     before = time.monotonic()
     for command in (["/no/such/program"], ["sleep", "60"], ["false"]):
         monkeypatch.setattr(sync, "FOLLOW", command)
-        study = Sync()
-        study.start([(run, settings)])
-        study.end()
-        assert study.finish([run]) == [run.name]
+        run = w.start()
+        w.row(run)
+        w.sync.end()
+        assert w.sync.finish([run]) == [run.name]
     assert time.monotonic() - before < 3
 
 
-def test_another_project_is_sent_everything(settings, run) -> None:
+def test_another_project_is_sent_everything(w: World) -> None:
+    run, settings = w.create()
     write_note(run, settings)
     note = dataclasses.replace(read_note(run), rows=9, entity="team")
     files.write_json(run.wandb_json, dataclasses.asdict(note))
     write_note(run, settings)
     assert read_note(run).rows == 9
-    write_note(run, with_machine(settings, wandb_project="other"))
+    machine = dataclasses.replace(settings.machine, wandb_project="other")
+    write_note(run, dataclasses.replace(settings, machine=machine))
     assert read_note(run).rows == 0
 
 

@@ -1,0 +1,22 @@
+"""The three commands where there is nothing to show, or something that can't be read."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from analysis import plot_curves, report, verdict
+
+
+@pytest.mark.parametrize("command", [plot_curves, report, verdict])
+def test_nothing_to_show_and_nothing_to_read(
+    command: ModuleType, runs: Path, call, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, message = call(command, "nowhere")
+    assert status == 1 and "python -m degradation.run" in message
+    damaged = next(runs.glob("*/curves.jsonl"))
+    damaged.write_text("{\n{}\n")
+    status, _, message = call(command, runs)
+    assert status == 2 and f"{damaged}, line 1" in message
+    assert list(tmp_path.iterdir()) == [runs]
