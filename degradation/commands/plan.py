@@ -151,7 +151,7 @@ def notes(groups: Sequence[Group], speed: Speed) -> list[str]:
         "other; other depths may differ by a quarter"
     )
     configs = [group.config for group in groups]
-    if (count := gpus.visible()) > 1:
+    if (count := len(gpus.names())) > 1:
         lines.append(f"hours: {count} GPUs are here; cluster=joblib divides the hours by {count}")
     if any(config.numerics.compiled for config in configs):
         lines.append("hours: measured without torch.compile, which makes them fewer")

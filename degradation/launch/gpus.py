@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from degradation.config.schema import Machine
@@ -29,11 +29,6 @@ def names() -> list[str]:
     return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
-def visible() -> int:
-    """How many GPUs this process may use."""
-    return len(names())
-
-
 def usable(machine: Machine) -> list[str]:
     """The GPUs that runs may be shared out to: all, or the one that the settings name."""
     if machine.device == "cpu":
@@ -47,14 +42,13 @@ def claimed(wanted: list[str], folder: Path | None = None) -> Iterator[list[str]
     place = folder or Path(tempfile.gettempdir()) / f"degradation-gpus-{os.getuid()}"
     files.make_folder(place)
     with ExitStack() as stack:
-        while not (ours := [name for name in wanted if _lock(stack, place, name)]):
+        ours: list[str] = []
+        while True:
+            for name in wanted:
+                with suppress(files.LockedError):
+                    stack.enter_context(files.lock(place / re.sub(r"[^\w-]", "-", f"gpu-{name}")))
+                    ours.append(name)
+            if ours:
+                break
             time.sleep(WAIT)
         yield ours
-
-
-def _lock(stack: ExitStack, folder: Path, name: str) -> bool:
-    try:
-        stack.enter_context(files.lock(folder / re.sub(r"[^\w-]", "-", f"gpu-{name}")))
-    except files.LockedError:
-        return False
-    return True

@@ -6,6 +6,7 @@ the GPU at a time; without a GPU, joblib has a process for each core. Elsewhere 
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import threading
@@ -42,21 +43,16 @@ def train(
     """
     machine, devices = remaining[0].machine, gpus.usable(remaining[0].machine)
     if study.launcher in HERE and (devices or machine.runs_per_gpu not in ("auto", 1)):
-        on_this_machine(remaining, devices if study.launcher == "joblib" else devices[:1])
+        if study.launcher == "basic" or len(devices) < 2:
+            process.train_groups([process.Group(longest_first(remaining))])
+            return
+        with gpus.claimed(devices) as ours:
+            process.train_groups(shared_out(remaining, ours))
     elif study.launcher == "basic":
         for settings in remaining:
             process.train_alone(settings)
     else:
         by_launcher(study, remaining, context, config)
-
-
-def on_this_machine(remaining: Sequence[Settings], devices: list[str]) -> None:
-    """Train a group of runs in one process for each GPU that is free, or in one without a GPU."""
-    if len(devices) < 2:
-        process.train_groups([process.Group(longest_first(remaining))])
-        return
-    with gpus.claimed(devices) as ours:
-        process.train_groups(shared_out(remaining, ours))
 
 
 def longest_first(runs: Sequence[Settings]) -> list[Settings]:
@@ -89,7 +85,10 @@ def by_launcher(
     jobs = jobs_of(remaining, study.launcher)
     if study.launcher not in HERE:
         log.info("%d of them go to %s in %d jobs", len(remaining), study.launcher, len(jobs))
-    launcher = Plugins.instance().instantiate_launcher(context, Job(jobs).train, config)
+    # Each job is sent all of them, so they are no more than they must be.
+    groups = {runs[0].config.name: runs for runs in jobs if len(runs) > 1}
+    task = functools.partial(train_job, groups)
+    launcher = Plugins.instance().instantiate_launcher(context, task, config)
     words = [_words(study, runs[0]) for runs in jobs]
     try:
         results = launcher.launch(words, initial_job_idx=0)
@@ -109,18 +108,13 @@ def jobs_of(remaining: Sequence[Settings], launcher: str) -> list[list[Settings]
     return [runs[i : i + size] for i in range(0, len(runs), size)]
 
 
-class Job:
-    """What a launcher's process does; it gets its first run's configuration from Hydra.
+def train_job(groups: dict[str, list[Settings]], config: DictConfig) -> None:
+    """What a launcher's process does, with its first run's configuration from Hydra.
 
-    Each job is sent the whole of this, so it has no more than it must.
+    `groups`: the runs of those jobs that have several, by the first one's name.
     """
-
-    def __init__(self, jobs: Sequence[list[Settings]]) -> None:
-        self.groups = {runs[0].config.name: runs for runs in jobs if len(runs) > 1}
-
-    def train(self, config: DictConfig) -> None:
-        settings = compose.read(config)
-        train_here(self.groups.get(settings.config.name, [settings]))
+    settings = compose.read(config)
+    train_here(groups.get(settings.config.name, [settings]))
 
 
 def train_here(runs: list[Settings]) -> None:
@@ -154,10 +148,8 @@ def with_whole_paths(settings: Settings) -> Settings:
     """With the folders as another machine finds them, whatever folder it starts in."""
     config, machine = settings.config, settings.machine
     data = dataclasses.replace(config.data, root=_whole(config.data.root))
-    return Settings(
-        dataclasses.replace(config, data=data),
-        dataclasses.replace(machine, runs=_whole(machine.runs)),
-    )
+    config = dataclasses.replace(config, data=data)
+    return Settings(config, dataclasses.replace(machine, runs=_whole(machine.runs)))
 
 
 def _whole(path: str) -> str:

@@ -64,11 +64,8 @@ def train_groups(groups: Sequence[Group]) -> None:
         unfinished = [s for s in group.runs if _run_dir(s).state() == "partial"]
         if len(group.runs) == 1 or not unfinished:
             continue
-        log.warning(
-            "the process of %d runs ended early: %d of them go on one by one",
-            len(group.runs),
-            len(unfinished),
-        )
+        counts = len(group.runs), len(unfinished)
+        log.warning("the process of %d runs ended early: %d of them go on one by one", *counts)
         for settings in unfinished:
             _train([Group([settings], group.gpu)])
             stopping.check()
@@ -96,11 +93,8 @@ def assist(settings: Settings) -> int:
 def finish_sync(runs: Sequence[RunDir]) -> None:
     """Give W&B a moment for the rows of `runs`, and say what it lacks then."""
     if behind := sync.finish(runs):
-        log.warning(
-            "W&B lacks rows of %d runs; `degradation sync %s` sends them",
-            len(behind),
-            runs[0].folder.parent,
-        )
+        command = f"degradation sync {runs[0].folder.parent}"
+        log.warning("W&B lacks rows of %d runs; `%s` sends them", len(behind), command)
 
 
 def _run_dir(settings: Settings) -> RunDir:

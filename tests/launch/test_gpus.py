@@ -23,7 +23,6 @@ from degradation.launch import gpus
 def test_gpus_are_those_named(named: str, names: list[str], monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert gpus.names() == names
-    assert gpus.visible() == len(names)
 
 
 @pytest.mark.parametrize(("device", "count"), [("auto", 3), ("cuda", 3), ("cuda:1", 1), ("cpu", 0)])

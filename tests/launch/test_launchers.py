@@ -1,7 +1,6 @@
 """Which runs go where: to this process, to a process for each GPU, or to a launcher's jobs."""
 
 import dataclasses
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,6 @@ def test_a_job_elsewhere_is_a_run_or_as_many_as_a_gpu_takes(
 ) -> None:
     found = launchers.jobs_of(study(machine, launcher, runs_per_gpu=asked).settings, launcher)
     assert [[s.config.depth for s in job] for job in found] == jobs
-    sent = pickle.loads(pickle.dumps(launchers.Job(found)))
-    assert list(sent.groups.values()) == [job for job in found if len(job) > 1]
 
 
 class Broken:
