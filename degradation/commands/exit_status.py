@@ -16,34 +16,22 @@ from degradation.system import console
 from degradation.system.files import StorageError
 from degradation.tracking.wandb_api import TrackingError
 
-STATUSES: list[tuple[tuple[type[BaseException], ...], int]] = [
-    ((StorageError,), 5),
-    ((DataError,), 3),
-    ((ConfigError, RunDirError, TrackingError), 2),
-]
+STATUSES = {StorageError: 5, DataError: 3, ConfigError: 2, RunDirError: 2, TrackingError: 2}
 """CheckpointError, which needs torch, is a RunDirError."""
 
 
-def exit_status(error: BaseException) -> int:
-    """Print the message of `error` on stderr; the exit status that stands for it.
-
-    Raises `error` itself where its message is not meant for people.
-    """
-    if isinstance(error, Interrupted):
-        return 128 + error.number
-    if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT
-    for kinds, status in STATUSES:
-        if isinstance(error, kinds):
-            message = console.escape_control_chars(str(error))
-            print(message, file=console.IgnoreBrokenPipe(sys.stderr))
-            return status
-    raise error
-
-
 def run(command: Callable[[list[str]], int], words: list[str]) -> int:
-    """Call a command with the words behind its name; its exit status, whatever it raises."""
+    """Call a command with the words behind its name; its exit status.
+
+    Raises only what is a mistake in the code: its message is not meant for people.
+    """
     try:
         return command(words)
-    except (Exception, Interrupted, KeyboardInterrupt) as error:
-        return exit_status(error)
+    except Interrupted as error:
+        return 128 + error.number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except tuple(STATUSES) as error:
+        message = console.escape_control_chars(str(error))
+        print(message, file=console.IgnoreBrokenPipe(sys.stderr))
+        return next(status for kind, status in STATUSES.items() if isinstance(error, kind))

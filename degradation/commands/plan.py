@@ -26,7 +26,7 @@ from degradation.runs.progress import RunProgress
 from degradation.system import console, files
 
 SECONDS = 7.5  # With the start of Python before and the output after them, they become ten.
-HEAD = (
+HEAD = [
     "network",
     "iterations",
     "runs",
@@ -37,7 +37,7 @@ HEAD = (
     "disk",
     "PFLOP left",
     "hours left",
-)
+]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,6 @@ class Group:
     @property
     def config(self) -> RunConfig:
         return self.runs[0].config
-
-    @property
-    def name(self) -> str:
-        return self.runs[0].network
 
     @property
     def flops(self) -> float:
@@ -71,7 +67,7 @@ class Group:
         partial = sum(run.state != "missing" for run in self.runs) - done
         rate = speed.flops_per_second
         return [
-            self.name,
+            self.runs[0].network,
             f"{self.config.recipe.iterations:,}",
             *(str(count or "–") for count in (len(self.runs), done, partial)),
             f"{estimate.work(self.config).parameters:,}",
@@ -119,7 +115,7 @@ def table(groups: Sequence[Group], speed: Speed) -> str:
     """A line a group, and their sum."""
     total = Group([run for group in groups for run in group.runs]).row(speed)
     total[0], total[1], total[5], total[6] = "all", "", "", ""
-    rows = [list(HEAD), *(group.row(speed) for group in groups), total]
+    rows = [HEAD, *(group.row(speed) for group in groups), total]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         f"{row[0]:{widths[0]}}"
@@ -181,7 +177,7 @@ def _too_large(group: Group, speed: Speed) -> str:
     if speed.memory is None or need <= speed.memory:
         return ""
     return (
-        f"memory: {group.name}: {count} at once need at least {_size(need)}, "
+        f"memory: {group.runs[0].network}: {count} at once need at least {_size(need)}, "
         f"{speed.name} has {_size(speed.memory)}; remedy: "
         f"machine.runs_per_gpu={max(1, count // 2)}, or a smaller recipe.batch_size"
     )
