@@ -26,18 +26,6 @@ from degradation.runs.progress import RunProgress
 from degradation.system import console, files
 
 SECONDS = 7.5  # With the start of Python before and the output after them, they become ten.
-HEAD = [
-    "network",
-    "iterations",
-    "runs",
-    "done",
-    "partial",
-    "parameters",
-    "memory",
-    "disk",
-    "PFLOP left",
-    "hours left",
-]
 
 
 @dataclass(frozen=True)
@@ -61,21 +49,23 @@ class Group:
         """Bytes of all folders once they are finished."""
         return sum(estimate.disk(run.config) for run in self.runs)
 
-    def row(self, speed: Speed) -> list[str]:
-        """What the table says, in the order of HEAD."""
+    def row(self, speed: Speed) -> dict[str, str]:
+        """What the table says, by column."""
         done = sum(run.finished for run in self.runs)
         partial = sum(run.state != "missing" for run in self.runs) - done
         rate = speed.flops_per_second
-        return [
-            self.runs[0].network,
-            f"{self.config.recipe.iterations:,}",
-            *(str(count or "–") for count in (len(self.runs), done, partial)),
-            f"{estimate.work(self.config).parameters:,}",
-            _size(estimate.memory(self.config)),
-            _size(self.disk),
-            _rounded(self.flops / 1e15),
-            _hours(self.flops / rate / 3600) if rate else "–",
-        ]
+        return {
+            "network": self.runs[0].network,
+            "iterations": f"{self.config.recipe.iterations:,}",
+            "runs": str(len(self.runs)),
+            "done": str(done or "–"),
+            "partial": str(partial or "–"),
+            "parameters": f"{estimate.work(self.config).parameters:,}",
+            "memory": _size(estimate.memory(self.config)),
+            "disk": _size(self.disk),
+            "PFLOP left": _rounded(self.flops / 1e15),
+            "hours left": _hours(self.flops / rate / 3600) if rate else "–",
+        }
 
 
 def main(arguments: list[str]) -> int:
@@ -114,13 +104,13 @@ def grouped(runs: Sequence[RunProgress]) -> list[Group]:
 def table(groups: Sequence[Group], speed: Speed) -> str:
     """A line a group, and their sum."""
     total = Group([run for group in groups for run in group.runs]).row(speed)
-    total[0], total[1], total[5], total[6] = "all", "", "", ""
-    rows = [HEAD, *(group.row(speed) for group in groups), total]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    total |= {"network": "all", "iterations": "", "parameters": "", "memory": ""}
+    lines = [*(group.row(speed) for group in groups), total]
+    rows = [list(total), *(list(line.values()) for line in lines)]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
-        f"{row[0]:{widths[0]}}"
-        + "".join(f"{cell:>{width + 2}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
+        f"{name:{first}}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, others, strict=True))
+        for name, *cells in rows
     )
 
 

@@ -80,11 +80,11 @@ def of_folder(runs: str) -> list[RunProgress]:
     return [RunProgress.of(run, run.config()) for run in runs_in(folder)]
 
 
-def final_errors(runs: Iterable[RunProgress]) -> list[summary.NetworkErrors]:
-    """The table of final errors (see summary.py) of the runs that reached their last iteration."""
-    return summary.summarize(
+def final_errors(runs: Iterable[RunProgress]) -> list[dict[str, Any]]:
+    """The last rows of the runs that reached their last iteration, with what identifies each."""
+    return [
         identify(p.config) | p.row
         for p in runs
         # A copy of a folder under another name is no second seed.
         if p.state == "done" and p.row and p.run.name == p.config.name
-    )
+    ]

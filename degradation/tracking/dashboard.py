@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from degradation.runs import summary
 from degradation.runs.run_dir import RunDirError
 from degradation.system import console
 from degradation.tracking import wandb_api
@@ -115,7 +114,7 @@ def report(entity: str, project: str) -> Any:
         project=project,
         title="The degradation problem",
         description="Built by `degradation dashboard`",
-        blocks=[*blocks, wr.MarkdownBlock(text=summary.paper_markdown())],
+        blocks=blocks,
     )
 
 

@@ -43,6 +43,5 @@ def test_final_errors_are_those_of_runs_that_reached_their_end(small, tmp_path: 
         run = made(config, tmp_path, LAST | {"test_error": error})
         outcome = "diverged" if error == 90 else "done"
         files.write_json(run.done_json, {"outcome": outcome})
-    (line,) = progress.final_errors(progress.of_folder(str(tmp_path)))
-    text = summary.as_text([line]).splitlines()[1]
+    text = summary.as_text(progress.final_errors(progress.of_folder(str(tmp_path)))).splitlines()[1]
     assert " ".join(text.split()) == "cifar10 plain 20 2 3.00 ± 0.00 1.44 9.50 ± 0.71 9.69"
