@@ -59,7 +59,7 @@ class Result:
     """Bytes of one run: on a GPU what it reserved, on a CPU what is counted (models/cost.py)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contestant:
     """One way to train a network."""
 
@@ -79,8 +79,7 @@ class Contestant:
         """Those of a layer, as a key of cost.PASSES."""
         if self.numerics is None:
             return "torch"
-        ways = {"compiled": self.numerics.compiled, "fused": self.numerics.fused}
-        return next((name for name, chosen in ways.items() if chosen), "torch")
+        return "compiled" if self.numerics.compiled else "fused" if self.numerics.fused else "torch"
 
     def use_settings(self, machine: Machine) -> None:
         """Set torch and the device, process-wide, to what this contestant trains with."""
@@ -89,15 +88,21 @@ class Contestant:
         else:
             devices.apply(machine, self.numerics)
 
+    def prepare(self, machine: Machine, device: torch.device) -> None:
+        """Train the first iteration, and note what it takes."""
+        gc.collect()
+        before, start = _reserved(device), time.monotonic()
+        self.use_settings(machine)
+        train = self.make()
+        wait(device)
+        self.first_step = time.monotonic() - start
+        self.memory = (_reserved(device) - before) / self.runs
 
-@dataclass(frozen=True)
-class Ready:
-    """A contestant whose first iteration is done."""
+        def work() -> None:
+            self.use_settings(machine)
+            train()
 
-    contestant: Contestant
-    work: timing.Work
-    first_step: float
-    memory: float
+        self.work: timing.Work = work
 
 
 def compare(
@@ -114,39 +119,23 @@ def compare(
             # In float32: a bfloat16 engine's rounding, and its TF32, would exceed SAME_LOSS.
             numerics = replace(ENGINES[name], precision="fp32")
             check_same_work(replace(config, numerics=numerics), machine, images)
-    ready = {
-        name: _prepare(contestant, machine, device)
-        for name, contestant in _contestants(config, plan, images, device).items()
-    }
-    took = timing.alternate({name: one.work for name, one in ready.items()}, plan.rounds, device)
+    contestants = _contestants(config, plan, images, device)
+    for one in contestants.values():
+        one.prepare(machine, device)
+    works = {name: one.work for name, one in contestants.items()}
+    took = timing.alternate(works, plan.rounds, device)
     images_a_round = plan.iterations * config.recipe.batch_size
     work, results = cost.work(config.depth), []
-    for name, one in ready.items():
-        precision, kernels = one.contestant.precision, one.contestant.kernels
-        each = [seconds / one.contestant.runs for seconds in took[name]]
+    for name, one in contestants.items():
+        each = [seconds / one.runs for seconds in took[name]]
         rate, ratio = images_a_round / statistics.median(each), timing.ratio(took[BASELINE], each)
-        roof = rate / roofs[precision].images_per_second(work, config.arm, kernels)
-        memory = one.memory or work.memory(config.recipe.batch_size, DTYPES[precision].itemsize)
+        roof = rate / roofs[one.precision].images_per_second(work, config.arm, one.kernels)
+        size = DTYPES[one.precision].itemsize
+        memory = one.memory or work.memory(config.recipe.batch_size, size)
         results.append(
             Result(config.arm, config.depth, name, rate, ratio, roof, one.first_step, memory)
         )
     return results
-
-
-def _prepare(contestant: Contestant, machine: Machine, device: torch.device) -> Ready:
-    gc.collect()
-    before, start = _reserved(device), time.monotonic()
-    contestant.use_settings(machine)
-    train = contestant.make()
-    wait(device)
-    first_step = time.monotonic() - start
-    memory = (_reserved(device) - before) / contestant.runs
-
-    def work() -> None:
-        contestant.use_settings(machine)
-        train()
-
-    return Ready(contestant, work, first_step, memory)
 
 
 def _reserved(device: torch.device) -> float:

@@ -7,17 +7,9 @@ from degradation.bench.roof import Roof
 from degradation.system import provenance
 
 RUN_IMAGES = 64_000 * 128  # of the paper's recipe for CIFAR-10
-COLUMNS = (
-    "network",
-    "contestant",
-    "images/s",
-    "× baseline [rounds]",
-    "of its roof",
-    "first step",
-    "memory",
-    "64k iterations",
-)
-HEAD = f"| {' | '.join(COLUMNS)} |\n|---|---|{'---:|' * 6}"
+HEAD = """\
+| network | contestant | images/s | × baseline [rounds] | of its roof | first step | memory | 64k iterations |
+|---|---|---:|---:|---:|---:|---:|---:|"""  # noqa: E501 (a line of Markdown)
 NOT_ON_A_CPU = """\
 A CPU does not tell how fast a GPU is: CUDA graphs (graph, fast), bfloat16, several runs at once."""
 

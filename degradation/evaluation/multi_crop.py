@@ -34,7 +34,7 @@ REDUCTION = 32
 def read_views(path: Path, views: Callable[[Image.Image], Views]) -> Views:
     """The views of the image in a file. Raises DecodeError."""
     with decode.opened(path) as image:
-        return views(decode.rgb(image))
+        return views(image)
 
 
 def resized(image: Image.Image, shorter: int) -> Tensor:

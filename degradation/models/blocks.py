@@ -62,23 +62,13 @@ def shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module 
 
     Times `model.alpha`: at 0 the net is a plain one, at 1 there is no factor.
     """
-    if model.alpha == 0:
+    if model.shortcut == "none" or model.alpha == 0:
         return None
-    whole = _whole_shortcut(model, inputs, outputs, stride)
-    return whole if whole is None or model.alpha == 1 else Scaled(whole, model.alpha)
-
-
-def _whole_shortcut(model: Model, inputs: int, outputs: int, stride: int) -> nn.Module | None:
     changes = inputs != outputs or stride != 1
-    match model.shortcut:
-        case "none":
-            return None
-        case "projection" if changes:
-            return Projection(model, inputs, outputs, stride)
-        case "projection_all":
-            return Projection(model, inputs, outputs, stride)
-        case _:
-            return Identity(outputs - inputs, stride, model.shortcut_padding)
+    whole: nn.Module = Identity(outputs - inputs, stride, model.shortcut_padding)
+    if model.shortcut == "projection_all" or (model.shortcut == "projection" and changes):
+        whole = Projection(model, inputs, outputs, stride)
+    return whole if model.alpha == 1 else Scaled(whole, model.alpha)
 
 
 class Block(nn.Module):
@@ -94,7 +84,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
-        return rectified(self.norm2, self.conv2(y), _applied(self.shortcut, x))
+        added = None if self.shortcut is None else self.shortcut(x)
+        return rectified(self.norm2, self.conv2(y), added)
 
 
 class Bottleneck(nn.Module):
@@ -114,9 +105,5 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = rectified(self.norm1, self.conv1(x))
         y = rectified(self.norm2, self.conv2(y))
-        return rectified(self.norm3, self.conv3(y), _applied(self.shortcut, x))
-
-
-def _applied(shortcut: nn.Module | None, x: Tensor) -> Tensor | None:
-    """What is added at a block's end, before its last ReLU."""
-    return None if shortcut is None else shortcut(x)
+        added = None if self.shortcut is None else self.shortcut(x)
+        return rectified(self.norm3, self.conv3(y), added)

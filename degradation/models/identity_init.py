@@ -12,8 +12,9 @@ of each stage, where maps keep their size and signals are not negative.
 the residual block's scale to that number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,28 +40,18 @@ def initialize_as_identity(
     state, noise = network.state_dict(), config.recipe.identity_init_noise
     for name, tensor in trained.items():
         state[name].copy_(tensor)
+    assert config.recipe.identity_init_from is not None
+    copied = blocks_per_stage(config.recipe.identity_init_from)
     for stage in range(1, STAGES + 1):
-        added = list(_added_blocks(network, config, stage))
+        names = [f"stage{stage}_{i}" for i in range(copied, blocks_per_stage(config.depth))]
+        added = [cast(Block, network.blocks.get_submodule(name)) for name in names]
         if config.arm == "residual":
             for block in added:
                 _make_bypassed(block, noise)
         elif added:
-            mean, variance = _signal(network, batches, f"stage{stage}_{_copied_blocks(config)}")
+            mean, variance = _signal(network, batches, names[0])
             for block in added:
                 _make_identity(block, mean, variance, noise)
-
-
-def _copied_blocks(config: RunConfig) -> int:
-    """Blocks of each stage that are copied."""
-    assert config.recipe.identity_init_from is not None
-    return blocks_per_stage(config.recipe.identity_init_from)
-
-
-def _added_blocks(network: Network, config: RunConfig, stage: int) -> Iterator[Block]:
-    for number in range(_copied_blocks(config), blocks_per_stage(config.depth)):
-        block = network.blocks.get_submodule(f"stage{stage}_{number}")
-        assert isinstance(block, Block)
-        yield block
 
 
 def _signal(

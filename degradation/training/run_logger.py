@@ -31,6 +31,7 @@ class RunLogger:
 
     def __init__(self, run: RunDir, rows: int, iterations: int, progress: str) -> None:
         self.run, self.rows, self.iterations = run, rows, iterations
+        self.label = run.name.rpartition("-")[0]
         self.replayed = self._lines()[rows:]
         self.progress = progress
         self.bar: tqdm[Any] | None = None
@@ -38,8 +39,8 @@ class RunLogger:
 
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""
+        self.run.rows()  # raises where a line isn't a row
         lines = whole_lines(self.run.curves)
-        self.run.rows()  # raises where one isn't a row
         if len(lines) < self.rows:
             raise RunDirError(
                 f"{self.run.curves} has {len(lines)} rows, its checkpoint {self.rows}: "
@@ -56,7 +57,7 @@ class RunLogger:
             self.bar = tqdm(
                 total=self.iterations,
                 initial=iteration,
-                desc=_label(self.run),
+                desc=self.label,
                 unit="it",
                 dynamic_ncols=True,
                 leave=False,
@@ -92,13 +93,8 @@ class RunLogger:
         if line == before:
             return
         note_resume_mismatch(self.run, {"row": self.rows + 1, "before": before, "now": line})
-        log.warning(
-            "%s: this resume was not exact: row %d was\n  %s\nand is now\n  %s",
-            self.run.name,
-            self.rows + 1,
-            before,
-            line,
-        )
+        rows = f"row {self.rows + 1} was\n  {before}\nand is now\n  {line}"
+        log.warning("%s: this resume was not exact: %s", self.run.name, rows)
         # What was trained now is what goes on, so its rows replace the others.
         files.truncate(self.run.curves, _size(whole_lines(self.run.curves)[: self.rows]))
         files.append_line(self.run.curves, line)
@@ -127,15 +123,8 @@ class RunLogger:
         elif self.progress == "lines" and rate:
             remaining = tqdm.format_interval((self.iterations - row["iteration"]) / rate)
             done = f"{row['iteration']:{len(str(self.iterations))}}/{self.iterations}"
-            log.info(
-                "%s  %s  lr %g  %s  %.3g it/s  %s left",
-                _label(self.run),
-                done,
-                row["lr"],
-                errors,
-                rate,
-                remaining,
-            )
+            speed = f"{rate:.3g} it/s  {remaining} left"
+            log.info("%s  %s  lr %g  %s  %s", self.label, done, row["lr"], errors, speed)
 
 
 def peak_memory() -> int:
@@ -153,7 +142,3 @@ def note_resume_mismatch(run: RunDir, why: dict[str, Any]) -> None:
 def _size(lines: list[str]) -> int:
     """Bytes of whole lines in a file."""
     return sum(len(line.encode()) + 1 for line in lines)
-
-
-def _label(run: RunDir) -> str:
-    return run.name.rpartition("-")[0]

@@ -29,8 +29,8 @@ class DecodeError(ValueError):
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The image in `path`, checked but not yet decoded. Raises DecodeError, also for what goes
-    wrong while the caller decodes."""
+    """The image in `path` with three colour channels, checked, and decoded where it is used. Raises
+    DecodeError, also for what goes wrong there."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata; what damages pixels is an error.
@@ -40,23 +40,17 @@ def opened(path: Path) -> Iterator[Image.Image]:
                     raise ValueError("an animation")
                 if image.mode not in MODES:
                     raise ValueError(f"neither colour nor grey (Pillow's mode {image.mode})")
-                yield image
+                yield image if image.mode == "RGB" else image.convert("RGB")
     except UnidentifiedImageError as error:
         raise DecodeError(f"{path}: no JPEG or PNG") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DecodeError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """The image with three colour channels."""
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
 def resized_size(width: int, height: int, side: int) -> tuple[int, int]:
     """Width and height once the shorter of them is `side`, rounded down."""
-    if width <= height:
-        return side, side * height // width
-    return side * width // height, side
+    shorter = min(width, height)
+    return side * width // shorter, side * height // shorter
 
 
 def crop_resized(
@@ -83,21 +77,21 @@ def random_crop(
     with opened(path) as image:
         size = resized_size(*image.size, side)
         top, left = below(size[1] - crop + 1, drawn[1]), below(size[0] - crop + 1, drawn[2])
-        return crop_resized(rgb(image), size, left, top, crop)
+        return crop_resized(image, size, left, top, crop)
 
 
 def center_crop(path: Path, crop: int, resize: int) -> Pixels:
     """The center of the image, its shorter side being `resize`. Raises DecodeError."""
     with opened(path) as image:
         size = resized_size(*image.size, resize)
-        return crop_resized(rgb(image), size, (size[0] - crop) // 2, (size[1] - crop) // 2, crop)
+        return crop_resized(image, size, (size[0] - crop) // 2, (size[1] - crop) // 2, crop)
 
 
 def fault(path: Path) -> str:
     """What is wrong with an image, found by decoding all of it; "" where nothing is."""
     try:
         with opened(path) as image:
-            rgb(image).load()
+            image.load()
     except DecodeError as error:
         return str(error).removeprefix(f"{path}: ")
     return ""

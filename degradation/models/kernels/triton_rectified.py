@@ -171,34 +171,6 @@ def _moments(
 
 
 @triton.jit
-def _move_averages(
-    average_mean,
-    average_var,
-    share,
-    partial,
-    channel,
-    pixels,
-    group_pixels,
-    chunk,
-    C: tl.constexpr,
-    BLOCKS: tl.constexpr,
-):
-    """Replace a `share` of the running averages by each group's moments, in their order."""
-    there = channel < C
-    old_mean = tl.load(average_mean + channel, mask=there, other=0)
-    old_var = tl.load(average_var + channel, mask=there, other=0)
-    new_mean, new_var = old_mean, old_var
-    for group in range(0, tl.num_programs(2)):
-        mean, square, total = _moments(
-            partial, group, channel, pixels, group_pixels, chunk, C, BLOCKS
-        )
-        new_mean += share * (mean - old_mean)
-        new_var += share * (square / (total - 1) - old_var)
-    tl.store(average_mean + channel, new_mean, mask=there)
-    tl.store(average_var + channel, new_var, mask=there)
-
-
-@triton.jit
 def _normalize(
     x,
     shortcut,
@@ -232,18 +204,18 @@ def _normalize(
         tl.store(place, mean, mask=there)
         tl.store(place + C, inverse, mask=there)
     if (block == 0) & (group == 0):
-        _move_averages(
-            average_mean,
-            average_var,
-            share,
-            partial,
-            channel,
-            pixels,
-            group_pixels,
-            chunk,
-            C,
-            BLOCKS,
-        )
+        # A `share` of the running averages is replaced by each group's moments, in their order.
+        old_mean = tl.load(average_mean + channel, mask=there, other=0)
+        old_var = tl.load(average_var + channel, mask=there, other=0)
+        new_mean, new_var = old_mean, old_var
+        for other in range(0, tl.num_programs(2)):
+            its_mean, its_square, its_total = _moments(
+                partial, other, channel, pixels, group_pixels, chunk, C, BLOCKS
+            )
+            new_mean += share * (its_mean - old_mean)
+            new_var += share * (its_square / (its_total - 1) - old_var)
+        tl.store(average_mean + channel, new_mean, mask=there)
+        tl.store(average_var + channel, new_var, mask=there)
     scale = tl.load(weight + channel, mask=there, other=0) * inverse
     shift = tl.load(bias + channel, mask=there, other=0)
     start = first.to(tl.int64) * C

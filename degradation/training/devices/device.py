@@ -79,15 +79,13 @@ def fingerprint(device: torch.device, processes: int = 1) -> dict[str, Any]:
     }
     if processes > 1:
         marks["processes"] = processes
-    return marks | (_gpu_marks(device) if device.type == "cuda" else {})
-
-
-def _gpu_marks(device: torch.device) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(device)
-    return {
-        "gpu": properties.name,
-        "capability": f"{properties.major}.{properties.minor}",
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        marks |= {
+            "gpu": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        }
+    return marks

@@ -75,19 +75,18 @@ class ProcessGroup:
         return [bool(count) for count in counts.tolist()]
 
     def broadcast(self, content: bytes | None) -> bytes | None:
-        """Broadcasts raw bytes from rank 0 (never pickled objects, which could run code)."""
+        """What rank 0 gives, the others None; raw bytes, never pickled objects, which could run
+        code."""
         if self.size == 1:
             return content
-        length = torch.tensor(-1 if content is None or not self.is_main else len(content))
+        length = torch.tensor(-1 if content is None else len(content))
         with _lost_if_it_fails():
             distributed.broadcast(length, 0)
-        if int(length) < 0:
-            return None
-        if self.is_main and content is not None:
-            message = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        else:
+            if int(length) < 0:
+                return None
             message = torch.empty(int(length), dtype=torch.uint8)
-        with _lost_if_it_fails():
+            if content is not None:
+                message = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             distributed.broadcast(message, 0)
         return message.numpy().tobytes()
 

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -86,7 +86,8 @@ class Engine:
         """
         if self.group.size == 1:
             batches = _calling(between, batches)
-        with self._running_stats():
+        flat = self.state.flat
+        with nullcontext() if flat is None else flat.mean_running_stats(self.group):
             sums = evaluate(self.state.network, batches, self.numerics.precision)
         self.group.sum_(sums)
         self.finish()
@@ -97,10 +98,6 @@ class Engine:
         """Free the CUDA graph now, and not when a garbage collection finds it: that would clear the
         cuBLAS workspace of its stream, which may be another run's by then."""
         self.step = self._launch
-
-    def _running_stats(self) -> AbstractContextManager[None]:
-        flat = self.state.flat
-        return nullcontext() if flat is None else flat.mean_running_stats(self.group)
 
     def _mark(self) -> None:
         """Note this moment of the device's work, to find out when it is behind it."""

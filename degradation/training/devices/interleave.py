@@ -67,7 +67,9 @@ def interleave(
     active: list[Slot] = []
     results: dict[int, int] = {}
     while waiting or active:
-        while waiting and _fits(waiting[0], active):
+        taken = sum(slot.fraction for slot in active)
+        while waiting and (not active or taken + waiting[0].fraction <= 1 + 1e-9):
+            taken += waiting[0].fraction
             active.append(waiting.popleft())
             active[-1].stream = streams.take()
         due = [slot for slot in active if slot.ready()]
@@ -79,10 +81,6 @@ def interleave(
         if not due:
             time.sleep(PAUSE)
     return [results[i] for i in sorted(results)]
-
-
-def _fits(slot: Slot, active: list[Slot]) -> bool:
-    return not active or sum(s.fraction for s in [*active, slot]) <= 1 + 1e-9
 
 
 class Streams:
