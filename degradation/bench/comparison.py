@@ -19,7 +19,7 @@ from degradation.data.dataset import ImageDataset
 from degradation.models import cost
 from degradation.training.devices import device as devices
 from degradation.training.devices import interleave
-from degradation.training.devices.synthetic_run import ENGINES, SyntheticRun, wait
+from degradation.training.devices.synthetic_run import ENGINES, SyntheticRun
 
 BASELINE, BATCHES_READY = "baseline", "baseline, batches ready"
 SAME_LOSS = 1e-4  # greatest difference from the loss in float64 that rounding explains
@@ -89,12 +89,11 @@ class Contestant:
             devices.apply(machine, self.numerics)
 
     def prepare(self, machine: Machine, device: torch.device) -> None:
-        """Train the first iteration, and note what it takes."""
+        """Train the first iteration, at whose end nothing is left to the device; note its cost."""
         gc.collect()
         before, start = _reserved(device), time.monotonic()
         self.use_settings(machine)
         train = self.make()
-        wait(device)
         self.first_step = time.monotonic() - start
         self.memory = (_reserved(device) - before) / self.runs
 
@@ -125,7 +124,7 @@ def compare(
     works = {name: one.work for name, one in contestants.items()}
     took = timing.alternate(works, plan.rounds, device)
     images_a_round = plan.iterations * config.recipe.batch_size
-    work, results = cost.work(config.depth), []
+    work, results = cost.work(config.model, config.depth), []
     for name, one in contestants.items():
         each = [seconds / one.runs for seconds in took[name]]
         rate, ratio = images_a_round / statistics.median(each), timing.ratio(took[BASELINE], each)
@@ -201,7 +200,7 @@ def check_same_work(config: RunConfig, machine: Machine, images: ImageDataset) -
     theirs = baseline.ResNet(config.depth, config.arm == "residual").to(device)
     mine, other = (list(net.parameters()) for net in (ours.state.network, theirs))
     assert [p.shape for p in mine] == [p.shape for p in other], "other networks"
-    x, labels = ours.batch(0)
+    x, labels = ours.loader.get_batch(0)
     with torch.no_grad():
         for target, source in zip(other, mine, strict=True):
             target.copy_(source)

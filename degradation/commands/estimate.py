@@ -36,17 +36,7 @@ SHAPES = {
 
 def work(config: RunConfig) -> cost.Work:
     """Operations, activations and parameters of a run's network, for one image."""
-    shape, model = SHAPES[config.data.name], config.model
-    return cost.work(
-        config.depth,
-        shape.side,
-        shape.channels,
-        model.width,
-        shape.classes,
-        model.shortcut,
-        model.design,
-        model.stride_in_1x1,
-    )
+    return cost.work(config.model, config.depth, *SHAPES[config.data.name].image)
 
 
 def iteration_flops(config: RunConfig) -> float:

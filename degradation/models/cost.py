@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from degradation.config.architecture import units
+from degradation.config.schema import Model
 
 PASSES = {
     "torch": {"plain": 19.0, "residual": 22.0},
@@ -48,24 +49,14 @@ class Work:
         return 2 * self.outputs * batch_size * bytes_each + 3 * 4 * self.parameters
 
 
-def work(
-    depth: int,
-    side: int = 32,
-    channels: int = 3,
-    width: int = 16,
-    classes: int = 10,
-    shortcut: str = "identity",
-    design: str = "cifar",
-    stride_in_1x1: bool = True,
-) -> Work:
+def work(model: Model, depth: int, side: int = 32, channels: int = 3, classes: int = 10) -> Work:
     """Of the network of `depth` layers on images of `side` pixels."""
-    *_, last = units(design, depth, width)
+    *_, last = units(model.design, depth, model.width)
     operations, outputs = 2.0 * last.outputs * classes, 0.0
     parameters = last.outputs * classes + classes
-    large = design == "imagenet"
-    first = _Conv(channels, width, _half(side) if large else side, 7 if large else 3)
-    blocks = _blocks(design, depth, width, side, shortcut, stride_in_1x1)
-    for conv in (first, *blocks):
+    large = model.design == "imagenet"
+    first = _Conv(channels, model.width, _half(side) if large else side, 7 if large else 3)
+    for conv in (first, *_blocks(model, depth, side)):
         weights = conv.kernel**2 * conv.inputs * conv.filters
         operations += 2 * weights * conv.side**2
         outputs += conv.filters * conv.side**2
@@ -88,20 +79,18 @@ def _half(side: int) -> int:
     return (side + 1) // 2
 
 
-def _blocks(
-    design: str, depth: int, width: int, side: int, shortcut: str, stride_in_1x1: bool
-) -> Iterator[_Conv]:
-    if design == "imagenet":
+def _blocks(model: Model, depth: int, side: int) -> Iterator[_Conv]:
+    if model.design == "imagenet":
         side = _half(_half(side))  # the first layer and the pool
-    for unit in units(design, depth, width):
+    for unit in units(model.design, depth, model.width):
         before, side = side, _half(side) if unit.stride == 2 else side
         if unit.is_bottleneck:
-            yield _Conv(unit.inputs, unit.width, side if stride_in_1x1 else before, 1)
+            yield _Conv(unit.inputs, unit.width, side if model.stride_in_1x1 else before, 1)
             yield _Conv(unit.width, unit.width, side, 3)
             yield _Conv(unit.width, unit.outputs, side, 1)
         else:
             yield _Conv(unit.inputs, unit.outputs, side, 3)
             yield _Conv(unit.outputs, unit.outputs, side, 3)
         changes = unit.stride == 2 or unit.inputs != unit.outputs
-        if shortcut == "projection_all" or (shortcut == "projection" and changes):
+        if model.shortcut == "projection_all" or (model.shortcut == "projection" and changes):
             yield _Conv(unit.inputs, unit.outputs, side, 1)

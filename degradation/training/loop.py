@@ -26,7 +26,6 @@ from degradation.models import layer_stats
 from degradation.runs.run_dir import RunDir
 from degradation.system.signals import Stopped
 from degradation.training import checkpoint
-from degradation.training.devices.distributed import ALONE, ProcessGroup
 from degradation.training.devices.engine import Engine
 from degradation.training.devices.interleave import Steps
 from degradation.training.optimizer import learning_rate_tensor
@@ -57,8 +56,6 @@ class TrainContext:
     """Whether to save and leave."""
     log_layers_every: int = 0
     """Rows between two measurements of the layers; 0: none."""
-    group: ProcessGroup = ALONE
-    """The processes that have a share of each batch."""
 
     @cached_property
     def first_batch(self) -> tuple[Tensor, Tensor]:
@@ -185,7 +182,7 @@ class Saver:
         context.engine.finish()
         if state.diverged_at is not None or not state.finite:
             return
-        content = state.to_bytes(context.config, context.fingerprint, context.group)
+        content = state.to_bytes(context.config, context.fingerprint)
         if content is not None:
             checkpoint.save(context.run.checkpoints, state.iteration, content)
         self.last = time.monotonic()
@@ -194,11 +191,11 @@ class Saver:
     def is_due(self) -> bool:
         """Whether enough time has passed; the main process decides for all."""
         passed = time.monotonic() - self.last
-        return self.context.group.is_main and passed >= max(SAVE_SHARE * self.cost, 1.0)
+        return self.context.state.group.is_main and passed >= max(SAVE_SHARE * self.cost, 1.0)
 
     def save_or_stop(self) -> None:
         """Save where it is due; raise Stopped where one of the processes was asked to stop."""
-        stop, due = self.context.group.any(self.context.stop(), self.is_due())
+        stop, due = self.context.state.group.any(self.context.stop(), self.is_due())
         if stop or due:
             self.save()
         if stop:

@@ -26,7 +26,6 @@ from degradation.training.checkpoint import CheckpointError
 from degradation.training.devices import device as devices
 from degradation.training.devices import distributed
 from degradation.training.devices.cuda_graph import capture_for
-from degradation.training.devices.distributed import ALONE, ProcessGroup
 from degradation.training.devices.engine import Engine
 from degradation.training.loop import TrainContext
 from degradation.training.run_logger import RunLogger, note_resume_mismatch
@@ -62,14 +61,14 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
     if group.is_main:
         files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     capture = capture_for(config.numerics.graph, device)
-    engine = Engine(config.numerics, state, device, capture, group)
-    fingerprint = fingerprint_of(config, device, group)
+    engine = Engine(config.numerics, state, device, capture)
+    fingerprint = fingerprint_of(config, device, group.size)
     digests = {
         "initial": resnet.parameters_digest(state.network),
         "stream": loader.digest(),
         "images": dataset.digest,
     }
-    resume(run, config, state, fingerprint, machine.resume, group)
+    resume(run, config, state, fingerprint, machine.resume)
     logger = None
     if group.is_main:
         logger = RunLogger(run, state.rows, config.recipe.iterations, machine.progress)
@@ -78,14 +77,14 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
     # Another run of this process may read the images that were laid out here, on its own stream.
     engine.finish()
     context = config, run, state, loader, engine, eval_loaders, logger, fingerprint, stop
-    return TrainContext(*context, machine.log_layers_every, group)
+    return TrainContext(*context, machine.log_layers_every)
 
 
 def fingerprint_of(
-    config: schema.RunConfig, device: torch.device, group: ProcessGroup = ALONE
+    config: schema.RunConfig, device: torch.device, processes: int = 1
 ) -> dict[str, Any]:
     """Everything beside the run's settings that decides bits, as JSON values."""
-    fingerprint = devices.fingerprint(device, group.size)
+    fingerprint = devices.fingerprint(device, processes)
     if config.data.name == "imagenet":
         fingerprint |= decode.versions()
     if config.numerics.native:
@@ -128,17 +127,13 @@ def initialize_from_run(
 
 
 def resume(
-    run: RunDir,
-    config: schema.RunConfig,
-    state: State,
-    fingerprint: dict[str, Any],
-    how: str,
-    group: ProcessGroup = ALONE,
+    run: RunDir, config: schema.RunConfig, state: State, fingerprint: dict[str, Any], how: str
 ) -> None:
     """Go on from the newest checkpoint, where there is one; rank 0 reads it for all.
 
     Raises CheckpointError, or MismatchError where the fingerprint differs and `how` isn't inexact.
     """
+    group = state.group
     content = group.broadcast(checkpoint.newest(run.checkpoints) if group.is_main else None)
     if content is None:
         return
@@ -156,7 +151,7 @@ def resume(
         if lines and group.is_main:
             mismatch = {"iteration": meta["iteration"], "fingerprint": lines}
             note_resume_mismatch(run, mismatch)
-        state.load(tensors, meta, group)
+        state.load(tensors, meta)
     except CheckpointError as error:
         remedy = f"remove {run.folder} to train the run anew"
         raise CheckpointError(f"{run.checkpoints}: {error}; {remedy}") from error

@@ -34,6 +34,8 @@ class State:
     """Since the last check of the warm-up's condition; None in a run without a warm-up."""
     gradient_norm: Tensor
     """Of the last minibatch before the newest row, over all parameters; float32, 0-dimensional."""
+    group: ProcessGroup = ALONE
+    """The processes that have a share of each batch."""
     flat: FlatBuffers | None = None
     """Where several processes train: their gradients and running statistics."""
     iteration: int = 0
@@ -95,9 +97,7 @@ class State:
             "learning_rate": optim.learning_rate_tensor(self.optimizer),
         }
 
-    def to_bytes(
-        self, config: RunConfig, fingerprint: dict[str, Any], group: ProcessGroup = ALONE
-    ) -> bytes | None:
+    def to_bytes(self, config: RunConfig, fingerprint: dict[str, Any]) -> bytes | None:
         """A checkpoint, in the main process; all processes of a run must call it."""
         meta = {
             "run": config.name,
@@ -109,14 +109,12 @@ class State:
         }
         if self.flat is None:
             return checkpoint.encode(self.tensors(), meta)
-        by_rank = group.gather(self.flat.running_stats)
-        with self.flat.mean_running_stats(group):
+        by_rank = self.group.gather(self.flat.running_stats)
+        with self.flat.mean_running_stats(self.group):
             tensors = {**self.tensors(), BY_RANK: by_rank}
-            return checkpoint.encode(tensors, meta) if group.is_main else None
+            return checkpoint.encode(tensors, meta) if self.group.is_main else None
 
-    def load(
-        self, tensors: dict[str, Tensor], meta: dict[str, Any], group: ProcessGroup = ALONE
-    ) -> None:
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         """Become what `to_bytes` was. Raises CheckpointError where names or shapes differ."""
         by_rank = tensors.pop(BY_RANK, None)
         own = self.tensors()
@@ -126,8 +124,8 @@ class State:
                 raise checkpoint.CheckpointError(f"{name} is {theirs} in it, {ours} here")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
-        if by_rank is not None and self.flat is not None and len(by_rank) == group.size:
-            self.flat.running_stats.copy_(by_rank[group.rank])
+        if by_rank is not None and self.flat is not None and len(by_rank) == self.group.size:
+            self.flat.running_stats.copy_(by_rank[self.group.rank])
         self.iteration, self.rows = meta["iteration"], meta["rows"]
         self.warmup_end = meta["warmup_end"]
         self.plateau = Plateau(**meta["plateau"])
@@ -158,6 +156,7 @@ def fresh(
         MetricAccumulator.new(recipe.batch_size, device),
         MetricAccumulator.new(recipe.batch_size, device) if with_warmup else None,
         torch.zeros((), device=device),
+        group,
         FlatBuffers.of(network) if group.size > 1 else None,
         warmup_end=None if with_warmup else 0,
     )

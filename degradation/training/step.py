@@ -7,18 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from degradation.models.resnet import forward
-from degradation.training.devices.distributed import ProcessGroup
 from degradation.training.metrics import batch_sums
 from degradation.training.state import State
 
 
 def train_step(
-    state: State,
-    x: Tensor,
-    labels: Tensor,
-    precision: str,
-    group: ProcessGroup,
-    cast_at_once: bool = False,
+    state: State, x: Tensor, labels: Tensor, precision: str, cast_at_once: bool = False
 ) -> None:
     """Move the state by one minibatch, or this process's share of one, at the learning rate that
     lies in the optimizer; add its loss and errors to the state's accumulators.
@@ -31,9 +25,9 @@ def train_step(
     loss = functional.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     if state.flat is not None:
-        group.mean_(state.flat.gradients)
+        state.group.mean_(state.flat.gradients)
     state.optimizer.step()
-    sums = batch_sums(loss, logits, labels, group)
+    sums = batch_sums(loss, logits, labels, state.group)
     for accumulator in state.accumulators:
         accumulator.add(*sums)
 

@@ -12,12 +12,13 @@ from degradation.bench import __main__ as bench
 from degradation.bench import baseline, comparison, roof, table, timing
 from degradation.bench.roof import Roof
 from degradation.config import compose, validation
-from degradation.config.schema import Settings
+from degradation.config.schema import Model, Settings
 from degradation.models import cost
 from degradation.training.devices import synthetic_run
 from degradation.training.devices.synthetic_run import ENGINES
 
 CPU = torch.device("cpu")
+MODEL = Model("identity", "back", 16)
 ROOFS = {"fp32": Roof("fp32", 1e11, 1e10), "bf16": Roof("bf16", 2e11, 1e10)}
 
 
@@ -31,14 +32,14 @@ def settings(arm: str, depth: int = 8) -> Settings:
     [(20, 81.1e6, 0.188e6), (56, 251.0e6, 0.532e6), (110, 505.8e6, 1.049e6)],
 )
 def test_work_of_an_image(depth: int, forward: float, outputs: float) -> None:
-    found = cost.work(depth)
+    found = cost.work(MODEL, depth)
     assert found.operations == pytest.approx(forward, rel=1e-3)
     assert found.outputs == pytest.approx(outputs, rel=3e-3)
     assert found.training == 3 * found.operations
 
 
 def test_the_lower_roof_counts() -> None:
-    one = cost.work(20)
+    one = cost.work(MODEL, 20)
     copy = Roof("fp32", convolution=1e30, copy=1e9)
     assert copy.images_per_second(one, "plain", "torch") == pytest.approx(1e9 / (76 * one.outputs))
     half = Roof("bf16", convolution=1e30, copy=1e9)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from degradation.models import init
-from degradation.training.devices.distributed import ALONE
 from degradation.training.state import State, fresh
 from degradation.training.step import train_step
 
@@ -37,7 +36,7 @@ def two_losses(config) -> list[torch.Tensor]:
     x, labels = torch.randn(2, 1, 8, 8, generator=generator), torch.tensor([0, 1])
     sums = []
     for _ in range(2):
-        train_step(state, x, labels, "fp32", ALONE)
+        train_step(state, x, labels, "fp32")
         sums.append(state.row.loss.clone())
     return [sums[0], sums[1] - sums[0]]
 

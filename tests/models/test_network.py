@@ -64,7 +64,7 @@ def weighted_layers(net: Network) -> int:
 def test_multiply_adds_of_table_1(depth: int, billions: float) -> None:
     """With option B from 50 layers on, as Table 1 has it."""
     shortcut = "projection" if depth >= 50 else "identity"
-    work = cost.work(depth, 224, 3, 64, 1000, shortcut, "imagenet")
+    work = cost.work(imagenet(shortcut), depth, 224, 3, 1000)
     assert work.operations / 2e9 == pytest.approx(billions, abs=0.08)
 
 
@@ -73,11 +73,12 @@ def test_multiply_adds_of_table_1(depth: int, billions: float) -> None:
     ("design", "depth"), [("cifar", 14), ("bottleneck", 20), ("imagenet", 18), ("imagenet", 50)]
 )
 def test_every_parameter_learns(design: str, depth: int, shortcut: str) -> None:
-    net = build(Model(shortcut, "back", 8, design=design), depth, 3, 10, 0, "fan_in")
+    model = Model(shortcut, "back", 8, design=design)
+    net = build(model, depth, 3, 10, 0, "fan_in")
     net(torch.randn(4, 3, 32, 32)).square().mean().backward()
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert silent == []
-    assert cost.work(depth, 32, 3, 8, 10, shortcut, design).parameters == count_parameters(net)
+    assert cost.work(model, depth).parameters == count_parameters(net)
 
 
 def test_pairs_for_imagenet_start_equal() -> None:

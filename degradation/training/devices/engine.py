@@ -14,7 +14,7 @@ from degradation.models.kernels import cpu as native
 from degradation.models.kernels import gpu
 from degradation.models.resnet import compile_blocks
 from degradation.training.devices.cuda_graph import Capture, Step
-from degradation.training.devices.distributed import ALONE, PATIENCE, LostError, ProcessGroup
+from degradation.training.devices.distributed import PATIENCE, LostError
 from degradation.training.optimizer import learning_rate_tensor
 from degradation.training.state import State
 from degradation.training.step import evaluate, train_step
@@ -32,10 +32,9 @@ class Engine:
         state: State,
         device: torch.device,
         capture: Capture | None = None,
-        group: ProcessGroup = ALONE,
     ) -> None:
         """Without `capture`, each step is launched kernel by kernel."""
-        self.numerics, self.state, self.device, self.group = numerics, state, device, group
+        self.numerics, self.state, self.device = numerics, state, device
         self.launched: deque[torch.cuda.Event] = deque()
         self.step: Step = self._launch
         if capture is not None:
@@ -57,8 +56,7 @@ class Engine:
             self._wait_for(self.launched.popleft())
 
     def _launch(self, x: Tensor, y: Tensor) -> None:
-        precision, cast_at_once = self.numerics.precision, self.numerics.fused
-        train_step(self.state, x, y, precision, self.group, cast_at_once)
+        train_step(self.state, x, y, self.numerics.precision, self.numerics.fused)
 
     def ready(self) -> bool:
         """Whether `train_step` would return without waiting for the device."""
@@ -84,12 +82,12 @@ class Engine:
         Between two batches it calls `between`, which may raise; not where several processes train,
         as they stop together or not at all.
         """
-        if self.group.size == 1:
+        group, flat = self.state.group, self.state.flat
+        if group.size == 1:
             batches = _calling(between, batches)
-        flat = self.state.flat
-        with nullcontext() if flat is None else flat.mean_running_stats(self.group):
+        with nullcontext() if flat is None else flat.mean_running_stats(group):
             sums = evaluate(self.state.network, batches, self.numerics.precision)
-        self.group.sum_(sums)
+        group.sum_(sums)
         self.finish()
         loss, errors = sums.tolist()
         return loss, int(errors)

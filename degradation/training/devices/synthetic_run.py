@@ -61,10 +61,6 @@ class SyntheticRun:
         self.engine = Engine(config.numerics, self.state, device, capture)
         self.train(1)
 
-    def batch(self, iteration: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels of an iteration."""
-        return self.loader.get_batch(iteration)
-
     def train(self, iterations: int) -> None:
         """Train, and wait for the device."""
         drain(self.steps(iterations))
@@ -78,11 +74,6 @@ class SyntheticRun:
             self.state.iteration += 1
             yield self.engine.ready
         return 0
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def rate(request: dict[str, Any]) -> dict[str, Any]:
