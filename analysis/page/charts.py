@@ -46,18 +46,15 @@ def curves_over_training(study: Study) -> Charts:
     charts: Charts = {}
     for title, panel in curves.panels_of(study).items():
         if {*panel.depths_of(study)} & {*study.depths(panel.arm)}:
-            rows = _rows(study, panel)
-            x, y = (0.0, float(study.iterations)), (0.0, 100.0)
-            if study.as_the_paper:
-                x, y = (10_000 * panel.x[0], 10_000 * panel.x[1]), panel.y
-            charts[title] = _curves(rows, y[1]).update_xaxes(range=x).update_yaxes(range=y)
+            x, y = curves.limits(study, panel)
+            figure = charts[title] = _curves(_rows(study, panel), y[1])
+            figure.update_xaxes(range=[study.scale * end for end in x]).update_yaxes(range=y)
     return charts
 
 
 def errors_against_depth(study: Study) -> Charts:
     """Final training and test error: a dot a run, a line through the means, t intervals."""
-    finals = frames.last(study.rows)
-    theirs = frames.paper_errors()
+    finals, theirs = frames.last(study.rows), frames.paper_errors()
     theirs = theirs[(theirs["data"] == study.data) & study.as_the_paper]
     charts: Charts = {}
     for quantity in ERRORS if len(finals) else ():
@@ -68,21 +65,13 @@ def errors_against_depth(study: Study) -> Charts:
         figure.update_yaxes(rangemode="tozero")
         for arm in MODERN.arms:
             own = finals[finals["arm"] == arm].assign(who="seed " + finals["seed"].astype(str))
-            _points(figure, arm, own, quantity, **DOTS)
             means = _means_by_depth(own, quantity)
-            bars = {"array": means["half"], "thickness": 1}
-            _points(figure, arm, means, quantity, error_y=bars)
+            _points(figure, arm, own, quantity, **DOTS)
+            _points(figure, arm, means, quantity, error_y={"array": means["half"], "thickness": 1})
             if len(paper):
                 own = paper[paper["arm"] == arm].assign(who="the paper's")
-                _points(
-                    figure,
-                    arm,
-                    own,
-                    quantity,
-                    **DIAMONDS,
-                    name=f"{arm}, the paper",
-                    legendgroup=PAPER,
-                )
+                name = {"name": f"{arm}, the paper", "legendgroup": PAPER}
+                _points(figure, arm, own, quantity, **DIAMONDS, **name)
     return charts
 
 
@@ -141,11 +130,9 @@ def _rows(study: Study, panel: Panel) -> pd.DataFrame:
             that is not done, at its end
     who     the seed, or how many runs a mean is of
     """
-    rows = study.rows
-    rows = rows[(rows["arm"] == panel.arm) & rows["depth"].isin(panel.depths_of(study))]
-    rows = rows.assign(network=rows["arm"] + "-" + rows["depth"].astype(str), who=rows["seed"])
-    keys = ["network", "depth", "run", "who", "state", "iteration"]
-    rows = rows.melt(keys, ERRORS, var_name="quantity", value_name="error")
+    depths = panel.depths_of(study)
+    rows = curves.long(study, panel.arm, depths, ERRORS).rename(columns={"seed": "who"})
+    rows["network"] = f"{panel.arm}-" + rows["depth"].astype(str)
     rows = rows.sort_values(["depth", "quantity", "run", "iteration"], ignore_index=True)
     one = rows.groupby("network")["run"].transform("nunique") == 1
     rows["kind"] = one.map({True: "only", False: "seed"})
@@ -153,7 +140,9 @@ def _rows(study: Study, panel: Panel) -> pd.DataFrame:
     # All seeds of a network are one line, which a value that is none breaks behind each run.
     seeds = pd.concat([rows, ends.assign(error=float("nan"))]).sort_index(kind="stable")
     early = ends[ends["state"] != "done"]
-    parts = [_papers_rows(study, panel), seeds, _means(rows), early.assign(kind=early["state"])]
+    theirs = curves.reference_curves(panel, depths if study.as_the_paper else [], ERRORS)
+    theirs = theirs.assign(iteration=1e4 * theirs["x"], kind=PAPER, who=0)
+    parts = [theirs, seeds, _means(rows), early.assign(kind=early["state"])]
     return pd.concat([part for part in parts if len(part)])
 
 
@@ -165,13 +154,6 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
     groups = finished.assign(n=n).groupby(keys, as_index=False)
     means = groups.agg(error=("error", "mean"), who=("run", "size"))
     return means[(means["who"] == means["n"]) & (means["n"] > 1)].assign(kind="mean")
-
-
-def _papers_rows(study: Study, panel: Panel) -> pd.DataFrame:
-    """The paper's own curves, where they belong beside the study's."""
-    depths = panel.depths_of(study) if study.as_the_paper else []
-    theirs = curves.reference_curves(panel, depths, ERRORS)
-    return theirs.assign(iteration=1e4 * theirs["x"], kind=PAPER, who=0)
 
 
 def _curves(rows: pd.DataFrame, top: float) -> go.Figure:

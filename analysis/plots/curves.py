@@ -154,17 +154,23 @@ def _panel(
         "dashes": dashes,
         "legend": False,
     }
-    x, y = (0.0, study.iterations / study.scale), (0.0, 100.0)
     if study.as_the_paper:
-        x, y = panel.x, panel.y
         theirs = reference_curves(panel, depths, list(dashes))
         sns.lineplot(theirs, **lines, errorbar=None, **REFERENCE)
-    rows = _long(study, panel.arm, depths, list(dashes))
+    rows = long(study, panel.arm, depths, list(dashes))
     if len(rows):
         _ours(rows, lines, style)
+    x, y = limits(study, panel)
     axis.set(xlim=x, ylim=y, xlabel="iteration" if study.scale == 1 else "iter. (1e4)")
     handles = [_handle(study, panel.arm, depth, list(dashes)[-1], y[1], style) for depth in depths]
     axis.legend(handles=handles, loc="best")
+
+
+def limits(study: Study, panel: Panel) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Of the iterations, in units of the study's scale, and of the errors."""
+    if study.as_the_paper:
+        return panel.x, panel.y
+    return (0.0, study.iterations / study.scale), (0.0, 100.0)
 
 
 def _ours(rows: pd.DataFrame, lines: dict[str, Any], style: Style) -> None:
@@ -187,12 +193,13 @@ def _ours(rows: pd.DataFrame, lines: dict[str, Any], style: Style) -> None:
         sns.scatterplot(ends, **dots, markers=MARKERS, s=30, linewidth=0)
 
 
-def _long(study: Study, arm: str, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
-    """run, state, depth, x (in the axis' unit), quantity, error: a line a row and quantity."""
+def long(study: Study, arm: str, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:
+    """run, seed, state, depth, iteration, x (in the axis' unit), quantity, error: a line a row and
+    quantity."""
     own = study.rows[(study.rows["arm"] == arm) & study.rows["depth"].isin(depths)]
     own = own.assign(x=own["iteration"] / study.scale).sort_values(["depth", "seed", "iteration"])
-    long = own.melt(["run", "state", "depth", "x"], quantities, "quantity", "error")
-    return long.astype({"error": float})
+    keys = ["run", "seed", "state", "depth", "iteration", "x"]
+    return own.melt(keys, quantities, "quantity", "error").astype({"error": float})
 
 
 def reference_curves(panel: Panel, depths: Sequence[int], quantities: list[str]) -> pd.DataFrame:

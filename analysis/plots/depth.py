@@ -3,7 +3,7 @@
 A dot is a seed; lines join the means; bars are 95 % t intervals, from three seeds on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.frames import pairs
 from analysis.frames import runs as frames
-from analysis.frames.runs import ERRORS, Study
+from analysis.frames.runs import Study
 from analysis.plots.curves import LABELS
 from analysis.plots.style import Style, footnote, remove_legend, subplots, zero_line
 from analysis.stats import inference
@@ -28,33 +28,9 @@ KEY = "a dot a seed; lines: means; bars: their 95 % t intervals, from three seed
 
 def errors(study: Study, style: Style) -> Figure:
     """Final training error | test error, with the paper's where it trained as long."""
-    finals, theirs = frames.last(study.rows), frames.paper_errors()
-    with subplots(style, 2) as (figure, axes):
-        for axis, quantity in zip(axes[0], ERRORS, strict=True):
-            against_depth(axis, finals, quantity, style)
-            if study.as_the_paper:
-                own = theirs[(theirs["data"] == study.data) & (theirs["quantity"] == quantity)]
-                _papers(axis, own, style)
-            depth_axis(axis, finals["depth"])
-            axis.set_ylabel(LABELS[quantity])
-            axis.set_ylim(bottom=0)
-        axes[0][0].legend()
-        footnote(figure, KEY)
-    return figure
-
-
-def _papers(axis: Axes, errors: pd.DataFrame, style: Style) -> None:
-    """The paper's final errors, as open diamonds."""
-    for arm, own in errors.groupby("arm"):
-        axis.plot(
-            own["depth"],
-            own["value"],
-            "D",
-            color=style.arms[str(arm)],
-            fillstyle="none",
-            markersize=5,
-            label=f"{arm}, the paper",
-        )
+    theirs = frames.paper_errors()
+    theirs = theirs[(theirs["data"] == study.data) & study.as_the_paper]
+    return _figure(frames.last(study.rows), LABELS, style, KEY, theirs=theirs)
 
 
 def gaps(study: Study) -> pd.DataFrame:
@@ -72,30 +48,52 @@ def gaps(study: Study) -> pd.DataFrame:
 
 def gap(study: Study, style: Style) -> Figure:
     """Plain − residual against depth, paired by seed: what shortcuts are worth, in points."""
-    own = gaps(study).assign(arm="gap")
-    with subplots(style, 2) as (figure, axes):
-        for axis, quantity in zip(axes[0], ERRORS, strict=True):
-            against_depth(axis, own, quantity, style)
-            zero_line(axis)
-            depth_axis(axis, own["depth"])
-            axis.set_ylabel(f"plain − residual,\n{LABELS[quantity].replace('(%)', '(points)')}")
-        footnote(figure, KEY.replace("a seed", "a pair of runs"))
-    return figure
+    points = {error: label.replace("(%)", "(points)") for error, label in LABELS.items()}
+    labels = {error: f"plain − residual,\n{label}" for error, label in points.items()}
+    key = KEY.replace("a seed", "a pair of runs")
+    return _figure(gaps(study).assign(arm="gap"), labels, style, key, signed=True)
 
 
 def generalisation(study: Study, style: Style) -> Figure:
     """Test − training error against depth: the overfitting plot."""
     finals = frames.last(study.rows)
     finals = finals.assign(difference=finals["test_error"] - finals["train_error"])
-    with subplots(style, 1, size=(1.5 * style.panel[0], style.panel[1])) as (figure, axes):
-        axis = axes[0][0]
-        against_depth(axis, finals, "difference", style)
-        zero_line(axis)
-        depth_axis(axis, finals["depth"])
-        axis.set_ylabel("test − training error (points)")
-        axis.legend()
-        footnote(figure, KEY)
+    labels = {"difference": "test − training error (points)"}
+    return _figure(finals, labels, style, KEY, signed=True)
+
+
+def _figure(
+    rows: pd.DataFrame,
+    labels: Mapping[str, str],
+    style: Style,
+    key: str,
+    signed: bool = False,
+    theirs: pd.DataFrame | None = None,
+) -> Figure:
+    """A panel a quantity, with its label; `signed`: a difference, `theirs`: the paper's errors."""
+    size = (style.panel[0] * (1.5 if len(labels) == 1 else 1), style.panel[1])
+    with subplots(style, len(labels), size=size) as (figure, axes):
+        for axis, (quantity, label) in zip(axes[0], labels.items(), strict=True):
+            against_depth(axis, rows, quantity, style)
+            if theirs is not None:
+                _papers(axis, theirs[theirs["quantity"] == quantity], style)
+            depth_axis(axis, rows["depth"])
+            axis.set_ylabel(label)
+            if signed:
+                zero_line(axis)
+            else:
+                axis.set_ylim(bottom=0)
+        if "gap" not in set(rows["arm"]):
+            axes[0][0].legend()
+        footnote(figure, key)
     return figure
+
+
+def _papers(axis: Axes, errors: pd.DataFrame, style: Style) -> None:
+    """The paper's final errors, as open diamonds."""
+    for arm, own in errors.groupby("arm"):
+        look = {"color": style.arms[str(arm)], "fillstyle": "none", "markersize": 5}
+        axis.plot(own["depth"], own["value"], "D", **look, label=f"{arm}, the paper")
 
 
 def speed(study: Study, style: Style) -> Figure:
@@ -120,16 +118,8 @@ def cost(study: Study, style: Style) -> Figure:
     unit, seconds = _unit(timing["seconds"].max())
     timing[unit] = timing["seconds"] / seconds
     labels = {"milliseconds": "milliseconds an iteration", unit: f"{unit} a run"}
-    with subplots(style, 2) as (figure, axes):
-        for axis, (quantity, label) in zip(axes[0], labels.items(), strict=True):
-            against_depth(axis, timing, quantity, style)
-            depth_axis(axis, timing["depth"])
-            axis.set_ylabel(label)
-            axis.set_ylim(bottom=0)
-        axes[0][0].legend()
-        devices = ", ".join(sorted(timing["device"].dropna().unique()))
-        footnote(figure, f"on {devices}; {KEY}")
-    return figure
+    devices = ", ".join(sorted(timing["device"].dropna().unique()))
+    return _figure(timing, labels, style, f"on {devices}; {KEY}")
 
 
 def _unit(seconds: float) -> tuple[str, float]:
@@ -162,15 +152,9 @@ def _never(axis: Axes, first: pd.DataFrame, study: Study, style: Style) -> None:
     groups: Any = first.groupby(["arm", "depth"])
     for (arm, depth), runs in groups:
         if never := int(runs["iteration"].isna().sum()):
-            axis.text(
-                depth,
-                heights[arm],
-                f"never: {never} of {len(runs)}",
-                color=style.arms[arm],
-                ha="center",
-                va="center",
-                fontsize="x-small",
-            )
+            text = f"never: {never} of {len(runs)}"
+            look = {"ha": "center", "va": "center", "fontsize": "x-small"}
+            axis.text(depth, heights[arm], text, color=style.arms[arm], **look)
 
 
 def depth_axis(axis: Axes, depths: Iterable[int]) -> None:
