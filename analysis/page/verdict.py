@@ -15,7 +15,7 @@ from analysis.frames.runs import Folder, Study
 from analysis.stats import claims, verdict_rules
 from analysis.stats.claims import Checked
 from analysis.stats.inference import Effect, format_effect
-from analysis.stats.verdict_rules import Gap, Rule, StepVerdict
+from analysis.stats.verdict_rules import Rule, Step
 from degradation.runs import run_dir
 
 WIDTH = 100
@@ -30,8 +30,9 @@ class Verdict:
     data: str
     runs: int
     rule: Rule
-    steps: tuple[StepVerdict, ...]
-    gaps: tuple[Gap, ...]
+    steps: tuple[Step, ...]
+    gaps: tuple[Step, ...]
+    """Residual − plain at each depth."""
     claims: tuple[Checked, ...]
     left_out: pd.DataFrame
     """what, moment, reason (see `pairs.left_out`)."""
@@ -97,9 +98,9 @@ def _steps(verdict: Verdict) -> Iterator[str]:
 
 def _gaps(verdict: Verdict) -> Iterator[str]:
     for gap in verdict.gaps:
-        yield f"  {gap.depth} layers, {gap.moment}"
+        yield f"  {gap.deep} layers, {gap.moment}"
         yield from _effects(gap.train, gap.test)
-        yield from _absent(gap, (f"plain-{gap.depth}", f"residual-{gap.depth}"))
+        yield from _absent(gap, (f"plain-{gap.deep}", f"residual-{gap.deep}"))
     if not verdict.gaps:
         yield "  no depth has both arms"
 
@@ -112,7 +113,7 @@ def _effects(train: Effect, test: Effect) -> Iterator[str]:
         yield f"    {_both(train, test)}"
 
 
-def _absent(of: StepVerdict | Gap, names: tuple[str, str]) -> Iterator[str]:
+def _absent(of: Step, names: tuple[str, str]) -> Iterator[str]:
     if of.left_out:
         counts = zip(of.diverged, names, strict=True)
         named = "".join(f"; diverged: {count} of {name}" for count, name in counts if count)
@@ -146,7 +147,7 @@ def others(names: Sequence[str]) -> list[str]:
     return ["\n".join([head, *(f"  {name}" for name in names[:LISTED]), *more])] if names else []
 
 
-def _name(step: StepVerdict) -> str:
+def _name(step: Step) -> str:
     return f"{step.arm} {step.shallow}→{step.deep}"
 
 
@@ -169,6 +170,12 @@ def plain(verdict: Verdict) -> dict[str, Any]:
     content["claims"] = [
         {**dataclasses.asdict(c.claim), "status": c.status, "steps": [_name(s) for s in c.steps]}
         for c in verdict.claims
+    ]
+    for step in content["steps"]:
+        del step["beyond"]
+    keys = ("moment", "train", "test", "left_out", "diverged")
+    content["gaps"] = [
+        {"depth": g["deep"]} | {key: g[key] for key in keys} for g in content["gaps"]
     ]
     content["left_out"] = verdict.left_out.to_dict("records")
     return dict(json.loads(json.dumps(content), parse_constant=lambda nan: None))

@@ -92,7 +92,7 @@ def _figure(
 def _papers(axis: Axes, errors: pd.DataFrame, style: Style) -> None:
     """The paper's final errors, as open diamonds."""
     for arm, own in errors.groupby("arm"):
-        look = {"color": style.arms[str(arm)], "fillstyle": "none", "markersize": 5}
+        look: dict[str, Any] = {"color": style.arms[str(arm)], "fillstyle": "none", "markersize": 5}
         axis.plot(own["depth"], own["value"], "D", **look, label=f"{arm}, the paper")
 
 
@@ -153,7 +153,7 @@ def _never(axis: Axes, first: pd.DataFrame, study: Study, style: Style) -> None:
     for (arm, depth), runs in groups:
         if never := int(runs["iteration"].isna().sum()):
             text = f"never: {never} of {len(runs)}"
-            look = {"ha": "center", "va": "center", "fontsize": "x-small"}
+            look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "x-small"}
             axis.text(depth, heights[arm], text, color=style.arms[arm], **look)
 
 

@@ -19,7 +19,7 @@ from functools import cache
 import pandas as pd
 
 from analysis.stats import verdict_rules
-from analysis.stats.verdict_rules import DEGRADATION, UNDECIDED, StepVerdict
+from analysis.stats.verdict_rules import DEGRADATION, UNDECIDED, Step
 from degradation.system.paths import PAPER
 
 NO_DEGRADATION = "no degradation"
@@ -62,16 +62,16 @@ class Checked:
 
     claim: Claim
     status: str
-    steps: tuple[StepVerdict, ...]
+    steps: tuple[Step, ...]
     """Those that were tested."""
 
 
-def check(judged: Sequence[StepVerdict], data: str) -> list[Checked]:
+def check(judged: Sequence[Step], data: str) -> list[Checked]:
     """Every claim of the paper against the verdicts of one study on `data`."""
     return [_check(claim, judged, data) for claim in paper_claims()]
 
 
-def _check(claim: Claim, judged: Sequence[StepVerdict], data: str) -> Checked:
+def _check(claim: Claim, judged: Sequence[Step], data: str) -> Checked:
     steps = _about(claim, judged) if claim.imagenet == (data == "imagenet") else []
     tested = tuple(step for step in steps if step.n)
     if not tested:
@@ -79,14 +79,14 @@ def _check(claim: Claim, judged: Sequence[StepVerdict], data: str) -> Checked:
     return Checked(claim, _status([_answer(claim, step) for step in steps]), tested)
 
 
-def _about(claim: Claim, judged: Sequence[StepVerdict]) -> list[StepVerdict]:
+def _about(claim: Claim, judged: Sequence[Step]) -> list[Step]:
     own = [j for j in judged if (j.arm, j.moment) == (claim.arm, claim.moment)]
     if claim.every:
         return [j for j in own if claim.shallow <= j.shallow and j.deep <= claim.deep]
     return [j for j in own if (j.shallow, j.deep) == (claim.shallow, claim.deep)]
 
 
-def _answer(claim: Claim, step: StepVerdict) -> str:
+def _answer(claim: Claim, step: Step) -> str:
     """The status of a claim that is about one step alone."""
     if (met := _met(claim.expects, step.train_is, step.word)) is not None:
         return REPRODUCED if met else CONTRADICTED

@@ -21,8 +21,8 @@ in 95 %.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from textwrap import dedent
 
 import pandas as pd
@@ -57,6 +57,10 @@ class Rule:
     def effect(self, differences: ArrayLike) -> Effect:
         return inference.effect(differences, self.level, self.least_spread)
 
+    def effects(self, train: Floats, test: Floats) -> tuple[Effect, Effect, Effect]:
+        """Of paired differences: on the training error, on the test error, on test − train."""
+        return self.effect(train), self.effect(test), self.effect(test - train)
+
     def __str__(self) -> str:
         m, spread, p = f"{self.margin:g}", f"{self.least_spread:g}", f"{self.level:g}"
         interval = f"{100 * (1 - self.level):g} % t interval"
@@ -77,23 +81,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Step:
-    """The paired differences of one step in depth of one arm at one moment."""
-
-    arm: str
-    shallow: int
-    deep: int
-    moment: str
-    train: Floats
-    test: Floats
-    left_out: int = 0
-    """Seeds without a pair that can be used."""
-    diverged: tuple[int, int] = (0, 0)
-    """Runs that diverged: shallower, deeper."""
-
-
-@dataclass(frozen=True)
-class StepVerdict:
-    """The verdict on one step, and why."""
+    """Two networks at one moment: a step in depth of one arm, or the two arms at one depth."""
 
     arm: str
     shallow: int
@@ -101,94 +89,67 @@ class StepVerdict:
     moment: str
     train: Effect
     test: Effect
-    train_is: str
-    """up, not up or unknown."""
-    test_is: str
+    beyond: Effect
+    """On test − train."""
+    train_is: str = UNKNOWN
+    """up, not up or unknown. Like the next four, set by `judge_steps`."""
+    test_is: str = UNKNOWN
     """up, down, equal or unknown."""
-    word: str
+    word: str = UNDECIDED
     """The verdict."""
-    why: str
+    why: str = ""
     """The rule that gave the word, or what is missing."""
-    shows: str
+    shows: str = ""
     """The word for the mean differences alone, decided or not; empty where there is none."""
-    left_out: int
-    diverged: tuple[int, int]
+    left_out: int = 0
+    """Seeds without a pair that can be used."""
+    diverged: tuple[int, int] = (0, 0)
+    """Runs that diverged: shallower, deeper; or plain, residual."""
 
     @property
     def n(self) -> int:
         return self.train.n
 
 
-@dataclass(frozen=True)
-class Gap:
-    """The shortcut's effect at one depth and moment: residual − plain."""
-
-    depth: int
-    moment: str
-    train: Effect
-    test: Effect
-    left_out: int
-    diverged: tuple[int, int]
-    """Runs that diverged: plain, residual."""
+def judge(pairs: pd.DataFrame, rule: Rule) -> list[Step]:
+    """The verdict on each step, arm by arm, moment by moment; `pairs`: see `pairs.by_depth`."""
+    return [step for family in _families(pairs, rule) for step in judge_steps(family, rule)]
 
 
-def judge(pairs: pd.DataFrame, rule: Rule) -> list[StepVerdict]:
-    """A verdict on each step, arm by arm, moment by moment; `pairs`: see `pairs.by_depth`."""
-    families = pairs.groupby(["arm", "moment"], sort=False)
-    return [verdict for _, family in families for verdict in judge_steps(_steps(family), rule)]
-
-
-def judge_steps(steps: Sequence[Step], rule: Rule) -> list[StepVerdict]:
+def judge_steps(steps: Sequence[Step], rule: Rule) -> list[Step]:
     """Judge the steps of one arm at one moment: their p are adjusted for one another."""
-    trains = [rule.effect(step.train) for step in steps]
-    tests = [rule.effect(step.test) for step in steps]
-    beyond = [rule.effect(step.test - step.train) for step in steps]
-    answers = zip(_train(trains, rule), _test(tests, beyond, rule), strict=True)
-    return [
-        _verdict(*of_step, rule)
-        for of_step in zip(steps, trains, tests, beyond, answers, strict=True)
-    ]
+    answers = zip(steps, _train(steps, rule), _test(steps, rule), strict=True)
+    return [_judged(step, train_is, test_is, rule) for step, train_is, test_is in answers]
 
 
-def gaps(pairs: pd.DataFrame, rule: Rule) -> list[Gap]:
-    """The gap at each moment and depth; `pairs`: see `pairs.by_arm`."""
-    families = pairs.groupby(["arm", "moment"], sort=False)
-    return [
-        Gap(
-            step.deep,
-            step.moment,
-            rule.effect(step.train),
-            rule.effect(step.test),
-            step.left_out,
-            step.diverged,
-        )
-        for _, family in families
-        for step in _steps(family)
-    ]
+def gaps(pairs: pd.DataFrame, rule: Rule) -> list[Step]:
+    """The shortcut's effect, residual − plain, by moment and depth; `pairs`: see `pairs.by_arm`."""
+    return [step for family in _families(pairs, rule) for step in family]
 
 
-def _steps(family: pd.DataFrame) -> list[Step]:
-    return [_step(own) for _, own in family.groupby(["depth_first", "depth_second"])]
+def _families(pairs: pd.DataFrame, rule: Rule) -> Iterator[list[Step]]:
+    """The steps of each arm and moment."""
+    for _, family in pairs.groupby(["arm", "moment"], sort=False):
+        yield [_step(own, rule) for _, own in family.groupby(["depth_first", "depth_second"])]
 
 
-def _step(own: pd.DataFrame) -> Step:
+def _step(own: pd.DataFrame, rule: Rule) -> Step:
     used, one = own[own["reason"] == ""], own.iloc[0]
     return Step(
         one["arm"],
         int(one["depth_first"]),
         int(one["depth_second"]),
         one["moment"],
-        used["train"].to_numpy(float),
-        used["test"].to_numpy(float),
+        *rule.effects(used["train"].to_numpy(float), used["test"].to_numpy(float)),
         left_out=len(own) - len(used),
         diverged=(int(own["diverged_first"].sum()), int(own["diverged_second"].sum())),
     )
 
 
-def _train(effects: Sequence[Effect], rule: Rule) -> list[str]:
+def _train(steps: Sequence[Step], rule: Rule) -> list[str]:
     """up, not up or unknown, for each step."""
     words = {ABOVE: UP, BELOW: NOT_UP, UNKNOWN: UNKNOWN}
-    return [words[side] for side in sides(effects, rule.margin, rule)]
+    return [words[side] for side in sides([s.train for s in steps], rule.margin, rule)]
 
 
 def sides(effects: Sequence[Effect], bound: float, rule: Rule) -> list[str]:
@@ -203,12 +164,12 @@ def sides(effects: Sequence[Effect], bound: float, rule: Rule) -> list[str]:
     ]
 
 
-def _test(effects: Sequence[Effect], beyond: Sequence[Effect], rule: Rule) -> list[str]:
-    """up, down, equal or unknown, for each step; `beyond` is test − train."""
-    found = [_test_side(*both) for both in zip(effects, beyond, strict=True)]
+def _test(steps: Sequence[Step], rule: Rule) -> list[str]:
+    """up, down, equal or unknown, for each step."""
+    found, effects = [_test_side(step) for step in steps], [step.test for step in steps]
     p = [
-        1.0 if side == EQUAL else inference.p_against(_decisive(*both), 0)
-        for side, *both in zip(found, effects, beyond, strict=True)
+        1.0 if side == EQUAL else inference.p_against(_decisive(step), 0)
+        for side, step in zip(found, steps, strict=True)
     ]
     apart = _sure(p, effects, rule)
     close = _sure([inference.p_within(e, rule.margin) for e in effects], effects, rule)
@@ -218,18 +179,18 @@ def _test(effects: Sequence[Effect], beyond: Sequence[Effect], rule: Rule) -> li
     ]
 
 
-def _test_side(test: Effect, beyond: Effect) -> str:
+def _test_side(step: Step) -> str:
     """What the means show: a rise that the training error shares is none."""
-    if test.mean < 0:
+    if step.test.mean < 0:
         return DOWN
-    return UP if min(test.mean, beyond.mean) > 0 else EQUAL
+    return UP if min(step.test.mean, step.beyond.mean) > 0 else EQUAL
 
 
-def _decisive(test: Effect, beyond: Effect) -> Effect:
+def _decisive(step: Step) -> Effect:
     """Of the two that must both lie above 0 for a rise, the one that is less sure to."""
-    if test.mean < 0:
-        return test
-    return max(test, beyond, key=lambda effect: inference.p_against(effect, 0))
+    if step.test.mean < 0:
+        return step.test
+    return max(step.test, step.beyond, key=lambda effect: inference.p_against(effect, 0))
 
 
 def _sure(p: Sequence[float], effects: Sequence[Effect], rule: Rule) -> list[bool]:
@@ -238,32 +199,19 @@ def _sure(p: Sequence[float], effects: Sequence[Effect], rule: Rule) -> list[boo
     return [bool(adjusted < rule.level) for adjusted in inference.holm(counted)]
 
 
-def _verdict(
-    step: Step, train: Effect, test: Effect, beyond: Effect, answers: tuple[str, str], rule: Rule
-) -> StepVerdict:
-    train_is, test_is = kept = tuple(_withheld(answer, step.diverged) for answer in answers)
-    word = _word(train_is, test_is)
+def _judged(step: Step, train: str, test: str, rule: Rule) -> Step:
+    """The step with its verdict, where the intervals give these answers."""
+    train_is, test_is = _withheld(train, step.diverged), _withheld(test, step.diverged)
+    word, shows = _word(train_is, test_is), ""
+    if step.n:
+        shows = _word(UP if step.train.mean > rule.margin else NOT_UP, _test_side(step))
     if word != UNDECIDED:
         why = _reason(word, rule)
-    elif kept != answers:
+    elif (train_is, test_is) != (train, test):
         why = _diverged(step)
     else:
-        why = _missing("train" if train_is == UNKNOWN else "test", train.n, rule)
-    return StepVerdict(
-        step.arm,
-        step.shallow,
-        step.deep,
-        step.moment,
-        train,
-        test,
-        train_is,
-        test_is,
-        word,
-        why,
-        _shown(train, test, beyond, rule),
-        step.left_out,
-        step.diverged,
-    )
+        why = _missing("train" if train_is == UNKNOWN else "test", step.n, rule)
+    return replace(step, train_is=train_is, test_is=test_is, word=word, why=why, shows=shows)
 
 
 def _withheld(answer: str, diverged: tuple[int, int]) -> str:
@@ -278,12 +226,6 @@ def _word(train_is: str, test_is: str) -> str:
         return DEGRADATION
     words = {UP: OVERFITTING, DOWN: BENEFIT, EQUAL: NO_DIFFERENCE}
     return words.get(test_is, UNDECIDED) if train_is == NOT_UP else UNDECIDED
-
-
-def _shown(train: Effect, test: Effect, beyond: Effect, rule: Rule) -> str:
-    if not train.n:
-        return ""
-    return _word(UP if train.mean > rule.margin else NOT_UP, _test_side(test, beyond))
 
 
 def _reason(word: str, rule: Rule) -> str:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from analysis.frames.pairs import END
 from analysis.plots.style import Style
 from analysis.stats import verdict_rules
-from analysis.stats.verdict_rules import Step, StepVerdict
+from analysis.stats.inference import format_effect
+from analysis.stats.verdict_rules import Rule, Step
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def study_names(table: pd.DataFrame, keys: Iterable[object]) -> list[str]:
     return [f"{data}-{key}" if number else data for number, key in enumerate(keys)]
 
 
-def paired_step(shallow: pd.DataFrame, deep: pd.DataFrame, arm: str = "") -> Step:
+def paired_step(shallow: pd.DataFrame, deep: pd.DataFrame, rule: Rule, arm: str = "") -> Step:
     """Final errors of two networks' runs, deep − shallow, paired by seed."""
     both = shallow.drop_duplicates("seed").merge(deep.drop_duplicates("seed"), on="seed")
     train, test = (both[f"{e}_error_y"] - both[f"{e}_error_x"] for e in ("train", "test"))
@@ -57,22 +58,21 @@ def paired_step(shallow: pd.DataFrame, deep: pd.DataFrame, arm: str = "") -> Ste
         int(shallow["depth"].iloc[0]),
         int(deep["depth"].iloc[0]),
         END,
-        train[used].to_numpy(float),
-        test[used].to_numpy(float),
+        *rule.effects(train[used].to_numpy(float), test[used].to_numpy(float)),
         left_out=len({*shallow["seed"], *deep["seed"]}) - int(used.sum()),
         diverged=(_diverged(shallow), _diverged(deep)),
     )
 
 
-def what_is_missing(judged: StepVerdict) -> str:
-    """What an undecided step lacks, in brackets."""
-    return f" ({judged.why})" if judged.train_is == verdict_rules.UNKNOWN else ""
+def in_points(judged: Step) -> str:
+    """The effect on the training error, and what an undecided step lacks, in brackets."""
+    why = f" ({judged.why})" if judged.train_is == verdict_rules.UNKNOWN else ""
+    return f"{format_effect(judged.train)} points{why}"
 
 
-def diverged_note(runs: pd.DataFrame) -> str:
+def diverged_note(step: Step) -> str:
     """How many runs diverged, where some did: `; diverged: 2`."""
-    count = _diverged(runs)
-    return f"; diverged: {count}" if count else ""
+    return f"; diverged: {sum(step.diverged)}" if any(step.diverged) else ""
 
 
 def _diverged(runs: pd.DataFrame) -> int:

@@ -29,9 +29,9 @@ from analysis.why.finding import (
     Finding,
     Line,
     diverged_note,
+    in_points,
     paired_step,
     study_names,
-    what_is_missing,
 )
 
 QUESTION = "Does SGD keep the constructed solution, and from how far away?"
@@ -76,19 +76,17 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
     for arm, of_arm in own.groupby("arm"):
         noises = {float(str(noise)): runs for noise, runs in of_arm.groupby("identity_init_noise")}
-        steps = [_beside(runs, "shallow") for runs in noises.values()]
+        steps = [_beside(runs, "shallow", rule) for runs in noises.values()]
         judged = verdict_rules.judge_steps(steps, rule)
         words = [WORDS[j.train_is] for j in judged]
         yield how_far(str(arm), list(noises), words)
-        scratch = [rule.effect(_beside(runs, "scratch").train) for runs in noises.values()]
+        scratch = [_beside(runs, "scratch", rule).train for runs in noises.values()]
         sides = verdict_rules.sides(scratch, -rule.margin, rule)
-        for (noise, runs), j, word, effect, side in zip(
-            noises.items(), judged, words, scratch, sides, strict=True
-        ):
-            text = f"{arm}, noise {noise:g}: deepened − shallow {format_effect(j.train)} points"
+        for noise, j, effect, side in zip(noises, judged, scratch, sides, strict=True):
+            text = f"{arm}, noise {noise:g}: deepened − shallow {in_points(j)}"
             beside = f"{BEATS.get(side, 'undecided against')} the one from scratch"
-            text += f"{what_is_missing(j)}; {beside} ({format_effect(effect)})"
-            yield Line(word, text + diverged_note(runs))
+            text += f"; {beside} ({format_effect(effect)}){diverged_note(j)}"
+            yield Line(WORDS[j.train_is], text)
 
 
 def how_far(arm: str, noises: list[float], words: list[str]) -> Line:
@@ -102,12 +100,12 @@ def how_far(arm: str, noises: list[float], words: list[str]) -> Line:
     return Line("kept", f"{arm}: SGD keeps it {last}; {words[kept]} at {noises[kept]:g}")
 
 
-def _beside(runs: pd.DataFrame, other: str) -> Step:
+def _beside(runs: pd.DataFrame, other: str, rule: Rule) -> Step:
     """The deepened runs beside the shallow ones, or those from scratch, of their seeds."""
     depth = "identity_init_from" if other == "shallow" else "depth"
     errors = {f"{e}_error_{other}": f"{e}_error" for e in ("train", "test")}
     theirs = runs[["seed", depth, *errors]].rename(columns={depth: "depth", **errors})
-    return paired_step(theirs.assign(state="done"), runs, str(runs["arm"].iloc[0]))
+    return paired_step(theirs.assign(state="done"), runs, rule, str(runs["arm"].iloc[0]))
 
 
 def figure(own: pd.DataFrame, style: Style) -> Figure:

@@ -33,7 +33,7 @@ from analysis.frames.runs import SHORTCUTS
 from analysis.plots.style import Style, footnote, subplots
 from analysis.stats import inference, verdict_rules
 from analysis.stats.inference import Effect, format_effect
-from analysis.stats.verdict_rules import Rule, StepVerdict
+from analysis.stats.verdict_rules import Rule, Step
 from analysis.why.finding import Finding, Line, paired_step, study_names
 from degradation.config.identity import difference, identity
 from degradation.runs.run_dir import RunDir
@@ -49,7 +49,7 @@ class Tried:
 
     word: str
     """Empty for the base."""
-    gap: StepVerdict
+    gap: Step
     change: Effect
     """Of the deep net's error."""
 
@@ -112,10 +112,12 @@ def judged(own: pd.DataFrame, rule: Rule) -> dict[str, Tried]:
     nets = {name: own[own["intervention"] == name] for name in order}
     nets = {name: of for name, of in nets.items() if of["depth"].nunique() == 2}
     deeper = {name: of[of["depth"] == deep] for name, of in nets.items()}
-    pairs = [paired_step(of[of["depth"] == shallow], deeper[name]) for name, of in nets.items()]
+    pairs = [
+        paired_step(of[of["depth"] == shallow], deeper[name], rule) for name, of in nets.items()
+    ]
     gaps = verdict_rules.judge_steps(pairs, rule)
-    steps = [paired_step(deeper[BASE], of) for of in deeper.values()]
-    changes = [rule.effect(step.train) for step in steps]
+    steps = [paired_step(deeper[BASE], of, rule) for of in deeper.values()]
+    changes = [step.train for step in steps]
     sides = ["", *verdict_rules.sides(changes[1:], -rule.margin, rule)]
     return {
         name: Tried(word_of(side, gap.train_is, step.diverged[1] > 0), gap, change)
@@ -179,7 +181,7 @@ def figure(own: pd.DataFrame, rule: Rule, style: Style) -> Figure:
     return drawn
 
 
-def _label(name: str, gap: StepVerdict) -> str:
+def _label(name: str, gap: Step) -> str:
     """`ghost (n=5)`, and how many runs diverged."""
     lost = f", {sum(gap.diverged)} diverged" if any(gap.diverged) else ""
     return f"{name} (n={gap.n}{lost})"

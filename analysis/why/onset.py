@@ -21,9 +21,8 @@ from analysis.frames.runs import SHORTCUTS
 from analysis.plots import depth
 from analysis.plots.style import Style, footnote, subplots, zero_line
 from analysis.stats import verdict_rules
-from analysis.stats.inference import format_effect
-from analysis.stats.verdict_rules import Rule, StepVerdict
-from analysis.why.finding import Finding, Line, paired_step, what_is_missing
+from analysis.stats.verdict_rules import Rule, Step
+from analysis.why.finding import Finding, Line, in_points, paired_step
 
 QUESTION = "At which depth does degradation begin?"
 DEPTHS = 3  # the shallowest, and two to tell apart
@@ -59,16 +58,15 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         name = f"{arm}, {iterations} iterations"
         name += f" ({protocol})" if alike[runs.index[0]] > 1 else ""
         shallow, *deeper = (net for _, net in runs.groupby("depth"))
-        steps = [paired_step(shallow, net, str(arm)) for net in deeper]
+        steps = [paired_step(shallow, net, rule, str(arm)) for net in deeper]
         judged = verdict_rules.judge_steps(steps, rule)
         yield between(name, judged)
         for j in judged:
-            text = f"{name}, {j.shallow}→{j.deep}: {format_effect(j.train)} points"
             word = WORDS.get(j.train_is, verdict_rules.UNDECIDED)
-            yield Line(word, text + what_is_missing(j))
+            yield Line(word, f"{name}, {j.shallow}→{j.deep}: {in_points(j)}")
 
 
-def between(name: str, steps: list[StepVerdict]) -> Line:
+def between(name: str, steps: list[Step]) -> Line:
     """Between which of the depths that were trained degradation begins."""
     deepest = steps[-1]
     after = len(steps)

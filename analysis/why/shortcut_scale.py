@@ -20,15 +20,14 @@ from matplotlib.figure import Figure
 
 from analysis.plots.style import Style, subplots
 from analysis.stats import verdict_rules
-from analysis.stats.inference import format_effect
-from analysis.stats.verdict_rules import Rule, StepVerdict
+from analysis.stats.verdict_rules import Rule, Step
 from analysis.why.finding import (
     Finding,
     Line,
     diverged_note,
+    in_points,
     paired_step,
     study_names,
-    what_is_missing,
 )
 
 QUESTION = "At which scale of the shortcut does degradation vanish, by depth?"
@@ -64,15 +63,14 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         words = {a: WORDS.get(j.train_is, verdict_rules.UNDECIDED) for a, j in judged.items()}
         yield threshold(shallow, deep, words)
         for alpha, j in judged.items():
-            text = f"alpha {alpha:g}, {shallow}→{deep}: {format_effect(j.train)} points"
-            note = diverged_note(two[two["alpha"] == alpha])
-            yield Line(words[alpha], f"{text}{what_is_missing(j)}{note}")
+            text = f"alpha {alpha:g}, {shallow}→{deep}: {in_points(j)}{diverged_note(j)}"
+            yield Line(words[alpha], text)
 
 
-def _judged(two: pd.DataFrame, shallow: int, deep: int, rule: Rule) -> dict[float, StepVerdict]:
+def _judged(two: pd.DataFrame, shallow: int, deep: int, rule: Rule) -> dict[float, Step]:
     """By alpha, of those that both depths have."""
     steps = {
-        float(str(alpha)): paired_step(of[of["depth"] == shallow], of[of["depth"] == deep])
+        float(str(alpha)): paired_step(of[of["depth"] == shallow], of[of["depth"] == deep], rule)
         for alpha, of in two.groupby("alpha")
         if of["depth"].nunique() == 2
     }

@@ -79,7 +79,7 @@ def test_a_study_as_the_papers_reproduces_it() -> None:
     }
     assert statuses(found) == ["reproduced"] * 5 + ["not tested"] * 2
     assert verdict.reproduced([found])
-    gaps = {gap.depth: round(gap.train.mean, 1) for gap in found.gaps if gap.moment == END}
+    gaps = {gap.deep: round(gap.train.mean, 1) for gap in found.gaps if gap.moment == END}
     assert gaps == {20: -0.7, 56: -5.8}
 
 
@@ -197,7 +197,7 @@ def test_the_built_in_study_is_pinned() -> None:
     (plain,) = [j for j in found.steps if (j.arm, j.moment) == ("plain", END)]
     assert (plain.n, round(plain.train.mean, 1)) == (5, 77.5)
     assert (plain.train.low, plain.train.high) == pytest.approx((70.28, 84.74), abs=0.01)
-    gaps = {gap.depth: gap.train for gap in found.gaps if gap.moment == END}
+    gaps = {gap.deep: gap.train for gap in found.gaps if gap.moment == END}
     assert gaps[56].high < -70
     assert -1 < gaps[20].low < gaps[20].high < 0
     assert found.left_out.empty

@@ -29,10 +29,11 @@ Noise = Callable[[tuple[int, ...]], Any]
 
 
 def step(train: ArrayLike, test: ArrayLike, **more: Any) -> Step:
-    return Step("plain", 20, 56, END, np.array(train, float), np.array(test, float), **more)
+    effects = Rule().effects(np.array(train, float), np.array(test, float))
+    return Step("plain", 20, 56, END, *effects, **more)
 
 
-def judged(train: ArrayLike, test: ArrayLike, **more: Any) -> verdict_rules.StepVerdict:
+def judged(train: ArrayLike, test: ArrayLike, **more: Any) -> Step:
     """The verdict on one step alone."""
     rule = more.pop("rule", Rule())
     (found,) = verdict_rules.judge_steps([step(train, test, **more)], rule)
@@ -168,7 +169,13 @@ def families(train: Sequence[float], test: Sequence[float], noise: Noise) -> Ite
     for _ in range(1000):
         ours, theirs = (np.array(e)[:, None] + noise((len(depths), 5)) for e in (train, test))
         yield [
-            Step("plain", depths[a], depths[b], END, ours[b] - ours[a], theirs[b] - theirs[a])
+            Step(
+                "plain",
+                depths[a],
+                depths[b],
+                END,
+                *Rule().effects(ours[b] - ours[a], theirs[b] - theirs[a]),
+            )
             for a, b in wanted
         ]
 
