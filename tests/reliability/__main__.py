@@ -1,31 +1,54 @@
-"""The command: run the sections, print the table, keep it (see the package's head)."""
+"""`python -m tests.reliability`: run the sections, print the table, keep it in RELIABILITY.md."""
 
 import argparse
-import importlib
 import os
 import platform
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from degradation.system import provenance
 
-from .figure import Figure
+from . import cost, damage, disk, kill, resume, signals, sweeps, together
+from .harness.figure import Figure
 
-SECTIONS = ("kill", "damage", "signals", "resume", "disk", "sweeps", "together", "cost")
-BEGIN, END = (
-    "<!-- the table: written by `python -m tests.reliability --write` -->",
-    "<!-- its end -->",
-)
+SECTIONS = {
+    module.__name__.rpartition(".")[2]: module.figures
+    for module in (kill, damage, signals, resume, disk, sweeps, together, cost)
+}
+BEGIN = "<!-- the table: written by `python -m tests.reliability --write` -->"
+END = "<!-- its end -->"
 
 
 def main() -> int:
     """1 where a figure isn't what was wanted."""
+    options = arguments()
+    torch.set_num_threads(1)
+    found, seconds = dict[str, list[Figure]](), dict[str, float]()
+    # Now: the page itself is about to be changed.
+    circumstances = describe(options.quick, options.seed)
+    for name in options.only:
+        print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        found[name] = section(name, not options.quick, options.seed)
+        seconds[name] = time.monotonic() - began
+        wrong = [figure for figure in found[name] if not figure.ok]
+        print(f"{len(wrong)} figures not as wanted, {seconds[name]:.0f} s", file=sys.stderr)
+        for figure in wrong:
+            print(f"  {figure.what}\n    {figure.found}", file=sys.stderr)
+        page = table(found, seconds, circumstances)
+        if options.write:  # each time: a table that was cut short is one, too
+            write(options.write, page)
+    print(page)
+    return 0 if all(figure.ok for name in found for figure in found[name]) else 1
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability")
     parser.add_argument("--quick", action="store_true", help="the counts of the test suite")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas")
@@ -33,78 +56,66 @@ def main() -> int:
     parser.add_argument(
         "--write", type=Path, help="put the table into this page, between its marks"
     )
-    asked = parser.parse_args()
-    names = asked.only.split(",")
-    if unknown := sorted({*names} - {*SECTIONS}):
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    if unknown := sorted({*options.only} - {*SECTIONS}):
         parser.error(f"--only={','.join(unknown)}: must be of {', '.join(SECTIONS)}")
-    torch.set_num_threads(1)
-    found, seconds = list[Figure](), dict[str, float]()
-    what = circumstances(asked.quick, asked.seed)  # now: the page itself is about to be changed
-    for number, name in enumerate(names, 1):
-        print(f"{number}/{len(names)} {name} …", end=" ", file=sys.stderr, flush=True)
-        began = time.monotonic()
-        got = section(name, not asked.quick, asked.seed)
-        seconds[name] = time.monotonic() - began
-        fine = sum(f.ok for f in got)
-        print(f"{fine} of {len(got)} figures as wanted, {seconds[name]:.0f} s", file=sys.stderr)
-        for figure in got:
-            if not figure.ok:
-                print(f"  {figure.what}\n    {figure.got}", file=sys.stderr)
-        found += got
-        page = table(found, seconds, what)
-        if asked.write:  # each time: a table that was cut short is one, too
-            written(asked.write, page)
-    print(page)
-    return 0 if all(f.ok for f in found) else 1
+    return options
 
 
 def section(name: str, full: bool, seed: int) -> list[Figure]:
-    """The figures of one section; one that says so where there is no such section here."""
-    try:
-        module = importlib.import_module(f".{name}", __package__)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.{name}":
-            raise
-        return [Figure(name, "the whole section", "figures", "not run: it isn't there", False)]
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        found: list[Figure] = module.figures(full, Path(folder), seed)
-        return found
+    """The figures of one section."""
+    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
+        return SECTIONS[name](full, Path(folder), seed)
 
 
-def circumstances(quick: bool, seed: int) -> str:
+def describe(quick: bool, seed: int) -> str:
     """When, where, on which commit and how."""
     versions = ", ".join(f"{k} {v}" for k, v in provenance.versions().items())
     return (
-        f"{time.strftime('%Y-%m-%d')}, commit {provenance.commit()}, {cpu()}, "
+        f"{time.strftime('%Y-%m-%d')}, commit {provenance.commit()}, "
+        f"{len(os.sched_getaffinity(0))} cores of {cpu()}, "
         f"{platform.system()} {platform.release()}, {versions}; "
         f"seed {seed}, {'the quick form' if quick else 'in full'}"
     )
 
 
-def table(found: Sequence[Figure], seconds: dict[str, float], what: str) -> str:
+def cpu() -> str:
+    """The processor's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def table(
+    found: Mapping[str, Sequence[Figure]], seconds: Mapping[str, float], circumstances: str
+) -> str:
     """The page's part: the circumstances, a line a figure, how long it took."""
-    minutes = sum(seconds.values()) / 60
-    lines = [
-        f"{what}, {minutes:.0f} minutes.",
-        "",
-        "| | what was done | wanted | found | |",
-        "|---|---|---|---|---|",
+    rows = [
+        [f"**{name.capitalize()}**" if number == 0 else "", f.what, f.wanted, f.found, verdict(f)]
+        for name, figures in found.items()
+        for number, f in enumerate(figures)
     ]
-    before = ""
-    for f in found:
-        first = f"**{f.section}**" if f.section != before else ""
-        cells = [first, f.what, f.wanted, f.got, verdict(f)]
-        lines.append("| " + " | ".join(_cell(c) for c in cells) + " |")
-        before = f.section
+    lines = ["| " + " | ".join(_cell(text) for text in row) + " |" for row in rows]
+    verdicts = Counter(row[-1] for row in rows)
     spent = ", ".join(f"{name} {s:.0f}" for name, s in seconds.items())
-    verdicts = Counter(verdict(f) for f in found)
-    count = f"{verdicts['yes']} of {len(found)} as wanted, {verdicts['skipped']} skipped."
-    return "\n".join([*lines, "", f"{count} Seconds: {spent}."])
+    return "\n".join(
+        [
+            f"{circumstances}, {sum(seconds.values()) / 60:.0f} minutes.",
+            "",
+            "| | what was done | wanted | found | |",
+            "|---|---|---|---|---|",
+            *lines,
+            "",
+            f"{verdicts['yes']} of {len(rows)} as wanted, {verdicts['skipped']} skipped. "
+            f"Seconds: {spent}.",
+        ]
+    )
 
 
 def verdict(figure: Figure) -> str:
     """What could not be tried is not as wanted, and no reason to fail."""
-    if figure.ok and figure.got.startswith("skipped"):
+    if figure.ok and figure.found.startswith("skipped"):
         return "skipped"
     return "yes" if figure.ok else "**NO**"
 
@@ -113,21 +124,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())[:600]
 
 
-def cpu() -> str:
-    """The processor, and how many of it this process may use."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in _lines("/proc/cpuinfo")
-        if line.startswith("model name")
-    ]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.machine()}"
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
-def written(page: Path, part: str) -> None:
+def write(page: Path, part: str) -> None:
     """Replace what stands between the marks of `page`."""
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]

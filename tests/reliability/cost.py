@@ -1,8 +1,7 @@
 """What saving costs: its share of the time, and how much work is at risk between two saves."""
 
-import mmap
+import re
 import signal
-import struct
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +14,9 @@ from degradation.system.signals import Stop
 from degradation.training.loop import SAVE_SHARE, Saver
 from degradation.training.setup import prepare
 
-from . import fork, pair
-from .figure import Figure
+from .harness.figure import Figure
+from .harness.training import config, cpu_machine, made, train, warm
 
-SECTION = "Cost"
 AT_RISK = {20: 30, 56: 30, 110: 30, 1202: 120}
 
 
@@ -30,48 +28,40 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
 
 def share(seconds: float, folder: Path) -> Figure:
     """Train the real residual-20 for a while, saving by the product's own rule."""
-    config = pair.config(recipe__iterations=10**6, recipe__milestones=[], recipe__eval_every=100)
-    fork.warm(config)
-    run, notes = pair.made(folder, config), mmap.mmap(-1, 8 * 1000)
+    long = {"recipe__iterations": 10**6, "recipe__milestones": [], "recipe__eval_every": 100}
+    settings = config(full=True, **long)
+    warm(settings)
 
-    def keep_time() -> None:
-        real, count = Saver.save, [0]
-        end = time.monotonic() + seconds
+    def print_times() -> None:
+        real, end = Saver.save, time.monotonic() + seconds
 
         def save(saver: Saver) -> None:
             began = time.monotonic()
             real(saver)
-            count[0] += 1
-            at = 16 * count[0]
-            notes[at : at + 16] = struct.pack("dd", began, time.monotonic())
-            notes[:8] = struct.pack("d", count[0])
+            print("saved:", began, time.monotonic())
 
-        Saver.save = save  # type: ignore[method-assign]
-        Stop.__call__ = lambda stop: time.monotonic() > end  # type: ignore[method-assign]
+        Saver.save = save
+        Stop.__call__ = lambda stop: time.monotonic() > end
 
-    status = fork.once(run, keep_time).status  # stopped, and by no signal of its own
-    count = int(struct.unpack("d", notes[:8])[0])
-    spans = [struct.unpack("dd", notes[16 * n : 16 * n + 16]) for n in range(1, count + 1)]
+    end = train(made(folder, settings), print_times)  # stopped, and by no signal of its own
+    spans = [(float(a), float(b)) for a, b in re.findall(r"saved: (\S+) (\S+)", end.output)]
     due = spans[:-1]  # the last one is that of the stop
-    spent = sum(end - began for began, end in due[:-1])
+    spent = sum(b - a for a, b in due[:-1])
     part = 100 * spent / (due[-1][0] - due[0][0]) if len(due) > 1 else 100.0
     longest = max((b - a for (_, a), (b, _) in pairwise(due)), default=0.0)
     cost = 1e3 * spent / max(1, len(due) - 1)
     return Figure(
-        SECTION,
         f"share of {seconds:.0f} s of residual-20 that saving takes, by its own rule",
         "at most 1 %",
         f"{part:.2f} %: {len(due)} saves, of {cost:.0f} ms, at most {longest:.1f} s apart",
-        status == 128 + signal.SIGTERM and part <= 1.0 + 1e-9,
+        end.status == 128 + signal.SIGTERM and part <= 1.0 + 1e-9,
     )
 
 
 def at_risk(depth: int, folder: Path) -> Figure:
     """SAVE_SHARE times a save of the state as it is, momenta and all; one step is not counted."""
-    config = pair.config(depth=depth, recipe__batch_size=8)
-    fork.warm(config)
-    run = pair.made(folder, config)
-    context = prepare(run, pair.machine(folder), Stop())
+    settings = config(full=True, depth=depth, recipe__batch_size=8)
+    context = prepare(made(folder, settings), cpu_machine(folder), Stop())
     for parameter in context.state.network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     context.state.optimizer.step()  # so that there are momenta to save
@@ -83,7 +73,6 @@ def at_risk(depth: int, folder: Path) -> Figure:
     size, cost = sum(t.nbytes for t in context.state.tensors().values()), median(costs)
     seconds = max(SAVE_SHARE * cost, 1.0)
     return Figure(
-        SECTION,
         f"work at risk at depth {depth} ({files.megabytes(size)} of state)",
         f"at most {AT_RISK[depth]} s",
         f"{seconds:.1f} s: {SAVE_SHARE} times a save of {1e3 * cost:.0f} ms (median of "

@@ -1,154 +1,113 @@
 """A run that was cut goes on to the same bits, and says so where it doesn't."""
 
 import json
-import os
 from pathlib import Path
+from typing import Any
 
-from degradation.runs.run_dir import whole_lines
+from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files
 from degradation.training.worker import REFUSED
 
-from . import fork, pair
-from .figure import Figure
-from .moments import Moment, save_often
-
-SECTION = "Resume"
+from .harness.figure import Figure, of_trials
+from .harness.moments import at_step, kill, save_often
+from .harness.training import (
+    ARMS,
+    config,
+    cpu_machine,
+    made,
+    resumed,
+    train,
+    undisturbed,
+    warm,
+)
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """Straight against interrupted; a replay that differs; other numerics."""
+    what = "plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"
     return [
-        matrix(full, folder / "matrix"),
-        replay(folder / "replay"),
-        *other_numerics(folder / "numerics"),
+        of_trials(
+            f"straight = killed and resumed, to the bit: {what if full else 'depth 8'}",
+            "the same end",
+            [cut(folder / str(n), settings) for n, settings in enumerate(cases(full))],
+        ),
+        of_trials(
+            "a row trained again that differs from what the dead process wrote",
+            "reported with both rows, marked, told beside the figures",
+            [replayed(folder / "replay")],
+        ),
+        of_trials(
+            "a resume under other numerics (two threads for one)",
+            "refused with both shown; with machine.resume=inexact marked in the run and beside "
+            "the figures",
+            [on_two_threads(folder / "threads")],
+        ),
     ]
 
 
-def matrix(full: bool, folder: Path) -> Figure:
-    """G9. Each is SIGKILLed in the middle of its seventh step, its checkpoint some steps old."""
-    cases = [
-        (arm, depth, "fp32", layout, True)
+def cases(full: bool) -> list[dict[str, Any]]:
+    """What differs from `config()` in each."""
+    large = [
+        {"arm": arm, "depth": depth, "numerics__memory_format": layout, "model__width": 16}
         for depth in (20, 56, 110)
-        for arm in pair.ARMS
+        for arm in ARMS
         for layout in ("channels_last", "contiguous")
     ]
-    cases += [(arm, 8, "bf16", "channels_last", False) for arm in pair.ARMS]  # slow on a CPU
-    if not full:
-        cases = [
-            ("plain", 8, "fp32", "contiguous", False),
-            ("residual", 14, "fp32", "channels_last", False),
-        ]
-    wrong = []
-    for arm, depth, precision, layout, wide in cases:
-        config = pair.config(
-            arm,
-            full=wide,
-            depth=depth,
-            recipe__iterations=8,
-            recipe__milestones=[5],
-            recipe__eval_every=4,
-            recipe__batch_size=16,
-            numerics__precision=precision,
-            numerics__memory_format=layout,
-        )
-        fork.warm(config)
-        straight, cut = (pair.made(folder / name, config) for name in ("straight", "cut"))
-        statuses = [
-            fork.once(straight).status,
-            fork.once(cut, save_often, Moment("step", 6, 1).strike).status,
-            fork.once(cut).status,
-        ]
-        first = json.loads(whole_lines(cut.launches_jsonl)[-1])["iteration"]
-        if statuses != [0, -9, 0] or first != 3 or pair.Ending.of(cut) != pair.Ending.of(straight):
-            wrong.append(f"{config.label} {precision} {layout}: {statuses}, from {first}")
-    what = (
-        "plain and residual 20, 56, 110 × channels_last, contiguous in fp32, 8 in bf16"
-        if full
-        else "plain 8 and residual 14"
-    )
-    return Figure(
-        SECTION,
-        f"straight = killed and resumed, to the bit: {what}",
-        f"{len(cases)} of {len(cases)}",
-        "; ".join(wrong) or f"{len(cases)} of {len(cases)}",
-        not wrong,
-    )
+    small = [{"arm": arm, "numerics__precision": "bf16"} for arm in ARMS]  # slow on a CPU
+    return [*large, *small] if full else [{"arm": "plain", "numerics__memory_format": "contiguous"}]
 
 
-def replay(folder: Path) -> Figure:
-    """R7: a digit of a row that will be trained again is another."""
-    config = pair.config(full=False)
-    fork.warm(config)
-    run = pair.made(folder, config)
-    fork.once(run, save_often, Moment("step", 9, 1).strike)  # rows to 8, checkpoint at 6
+def cut(folder: Path, changes: dict[str, Any]) -> str:
+    """What is wrong with a run that was SIGKILLed before its sixth step, saved at its third."""
+    short = {"recipe__iterations": 8, "recipe__milestones": [5], "recipe__eval_every": 4}
+    settings = config(**short, **changes)
+    ending, run = undisturbed(folder / "straight", settings), made(folder / "cut", settings)
+    assert train(run, save_often, at_step(kill, 6)).status == -9
+    problem = resumed(run, ending)
+    first = json.loads(whole_lines(run.launches_jsonl)[-1])["iteration"]
+    return problem or ("" if first == 3 else f"{run.name} went on from iteration {first}")
+
+
+def killed(runs: Path) -> RunDir:
+    """A run whose rows go to iteration 8 and its checkpoint to 6."""
+    warm(config())
+    run = made(runs, config())
+    assert train(run, save_often, at_step(kill, 9)).status == -9
+    return run
+
+
+def replayed(folder: Path) -> str:
+    """What is wrong after a digit was changed of a row that will be trained again."""
+    run = killed(folder)
     lines = whole_lines(run.curves)
     files.truncate(run.curves, 0)
     for line in [*lines[:-1], lines[-1].replace('"test_error": ', '"test_error": 1')]:
         files.append_line(run.curves, line)
-    end = fork.once(run)
-    result = run.result() or {}
-    drawn = remarks(folder)
-    ok = end.status == 0 and result.get("exact") is False
-    ok &= "this resume was not exact: row 3" in end.said and lines[-1] in end.said
-    ok &= "not exact" in drawn
-    got = "reported with both rows, marked, told beside the figures"
-    return Figure(
-        SECTION,
-        "a row trained again that differs from what the dead process wrote",
-        got,
-        got if ok else f"{end.status}: {end.said[-400:]} {result} {drawn}",
-        ok,
-    )
+    end = train(run)
+    return end.problem(0, "this resume was not exact: row 3", lines[-1]) or marked(run)
 
 
-def other_numerics(folder: Path) -> list[Figure]:
-    """N6: other threads, another instruction set."""
-    config, found = pair.config(full=False), []
-    fork.warm(config)
-    for name, threads, limits, word in (
-        ("two threads for one", 2, {}, "threads: 1 → 2"),
-        (
-            "MKL_CBWR=COMPATIBLE",
-            1,
-            {"MKL_CBWR": "COMPATIBLE"},
-            "limits.MKL_CBWR: None → COMPATIBLE",
-        ),
-    ):
-        run = pair.made(folder / name.replace(" ", "-"), config)
-        fork.once(run, save_often, Moment("step", 9, 1).strike)
-        rows = run.curves.read_bytes()
-        ends = []
-        for how in ("exact", "inexact"):
-            other = pair.machine(run.folder.parent, threads=threads, resume=how)
-            change = lambda limits=limits: os.environ.update(limits)  # noqa: E731
-            ends.append(fork.child(fork.body_of(run, change, how=other), fork.log_of(run)))
-            if how == "exact":
-                message = str((run.failure() or {}).get("message"))
-                kept = run.curves.read_bytes() == rows
-        refused = ends[0].status == REFUSED and word in message
-        refused &= "machine.resume=inexact" in message and kept
-        marked = ends[1].status == 0 and (run.result() or {}).get("exact") is False
-        marked &= "not exact" in remarks(run.folder.parent)
-        ok = refused and marked
-        got = "refused with both, marked when asked for" if ok else f"{message} {ends}"
-        found.append(
-            Figure(
-                SECTION,
-                f"a resume under other numerics ({name})",
-                "refused with both shown; with machine.resume=inexact marked in the "
-                "run and beside the figures",
-                got,
-                ok,
-            )
-        )
-    return found
+def on_two_threads(folder: Path) -> str:
+    """What is wrong with a resume on two threads: as it is, and asked for."""
+    run = killed(folder)
+    rows = run.curves.read_bytes()
+    end = train(run, machine=cpu_machine(folder, threads=2))
+    message = str((run.failure() or {}).get("message"))
+    if problem := end.problem(REFUSED):
+        return problem
+    if "threads: 1 → 2" not in message or "machine.resume=inexact" not in message:
+        return message
+    if run.curves.read_bytes() != rows:
+        return "refused, but the rows have changed"
+    return train(run, machine=cpu_machine(folder, 2, "inexact")).problem(0) or marked(run)
 
 
-def remarks(runs: Path) -> str:
-    """What `plot_curves` says beside the figures of a folder."""
+def marked(run: RunDir) -> str:
+    """ "" where the run, and what `plot_curves` prints of its folder, say that it isn't exact."""
     from analysis import plot_curves
     from analysis.frames import runs as frames
 
-    return "\n".join(
-        line for s in frames.studies(runs) for line in plot_curves.remarks(s, str(runs))
-    )
+    folder = run.folder.parent
+    remarks = [r for s in frames.studies(folder) for r in plot_curves.remarks(s, str(folder))]
+    is_marked = (run.result() or {}).get("exact") is False
+    return "" if is_marked and "not exact" in " ".join(remarks) else f"not marked: {remarks}"

@@ -1,318 +1,245 @@
 """Being asked to stop, wherever the process is: saved, the right status, at once, nobody left."""
 
-import mmap
 import os
 import shutil
 import signal
-import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from degradation.data import sources
+from degradation.runs.run_dir import RunDir
 from degradation.training import checkpoint
 from degradation.training.devices import engine
+from degradation.training.loop import Saver
+from tests.conftest import wait_until
 
-from . import command, fork, pair
-from .command import Command
-from .figure import Figure
-from .moments import SIGNALS, Moment, save_often
+from .harness import child, moments
+from .harness.command import Command
+from .harness.figure import Figure, of_trials
+from .harness.moments import Act
+from .harness.training import (
+    ARMS,
+    Change,
+    Ending,
+    config,
+    log_of,
+    made,
+    resumed,
+    train,
+    training,
+    undisturbed,
+)
 
-SECTION = "Signals"
+SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGHUP": signal.SIGHUP}
+# A run of many minutes, which the signal ends.
+LONG = (
+    "recipe.iterations=100000",
+    "recipe.milestones=[]",
+    "recipe.batch_size=32",
+    "recipe.eval_every=10",
+)
+JOBLIB = ("-m", "model=plain,residual", "cluster=joblib")
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     """Each signal at each place; then from outside, by the command."""
     return [
-        *everywhere(full, folder / "everywhere"),
+        everywhere(full, folder / "everywhere"),
         again(folder / "again"),
-        stopped_and_continued(folder / "stop"),
-        *from_outside(full, folder / "outside"),
+        from_outside(full, folder / "outside"),
+        starting(full, folder / "starting"),
+        orphaned(folder / "orphaned"),
+        unread(full, folder / "unread"),
     ]
 
 
-class Since:
-    """Shared with a child: when it was signalled, and what it began after that."""
+def at_reading(act: Act) -> Change:
+    """In the middle of reading the data, which goes on for long."""
 
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, 8 + 3)
-
-    def signal(self, number: int) -> None:
-        """In the child: be signalled, and look at the clock."""
-        self.memory[:8] = struct.pack("d", time.monotonic())
-        os.kill(os.getpid(), number)
-
-    @property
-    def at(self) -> float:
-        return float(struct.unpack("d", self.memory[:8])[0])
-
-    @property
-    def began(self) -> tuple[int, int, int]:
-        """Training steps, evaluation batches, saves."""
-        return self.memory[8], self.memory[9], self.memory[10]
-
-    def count(self) -> None:
-        """In the child: count what begins after the signal."""
-        for index, owner, name in ((8, engine, "train_step"), (10, checkpoint, "save")):
-            setattr(owner, name, self._counted(getattr(owner, name), index))
-        calling = engine._calling
-
-        def counted(between: Callable[[], object], batches: Iterable[Any]) -> Iterable[Any]:
-            for batch in calling(between, batches):
-                self.memory[9] += self.at > 0
-                yield batch
-
-        engine._calling = counted
-
-    def _counted(self, real: Callable[..., object], index: int) -> Callable[..., object]:
-        def counted(*args: object) -> object:
-            self.memory[index] += self.at > 0
-            return real(*args)
-
-        return counted
-
-
-def reading(act: Callable[[], None]) -> None:
-    """In a child: act in the middle of reading the data, which goes on for long."""
-    real = sources.load
-
-    def load(data: object) -> object:
+    def act_and_wait() -> None:
         act()
         time.sleep(20)
-        return real(data)  # type: ignore[arg-type]
 
-    sources.load = load  # type: ignore[assignment]
+    return lambda: moments.before_call(sources, "load", 1, act_and_wait)
 
 
-PLACES: dict[str, Callable[[Callable[[], None]], None]] = {
-    "reading the data": reading,
-    "the first step": Moment("step", 1, 1).strike,
-    "training": Moment("step", 7, 1).strike,
-    "evaluation": Moment("evaluation", 2, 2).strike,
-    "a save": Moment("save", 2, 4).strike,
+PLACES: dict[str, Callable[[Act], Change]] = {
+    "reading the data": at_reading,
+    "the first step": partial(moments.at_step, nth=1),
+    "training": partial(moments.at_step, nth=7),
+    "evaluation": partial(moments.at_evaluation, nth=2),
+    "a save": partial(moments.at_save, nth=2, operation=4),
 }
 
 
-def everywhere(full: bool, folder: Path) -> list[Figure]:
+def everywhere(full: bool, folder: Path) -> Figure:
     """Every signal at every place; full, on either arm."""
-    wrong, worst, trials = [], 0.0, 0
-    for arm in pair.ARMS if full else ("residual",):
-        config = pair.config(arm, full=full)
-        fork.warm(config)
-        whole = pair.made(folder / "whole", config)
-        assert fork.once(whole).status == 0
-        ending = pair.Ending.of(whole)
-        for place, at in PLACES.items():
-            for name, number in SIGNALS.items():
-                trials += 1
-                run, since = pair.made(folder / f"{arm}-{place}-{name}", config), Since()
-                strike = lambda at=at, s=since, n=number: at(lambda: s.signal(n))  # noqa: E731
-                end = fork.once(run, save_often, since.count, strike)
-                seconds = time.monotonic() - since.at
-                worst = max(worst, seconds)
-                fine = end.status == 128 + number and "Traceback" not in end.said
-                steps, batches, saves = since.began
-                fine &= steps <= 1 and batches <= 1 and saves <= 1 and seconds < 5
-                fine &= bool(checkpoint.saved(run.checkpoints)) == (place != "reading the data")
-                again = fork.once(run)
-                fine &= again.status == 0 and pair.Ending.of(run) == ending
-                if not fine:
-                    wrong.append(
-                        f"{place}, {name}: {end.status}, began {since.began} {end.said[-200:]}"
-                    )
-                shutil.rmtree(run.folder.parent)
-    got = "; ".join(wrong) or f"{trials} of {trials}; the slowest left {worst:.2f} s after it"
-    wanted = "saved, 143 / 130 / 129, at most one batch and one save begun, then the same end"
-    return [
-        Figure(
-            SECTION, f"{', '.join(SIGNALS)} in each of: {', '.join(PLACES)}", wanted, got, not wrong
-        )
-    ]
+    trials, slowest = [], 0.0
+    for arm in ARMS if full else ("residual",):
+        settings = config(arm, full=full)
+        ending = undisturbed(folder / f"{arm}-whole", settings)
+        for place in PLACES:
+            for name in SIGNALS:
+                runs = folder / f"{arm}-{place}-{name}"
+                problem, seconds = signalled(made(runs, settings), ending, place, SIGNALS[name])
+                trials.append(f"{runs.name}: {problem}" if problem else "")
+                slowest = max(slowest, seconds)
+    return of_trials(
+        f"{', '.join(SIGNALS)} in each of: {', '.join(PLACES)}",
+        "saved, 143 / 130 / 129, at most one batch and one save begun, then the same end",
+        trials,
+        f"; the slowest left {slowest:.2f} s after it",
+    )
+
+
+def signalled(run: RunDir, ending: Ending, place: str, number: int) -> tuple[str, float]:
+    """What was wrong, and the seconds from the signal to the end of the process."""
+
+    def send() -> None:
+        print("SIGNALLED", time.monotonic())
+        os.kill(os.getpid(), number)
+
+    end = train(run, moments.save_often, print_what_begins, PLACES[place](send))
+    _, _, printed = end.output.partition("SIGNALLED ")
+    seconds = time.monotonic() - float((printed or "nan").split()[0])
+    wrong = {
+        f"left {seconds:.1f} s after it": not seconds < 5,
+        f"began after it: {printed}": any(printed.count(f"begins {n}") > 1 for _, n in BEGINNINGS),
+        "not saved": not checkpoint.saved(run.checkpoints) and place != "reading the data",
+    }
+    problem = end.problem(128 + number) or ", ".join(what for what, is_so in wrong.items() if is_so)
+    return problem or resumed(run, ending), seconds
+
+
+BEGINNINGS = ((engine, "train_step"), (Saver, "stop_if_asked"), (checkpoint, "save"))
+
+
+def print_what_begins() -> None:
+    """In a child: a line for each step, evaluated batch and save."""
+    for owner, name in BEGINNINGS:
+        moments.before_each_call(owner, name, partial(print, "begins", name))
 
 
 def again(folder: Path) -> Figure:
-    """P6: asked a second time while a save hangs."""
-    run = pair.made(folder, pair.config(full=False))
-    fork.warm(run.config())
+    """Asked a second time while a save hangs."""
+    settings = config()
+    ending, run = undisturbed(folder / "whole", settings), made(folder / "hangs", settings)
 
     def hang() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         (run.folder / "saving").touch()
         time.sleep(30)
 
-    strike = Moment("save", 2, 5).strike
-    pid = fork.start(fork.body_of(run, save_often, lambda: strike(hang)), fork.log_of(run))
-    fork.until((run.folder / "saving").exists)
+    pid = child.start(training(run, moments.save_often, PLACES["a save"](hang)), log_of(run))
+    wait_until((run.folder / "saving").exists)
     time.sleep(1.2)  # sooner it would be an echo of the first
     began = time.monotonic()
     os.kill(pid, signal.SIGINT)
-    status = fork.wait(pid)
+    status = child.wait(pid)
     seconds = time.monotonic() - began
     kept = len(checkpoint.saved(run.checkpoints))
-    end = fork.once(run)
-    ok = status == 130 and seconds < 0.5 and kept == 1 and end.status == 0
-    return Figure(
-        SECTION,
-        "a second signal while a save hangs",
-        "leaves at once, the older checkpoint is whole",
-        f"status {status} after {seconds:.3f} s, {kept} kept, then status {end.status}",
-        ok,
-    )
+    fine = status == 130 and seconds < 0.5 and kept == 1
+    problem = "" if fine else f"status {status} after {seconds:.3f} s, {kept} kept"
+    what = "a second signal while a save hangs"
+    wanted = "leaves at once, the older checkpoint is whole"
+    return of_trials(what, wanted, [problem or resumed(run, ending)], f", after {seconds:.3f} s")
 
 
-def stopped_and_continued(folder: Path) -> Figure:
-    """P17: SIGSTOP, and SIGCONT later."""
-    config = pair.config(full=False)
-    fork.warm(config)
-    whole, run = (pair.made(folder / name, config) for name in ("whole", "stopped"))
-    assert fork.once(whole).status == 0
-    strike = Moment("step", 5, 1).strike
-    stop = lambda: os.kill(os.getpid(), signal.SIGSTOP)  # noqa: E731
-    pid = fork.start(fork.body_of(run, lambda: strike(stop)), fork.log_of(run))
-    os.waitpid(pid, os.WUNTRACED)
-    time.sleep(2)
-    os.kill(pid, signal.SIGCONT)
-    status = fork.wait(pid)
-    ok = status == 0 and pair.Ending.of(run) == pair.Ending.of(whole)
-    return Figure(
-        SECTION,
-        "SIGSTOP, two seconds, SIGCONT",
-        "the same end",
-        "the same end" if ok else f"status {status}",
-        ok,
-    )
-
-
-JOBLIB = ("-m", "model=plain,residual", "cluster=joblib")
-
-
-def from_outside(full: bool, folder: Path) -> list[Figure]:
-    """The command, asked by process and by terminal, alone and with points side by side."""
+def from_outside(full: bool, folder: Path) -> Figure:
+    """The command, asked by process and by terminal, alone and with runs side by side."""
     cases: dict[str, tuple[int, bool, tuple[str, ...]]] = {
+        "SIGINT to the group, joblib": (signal.SIGINT, True, JOBLIB),
+        "SIGTERM to the process, joblib": (signal.SIGTERM, False, JOBLIB),
         "SIGINT to the group": (signal.SIGINT, True, ()),
         "SIGTERM to the process": (signal.SIGTERM, False, ()),
         "SIGHUP to the group": (signal.SIGHUP, True, ()),
-        "SIGINT to the group, joblib": (signal.SIGINT, True, JOBLIB),
-        "SIGTERM to the process, joblib": (signal.SIGTERM, False, JOBLIB),
     }
-    wrong = []
-    for number, (name, (what, group, words)) in enumerate(cases.items()):
-        at = folder / str(number)
-        asked = Command(at, *words, *command.WORDS)
-        runs = 2 if words else 1
-        command.wait_for(at / "runs", "*/curves.jsonl", runs)
-        asked.signal(what, group=group)
-        if reason := left(asked, what, at / "runs", runs):
-            wrong.append(f"{name}: {reason}")
-    found = [
-        Figure(
-            SECTION,
-            "the command, while it trains: " + "; ".join(cases),
-            "status, one line with the command to go on with, saved, no process left",
-            "; ".join(wrong) or f"{len(cases)} of {len(cases)}",
-            not wrong,
-        ),
-    ]
-    return [
-        *found,
-        starting(full, folder / "starting"),
-        orphaned(folder / "orphaned"),
-        *unread(full, folder / "unread"),
-    ]
+    trials, names = [], list(cases) if full else list(cases)[:1]
+    for name in names:
+        number, group, words = cases[name]
+        command, runs = Command(folder / name, *LONG, *words), 2 if words else 1
+        command.wait_for("*/curves.jsonl", runs)
+        command.signal(number, group=group)
+        trials.append(stopped(command, number, runs))
+    what = "the command, while it trains: " + "; ".join(names)
+    wanted = "status, one line with the command to go on with, saved, no process left"
+    return of_trials(what, wanted, trials)
 
 
-def left(asked: Command, number: int, runs: Path, count: int) -> str:
-    """What is wrong with how a command left that was signalled; nothing, mostly."""
-    status = asked.status()
-    said = asked.said
-    saved = sum(bool(checkpoint.saved(p / "checkpoints")) for p in runs.glob("*-*-*"))
-    wrong = [
-        what
-        for what, is_so in {
-            f"status {status}": status != 128 + number,
-            "a traceback": "Traceback" in said or "KeyboardInterrupt" in said,
-            f"{said.count('stopped;')} lines": said.count("stopped;") != 1,
-            "no command": "python -m degradation.run" not in said,
-            f"{saved} saved": saved < count,
-            "processes left": not asked.gone(),
-        }.items()
-        if is_so
-    ]
-    return ", ".join(wrong) + (f": {said[-800:]}" if wrong else "")
+def stopped(command: Command, number: int, count: int) -> str:
+    """What is wrong with how a command ended that was signalled, with `count` runs to save."""
+    status = command.status()
+    printed, saved = command.printed, saved_runs(command)
+    wrong = {
+        f"status {status}": status != 128 + number,
+        "a traceback": "Traceback" in printed or "KeyboardInterrupt" in printed,
+        f"{printed.count('stopped;')} lines": printed.count("stopped;") != 1,
+        "no command": "python -m degradation.run" not in printed,
+        f"{saved} saved": saved < count,
+        "processes left": not command.is_gone(),
+    }
+    found = ", ".join(what for what, is_so in wrong.items() if is_so)
+    return f"{command.folder.name}: {found}: {printed[-800:]}" if found else ""
+
+
+def saved_runs(command: Command) -> int:
+    """How many of its runs have a checkpoint."""
+    return sum(bool(checkpoint.saved(f)) for f in command.folder.glob("runs/*/checkpoints"))
 
 
 def starting(full: bool, folder: Path) -> Figure:
-    """Ctrl-C from the moment the command listens until its points train, alone and by joblib."""
-    wrong, trials = [], 0
-    delays = [0.0, 0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 2.6] if full else [0.3]
+    """Ctrl-C from the moment the command listens until its runs train, alone and by joblib."""
+    delays, trials = [0.0, 0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 2.6] if full else [0.3], []
     for words, sign in (((), "*/lock"), (JOBLIB, ".hydra")):
         for delay in delays:
-            trials += 1
-            at = folder / str(trials)
-            asked = Command(at, *words, *command.WORDS)
-            fork.until(lambda at=at, sign=sign: bool(list((at / "runs").glob(sign))), 30)
+            at = folder / f"{sign.strip('*/.')} and {delay} s"
+            command = Command(at, *LONG, *words)
+            command.wait_for(sign)
             time.sleep(delay)
-            asked.signal(signal.SIGINT, group=True)
-            if reason := left(asked, signal.SIGINT, at / "runs", 0):
-                wrong.append(f"{delay} s, {' '.join(words)}: {reason}")
+            command.signal(signal.SIGINT, group=True)
+            trials.append(stopped(command, signal.SIGINT, 0))
             shutil.rmtree(at, ignore_errors=True)
-    return Figure(
-        SECTION,
-        "Ctrl-C while the points' processes start, one by one and by joblib",
+    return of_trials(
+        "Ctrl-C while the runs' processes start, one by one and by joblib",
         "130, one line, no traceback, no process left",
-        "; ".join(wrong) or f"{trials} of {trials}",
-        not wrong,
+        trials,
     )
 
 
 def orphaned(folder: Path) -> Figure:
-    """The command itself is SIGKILLed, with two points side by side."""
-    asked = Command(folder, *JOBLIB, *command.WORDS)
-    command.wait_for(folder / "runs", "*/curves.jsonl", 2)
-    asked.signal(signal.SIGKILL, group=False)
-    asked.process.wait()
-    began = time.monotonic()
-    gone = fork.until(lambda: not asked.family(), 20)
-    seconds = time.monotonic() - began
-    names = [Path(f"/proc/{p}/cmdline").read_bytes() for p in asked.family()]
-    asked.end()
-    saved = [r for r in (folder / "runs").glob("*-*-*") if checkpoint.saved(r / "checkpoints")]
-    ok = gone and len(saved) == 2
-    got = f"{len(saved)} saved, all gone after {seconds:.1f} s" if ok else f"left: {names}"
-    return Figure(
-        SECTION, "the command SIGKILLed, two points by joblib", "2 saved, no process left", got, ok
-    )
+    """The command itself is SIGKILLed, with two runs side by side."""
+    command = Command(folder, *LONG, *JOBLIB)
+    command.wait_for("*/curves.jsonl", 2)
+    command.signal(signal.SIGKILL, group=False)
+    command.process.wait()
+    problem = "" if command.is_gone(20) else "processes were left"
+    if (saved := saved_runs(command)) != 2:
+        problem += f" {saved} saved"
+    what = "the command SIGKILLed, two runs by joblib"
+    return of_trials(what, "2 saved, no process left", [problem])
 
 
-SHORT = ("recipe.iterations=60", "recipe.eval_every=10")
-
-
-def unread(full: bool, folder: Path) -> list[Figure]:
-    """P8: nobody reads what it says, or the disk behind it is full."""
-    pipes = {"the bar, into a pipe that is closed": ("machine.progress=bar",)}
-    if full:
-        pipes["lines, into a pipe that is closed"] = ()
-    got = []
-    for name, words in pipes.items():
-        at = folder / name.partition(",")[0]
+def unread(full: bool, folder: Path) -> Figure:
+    """Nobody reads what it prints, or the disk behind it is full."""
+    outputs = {
+        "the bar, into a pipe that is closed": ("machine.progress=bar",),
+        "lines, into a pipe that is closed": (),
+        "/dev/full": (),
+    }
+    trials, names = [], list(outputs) if full else list(outputs)[:1]
+    for number, name in enumerate(names):
         reader, writer = os.pipe()
-        asked = Command(at, *command.WORDS, *SHORT, *words, stdout=writer, stderr=writer)
+        if name == "/dev/full":
+            os.close(writer)
+            writer = os.open(name, os.O_WRONLY)
+        words = ("recipe.iterations=60", "recipe.milestones=[]", "recipe.eval_every=10")
+        command = Command(folder / str(number), *words, *outputs[name], output=writer)
         os.close(writer)
         os.read(reader, 1)
         os.close(reader)
-        got.append((name, asked.status(), done(at)))
-    if full:
-        with Path("/dev/full").open("wb") as device:
-            out = {"stdout": device, "stderr": device}
-            asked = Command(folder / "full", *command.WORDS, *SHORT, **out)
-        got.append(("/dev/full", asked.status(), done(folder / "full")))
-    wrong = [f"{name}: status {status}" for name, status, fine in got if status or not fine]
-    what = "output that nobody reads: " + ", ".join(name for name, _, _ in got)
-    found = "; ".join(wrong) or f"{len(got)} of {len(got)}"
-    return [Figure(SECTION, what, "trained to the end, status 0", found, not wrong)]
-
-
-def done(folder: Path) -> bool:
-    """Whether the one run below `folder` has its result."""
-    return any((folder / "runs").glob("*/done.json"))
+        is_done = command.status() == 0 and any(command.folder.glob("runs/*/done.json"))
+        trials.append("" if is_done else f"{name}: status {command.status()}")
+    what = "output that nobody reads: " + ", ".join(names)
+    return of_trials(what, "trained to the end, status 0", trials)

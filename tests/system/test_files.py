@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -37,6 +38,28 @@ def test_write_makes_and_replaces(path: Path) -> None:
         files.write_atomically(path, content)
         assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_disk_has_the_bytes_before_their_name_and_then_the_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a power cut at any moment leaves the old content or the new one."""
+    steps: list[str | int] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        steps.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    files.write_atomically(path, NEW)
+    assert steps == [len(NEW), "rename", "folder"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
