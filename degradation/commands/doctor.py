@@ -75,45 +75,38 @@ def device(settings: Settings) -> Iterator[Finding]:
     except (probe.ProbeError, subprocess.TimeoutExpired) as error:
         yield Finding(FAIL, "device", str(error))
         return
-    yield _described(answer, settings.machine)
-    yield _step(answer["difference"])
-    yield _presets(answer)
+    yield from _gpu(answer) if answer["memory"] is not None else _cpu(answer, settings.machine)
 
 
-def _described(answer: dict[str, Any], machine: Machine) -> Finding:
-    if answer["memory"] is not None:
-        return Finding(
-            OK,
-            "device",
-            f"{answer['device']}: {answer['name']}, CUDA {answer['cuda']}, "
-            f"capability {answer['capability']}, {answer['memory'] / 1e9:.1f} GB",
-        )
+def _gpu(answer: dict[str, Any]) -> Iterator[Finding]:
+    what = f"{answer['device']}: {answer['name']}, CUDA {answer['cuda']}"
+    size = f"capability {answer['capability']}, {answer['memory'] / 1e9:.1f} GB"
+    yield Finding(OK, "device", f"{what}, {size}")
+    if difference := answer["difference"]:
+        differs = f"differs from the launched one by {difference:.1e}"
+        message = f"a step captured as a CUDA graph {differs}"
+        yield Finding(FAIL, "step", message, "numerics.graph=off")
+    else:
+        message = "a step captured as a CUDA graph equals the launched one, bit by bit"
+        yield Finding(OK, "step", message)
+    if lacking := " and ".join(name for name in ("bf16", "triton") if not answer[name]):
+        yield Finding(WARN, "fast", f"without {lacking}", "numerics=reference")
+    else:
+        yield Finding(OK, "fast", "numerics=fast and =fused can be used: bfloat16, Triton")
+
+
+def _cpu(answer: dict[str, Any], machine: Machine) -> Iterator[Finding]:
+    cores, threads = len(os.sched_getaffinity(0)), machine.threads
     if count := len(gpus.usable(machine)):
         message = f"{count} GPUs are here, and torch {answer['torch']} uses none of them"
-        return Finding(WARN, "device", message, "install a torch for this driver (nvidia-smi)")
-    cores, threads = len(os.sched_getaffinity(0)), machine.threads
-    state, remedy = (WARN, f"machine.threads={cores}") if threads > cores else (OK, "")
-    return Finding(state, "device", f"cpu: {cores} cores, threads of a run: {threads}", remedy)
-
-
-def _step(difference: float | None) -> Finding:
-    if difference is None:
-        return Finding(OK, "step", "trained; there is no CUDA graph on a CPU")
-    if difference == 0:
-        message = "a step captured as a CUDA graph equals the launched one, bit by bit"
-        return Finding(OK, "step", message)
-    message = f"a step captured as a CUDA graph differs from the launched one by {difference:.1e}"
-    return Finding(FAIL, "step", message, "numerics.graph=off")
-
-
-def _presets(answer: dict[str, Any]) -> Finding:
-    if answer["memory"] is None:
-        message = "numerics=fast and =fused are for GPUs; on a CPU numerics=native is faster"
-        return Finding(OK, "fast", message)
-    lacking = [name for name in ("bf16", "triton") if not answer[name]]
-    if lacking:
-        return Finding(WARN, "fast", f"without {' and '.join(lacking)}", "numerics=reference")
-    return Finding(OK, "fast", "numerics=fast and =fused can be used: bfloat16, Triton")
+        yield Finding(WARN, "device", message, "install a torch for this driver (nvidia-smi)")
+    else:
+        state, remedy = (WARN, f"machine.threads={cores}") if threads > cores else (OK, "")
+        message = f"cpu: {cores} cores, threads of a run: {threads}"
+        yield Finding(state, "device", message, remedy)
+    yield Finding(OK, "step", "trained; there is no CUDA graph on a CPU")
+    message = "numerics=fast and =fused are for GPUs; on a CPU numerics=native is faster"
+    yield Finding(OK, "fast", message)
 
 
 def images(settings: Settings) -> Finding:
