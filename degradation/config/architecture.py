@@ -71,16 +71,11 @@ def stages(design: str, depth: int) -> tuple[int, ...]:
             raise ConfigError(f"depth={depth}: must be one of {known} on ImageNet (Table 1)")
         return IMAGENET[depth]
     layers = 9 if design == "bottleneck" else 6
-    return (_blocks(depth, layers),) * STAGES
+    return (blocks_per_stage(depth, layers),) * STAGES
 
 
-def blocks_per_stage(depth: int) -> int:
-    """n of depth = 6n+2. Raises ConfigError."""
-    return _blocks(depth, 6)
-
-
-def _blocks(depth: int, layers: int) -> int:
-    """How many blocks make a stage, where one more in each stage is `layers` layers."""
+def blocks_per_stage(depth: int, layers: int = 6) -> int:
+    """n of depth = layers·n + 2. Raises ConfigError."""
     least = layers + 2
     if depth < least or (depth - 2) % layers:
         below = max(least, depth - (depth - 2) % layers)

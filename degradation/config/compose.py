@@ -25,8 +25,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from degradation.config import errors, schema
-from degradation.config.schema import Settings
+from degradation.config import errors, validation
+from degradation.config.schema import Machine, RunConfig, Settings
 from degradation.config.validation import ConfigError
 from degradation.system.paths import CONF
 from hydra_plugins import study_sweeper
@@ -95,7 +95,10 @@ def read(config: DictConfig) -> Settings:
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     content: Any = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     _refuse_secrets(str(content))
-    return schema.read_settings(content)
+    machine = content.pop("machine", None)
+    return Settings(
+        validation.read(RunConfig, content), validation.read(Machine, machine, "machine")
+    )
 
 
 def _refuse_secrets(text: str) -> None:

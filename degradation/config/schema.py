@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from degradation.config import architecture
 from degradation.config.identity import NOT_IDENTITY, digest, identity
-from degradation.config.validation import ConfigError, paths, read
+from degradation.config.validation import ConfigError, paths
 from degradation.system.console import short_repr
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -353,12 +353,6 @@ class Settings:
 
     config: RunConfig
     machine: Machine
-
-
-def read_settings(mapping: dict[str, Any]) -> Settings:
-    """The settings in a composed configuration. Raises ConfigError."""
-    of_run = {key: value for key, value in mapping.items() if key != "machine"}
-    return Settings(read(RunConfig, of_run), read(Machine, mapping.get("machine"), "machine"))
 
 
 def keys() -> list[str]:

@@ -11,17 +11,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def curves(folder: str | Path) -> "pd.DataFrame":
-    """All rows of all runs below `folder`, one line each, with what identifies the run.
+def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Two tables: a line a run below `folder`, and a line a row of one.
 
-    The columns are those of `describe` (run, data, arm, depth, seed, …) and those of
+    Both have the columns of `describe` (run, data, arm, depth, seed, …), the second also those of
     `columns.CURVES` that occur. Errors are in percent. Raises RunDirError and files.StorageError.
     """
-    return load(folder)[1]
-
-
-def load(folder: str | Path) -> tuple["pd.DataFrame", "pd.DataFrame"]:
-    """A line a run (the columns of `describe`), and a line a row (see `curves`)."""
     # Importing pandas takes half a second, which training and status never need.
     import pandas as pd
 

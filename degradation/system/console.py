@@ -21,11 +21,9 @@ HIDDEN = {"hidden": True}  # `extra` of a message that belongs in the run's log 
 def escape_control_chars(text: str) -> str:
     """`text` with every unprintable character but line ends escaped: text from a file must not
     send escape sequences to the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode()
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 _short = reprlib.Repr()

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -38,10 +37,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def host() -> str:
-    return socket.gethostname()
 
 
 def processor() -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import socket
 from typing import Any
 
 import torch
@@ -173,7 +174,7 @@ def note_launch(
         raise MismatchError(begun, lines, f"restore the data, or move {run.folder} away")
     launch = {
         "at": provenance.now(),
-        "host": provenance.host(),
+        "host": socket.gethostname(),
         "iteration": state.iteration,
         "commit": provenance.commit(),
         "versions": provenance.versions(),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.frames import pairs, runs
-from degradation.runs.frames import curves
+from degradation.runs import frames
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from tests.analysis.conftest import add
@@ -112,7 +112,7 @@ def test_projections_have_other_weights_and_are_paired(tmp_path: Path, network: 
     network("plain", 8, 0, 5, 10, model__width=8)
     other = {"initial": "other", "stream": "s0"}
     network("projection", 8, 0, 4, 9, model__width=8, digests=other)
-    matched = pairs.by_arm(pairs.finals(curves(tmp_path)))
+    matched = pairs.by_arm(pairs.finals(frames.load(tmp_path)[1]))
     assert used(matched) == {("plain-8", "residual-8 (projection)", 0): (-1, -1)}
 
 
@@ -129,4 +129,4 @@ def test_protocols_are_never_mixed(tmp_path: Path, network: Network) -> None:
     network("plain", 8, 0, 5, 10)
     network("plain", 14, 0, 6, 12, recipe__lr=0.1)
     assert len(runs.studies(tmp_path)) == 2
-    assert used(pairs.by_depth(pairs.finals(curves(tmp_path)))) == {}
+    assert used(pairs.by_depth(pairs.finals(frames.load(tmp_path)[1]))) == {}

@@ -92,9 +92,9 @@ def test_curves_are_one_frame_of_all_runs(run: RunDir, small) -> None:
         for iteration in (4, 8):
             files.append_line(one.curves, (ROW % iteration).strip())
     assert [r.name for r in runs_in(run.folder.parent)] == sorted([run.name, other.name])
-    frame = frames.curves(run.folder.parent)
+    _, frame = frames.load(run.folder.parent)
     assert set(frame["arm"]) == {"plain", "residual"}
     assert frame["pair"].nunique() == frame["protocol"].nunique() == 1
     assert set(frame["initial"]) == {"i"}
     assert list(frame["iteration"]) == [4, 8, 4, 8]
-    assert frames.curves(run.folder / "nothing").empty
+    assert frames.load(run.folder / "nothing")[1].empty
