@@ -12,7 +12,7 @@ from analysis.plots.style import STYLES
 from analysis.stats.verdict_rules import Rule
 from analysis.why import studies
 from analysis.why.finding import Finding
-from degradation.config import overrides
+from degradation.config import compose
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from tests.analysis.conftest import add
@@ -34,9 +34,7 @@ def rows_to(config, train: float, start: float = 88.0) -> list[tuple[int, float,
 def runner(folder: Path) -> Run:
     """Adds a run that ends at a training error, to which its seed adds up to 0.2 points."""
 
-    def make(
-        arm: str, depth: int, seed: int, train: float, outcome: str = "done", **changes
-    ) -> RunDir:
+    def make(arm, depth, seed, train, outcome="done", **changes) -> RunDir:
         shortcut = "none" if arm == "plain" else "identity"
         changes.setdefault("recipe__batch_size", 128)
         config = small(depth=depth, seed=seed, model__shortcut=shortcut, **changes)
@@ -54,10 +52,8 @@ def log_layers(run: RunDir, moments: dict[int, list[float | None]]) -> None:
     """Layers whose gradient norms are given, at each moment."""
     same = {"input_std": 1.0, "response_std": 1.0, "weight_norm": 1.0}
     for iteration, norms in moments.items():
-        layers = [
-            {"layer": i, "name": f"l{i}", **same, "gradient_norm": norm}
-            for i, norm in enumerate(norms, 1)
-        ]
+        own = [same | {"gradient_norm": norm} for norm in norms]
+        layers = [{"layer": i, "name": f"l{i}"} | layer for i, layer in enumerate(own, 1)]
         files.append_line(run.layers, json.dumps({"iteration": iteration, "layers": layers}))
 
 
@@ -75,26 +71,17 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("everything") / "runs"
     run = runner(folder)
     one = {"recipe__iterations": 1, "recipe__milestones": [], "recipe__eval_every": 1}
+    networks = {("plain", 8): 5, ("plain", 14): 40, ("residual", 8): 4, ("residual", 14): 4}
+    grown = {("plain", 0): 4, ("plain", 1): 60, ("residual", 0): 4, ("residual", 1): 4}
     for seed in SEEDS:
-        for arm, depth, error in (
-            ("plain", 8, 5.0),
-            ("plain", 14, 40.0),
-            ("residual", 8, 4.0),
-            ("residual", 14, 4.0),
-        ):
+        for (arm, depth), error in networks.items():
             own = run(arm, depth, seed, error)
             log_layers(own, {0: [50.0, 5.0, 1.0], 6: [1.0, 1.0, 1.0], 12: [2.0, 1.0, 1.0]})
-            for norm in (True, False):
+            for norm, first in ((True, [50.0, 5.0, 1.0]), (False, [0.001, 0.1, 1.0])):
                 labels = {"study": "gradients", "variant": f"norm={norm}"}
                 own = run(arm, depth, seed, 90, model__norm=norm, **one, **labels)
-                first = [50.0, 5.0, 1.0] if norm else [0.001, 0.1, 1.0]
                 log_layers(own, {0: first, 1: [1.0, 1.0, 1.0]})
-        for arm, noise, error in (
-            ("plain", 0, 4.0),
-            ("plain", 1, 60.0),
-            ("residual", 0, 4.0),
-            ("residual", 1, 4.0),
-        ):
+        for (arm, noise), error in grown.items():
             start = {"recipe__identity_init_from": 8, "recipe__identity_init_noise": noise}
             run(arm, 14, seed, error, **start, study="grown", variant=f"noise={noise}")
         for alpha, error in ((0.0, 40.0), (0.3, 5.0)):
@@ -131,25 +118,15 @@ def test_side_studies_enter_no_figure_and_no_verdict(everything: Path) -> None:
     first, second = frames.studies(everything)
     assert (first.rows["run"].nunique(), second.rows["run"].nunique()) == (12, 6)
     assert {RunDir(Path(f)).config().recipe.lr for f in second.rows["folder"]} == {0.2}
-    judged = verdict.of(first, Rule()).steps
-    assert {(j.arm, j.word) for j in judged if j.moment == "at the end"} == {
-        ("plain", "degradation"),
-        ("residual", "no difference"),
-    }
+    judged = {j.arm: j.word for j in verdict.of(first, Rule()).steps if j.moment == "at the end"}
+    assert judged == {"plain": "degradation", "residual": "no difference"}
 
 
 def test_what_conf_composes_is_the_first_study(run: Run, tmp_path: Path) -> None:
-    groups = {
-        "recipe": overrides.content("recipe", "digits"),
-        "model": overrides.content("model", "plain") | overrides.content("network", "digits"),
-        "numerics": overrides.content("numerics", "reference"),
-        "data": overrides.content("data", "digits"),
-    }
-    usual = {f"{group}__{key}": v for group, own in groups.items() for key, v in own.items()}
-    del usual["model__shortcut"]
     for seed in SEEDS:
         run("plain", 8, seed, 5)
-    run("plain", 20, 0, 5, **usual)
+    [usual] = compose.runs_of(["data=digits", "model=plain", "depth=20"])
+    add(tmp_path / "runs", usual.config, rows_to(usual.config, 5))
     first, *_ = frames.studies(tmp_path / "runs")
     assert (first.name, first.depths("plain")) == ("digits", [20])
 
@@ -158,39 +135,33 @@ def test_what_conf_composes_is_the_first_study(run: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("norms", "word"),
+    ("first", "word", "healthy", "no_vanishing"),
     [
-        ([1.0, 2.0], "healthy"),
-        ([0.001, 1.0], "vanishing"),
-        ([500.0, 1.0], "exploding"),
-        ([0.0, 1.0], "vanishing"),
-        ([None, 1.0], "undecided"),
+        (1.0, "healthy", "reproduced", "reproduced"),
+        (500.0, "exploding", "contradicted", "reproduced"),
+        (0.001, "vanishing", "contradicted", "contradicted"),
+        (0.0, "vanishing", "contradicted", "contradicted"),
+        (None, "undecided", "undecided", "undecided"),
     ],
 )
 def test_gradients_are_called_by_the_ratio_of_first_to_last(
-    norms: list[float | None], word: str, run: Run, tmp_path: Path
+    first, word, healthy, no_vanishing, run: Run, tmp_path: Path
 ) -> None:
     for seed in SEEDS:
-        log_layers(run("plain", 8, seed, 5), {0: norms})
+        log_layers(run("plain", 8, seed, 5), {0: [first, 1.0]})
     finding = found(tmp_path / "runs")["gradients"]
     assert words(finding, "gradients of plain-8") == [word]
-    claims = {"healthy": "reproduced", "undecided": "undecided"}
-    assert words(finding, "healthy norms") == [claims.get(word, "contradicted")]
-    vanishing = {"vanishing": "contradicted", "undecided": "undecided"}
-    assert words(finding, "unlikely") == [vanishing.get(word, "reproduced")]
+    assert words(finding, "healthy norms") == [healthy]
+    assert words(finding, "unlikely") == [no_vanishing]
 
 
 def test_layers_along_training_have_a_finding_of_their_own(everything: Path, whole) -> None:
     assert set(whole["layers"].rows["iteration"]) == {0, 6, 12}
     assert words(whole["layers"], "gradients of plain-14, at the end") == ["healthy"]
-    of_study = {
-        f.study: f
-        for f in studies.findings(frames.read(everything).runs, Rule())
-        if f.name == "gradients"
-    }
-    first = of_study["digits"]
-    assert words(first, "gradients of plain-14, at") == ["exploding"]
-    assert words(first, "gradients of plain-14 without BN") == ["vanishing"]
+    findings = studies.findings(frames.read(everything).runs, Rule())
+    of_study = {f.study: f for f in findings if f.name == "gradients"}
+    assert words(of_study["digits"], "gradients of plain-14, at") == ["exploding"]
+    assert words(of_study["digits"], "gradients of plain-14 without BN") == ["vanishing"]
     assert len(of_study) == 2  # the side study, and the study that trains
 
 
@@ -235,9 +206,9 @@ def test_interventions_close_the_gap_help_or_do_nothing(whole) -> None:
 
 
 def test_stuck_slow_and_diverged(tmp_path: Path) -> None:
-    ends = [(85, "done"), (60, "done"), (10, "done"), (70, "diverged")]
-    for seed, (train, outcome) in enumerate(ends):
+    for seed, train in enumerate((85, 60, 10, 70)):
         config = small(depth=14, seed=seed)
+        outcome = "diverged" if train == 70 else "done"
         add(tmp_path, config, rows_to(config, train, start=95), outcome)
     finding = found(tmp_path)["slow_start"]
     assert list(finding.rows["word"]) == ["stuck", "slow start", "slow start", "diverged"]
