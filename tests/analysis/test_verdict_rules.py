@@ -12,7 +12,7 @@ decided and not true):
     its residual arm, 110 to 1202, likewise                          92 % overfitting
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from analysis.stats import claims, verdict_rules
 from analysis.stats.verdict_rules import Rule, Step
 
 DEPTHS = (20, 32, 44, 56, 110)
-Noise = Callable[[tuple[int, ...]], Any]
 
 
 def step(train: ArrayLike, test: ArrayLike, **more: Any) -> Step:
@@ -136,9 +135,7 @@ def test_a_step_among_many_needs_more() -> None:
         (0, 0, 0, 1, "undecided"),
     ],
 )
-def test_what_diverged_withholds(
-    train: float, test: float, shallow: int, deep: int, word: str
-) -> None:
+def test_what_diverged_withholds(train, test, shallow: int, deep: int, word: str) -> None:
     found = judged(around(train), around(test), left_out=2, diverged=(shallow, deep))
     assert found.word == word
     if word == "undecided":
@@ -150,63 +147,42 @@ def test_what_diverged_withholds(
 # ---- rates
 
 
-def normal(seed: int, spread: float, image: float = 0) -> Noise:
-    """Noise of one standard deviation, rounded to whole images."""
-    rng = np.random.default_rng(seed)
-
-    def draw(shape: tuple[int, ...]) -> Any:
-        noise = rng.normal(0, spread, shape)
-        return np.round(noise / image) * image if image else noise
-
-    return draw
-
-
-def families(train: Sequence[float], test: Sequence[float], noise: Noise) -> Iterator[list[Step]]:
-    """1,000 studies of five seeds of one arm whose networks have these true errors."""
-    depths = DEPTHS[: len(train)]
+def studies(train, test, seed: int, spread: float, image: float = 0) -> Iterator[list[Step]]:
+    """1,000 studies of five seeds of one arm whose networks have these true errors; between seeds
+    lies a standard deviation of `spread`, in whole images of `image` points."""
+    rng, depths = np.random.default_rng(seed), DEPTHS[: len(train)]
     steps = pairs.steps(depths, claims.claimed_steps())
     wanted = [(depths.index(shallow), depths.index(deep)) for shallow, deep in steps]
     for _ in range(1000):
-        ours, theirs = (np.array(e)[:, None] + noise((len(depths), 5)) for e in (train, test))
+        noise = rng.normal(0, spread, (2, len(depths), 5))
+        noise = np.round(noise / image) * image if image else noise
+        a, b = np.array([train, test])[..., None] + noise
         yield [
-            Step(
-                "plain",
-                depths[a],
-                depths[b],
-                END,
-                *Rule().effects(ours[b] - ours[a], theirs[b] - theirs[a]),
-            )
-            for a, b in wanted
+            Step("plain", depths[i], depths[j], END, *Rule().effects(a[j] - a[i], b[j] - b[i]))
+            for i, j in wanted
         ]
 
 
-EFFECT = {"degradation", "overfitting", "benefit"}
+EQUAL = ([1] * 5, [9] * 5)
+PLAIN = ([1.44, 1.16, 3.26, 5.93], [9.69, 10.11, 11.47, 13.26])
+DECIDED = {"degradation", "overfitting", "benefit"}
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "noise", "hit", "low", "high"),
+    ("errors", "noise", "steps", "words", "least", "most"),
     [
-        # No effect: seven steps at four spreads, one of them in whole images; one step alone.
-        *(([1] * 5, [9] * 5, normal(7, spread), EFFECT, 0, 0.025) for spread in (0.1, 0.3, 1)),
-        ([1] * 5, [9] * 5, normal(7, 0.2, 0.2786), EFFECT, 0, 0.025),
-        ([1, 1], [9, 9], normal(11, 0.3), EFFECT, 0, 0.03),
-        # A rise of just the margin.
-        ([1, 1.5], [9, 9], normal(8, 0.3), {"degradation"}, 0, 0.04),
-        # The paper's residual arm, 56 to 110 and 110 to 1202 layers.
-        ([0.10, 0.06], [6.97, 6.43], normal(10, 0.16), {"benefit"}, 0.9, 1),
-        ([0.06, 0.09], [6.43, 7.93], normal(10, 0.16), {"overfitting"}, 0.88, 1),
-        # Its plain arm; some step shows it.
-        (
-            [1.44, 1.16, 3.26, 5.93],
-            [9.69, 10.11, 11.47, 13.26],
-            normal(9, 0.3),
-            {"degradation"},
-            0.98,
-            1,
-        ),
+        (EQUAL, (7, 0.1), slice(None), DECIDED, 0, 0.025),
+        (EQUAL, (7, 0.3), slice(None), DECIDED, 0, 0.025),
+        (EQUAL, (7, 1), slice(None), DECIDED, 0, 0.025),
+        (EQUAL, (7, 0.2, 0.2786), slice(None), DECIDED, 0, 0.025),
+        (([1, 1], [9, 9]), (11, 0.3), slice(None), DECIDED, 0, 0.03),
+        (([1, 1.5], [9, 9]), (8, 0.3), slice(None), {"degradation"}, 0, 0.04),
+        (PLAIN, (9, 0.3), slice(1, 2), {"degradation"}, 0.98, 1),  # 20 to 56 layers
+        (([0.10, 0.06], [6.97, 6.43]), (10, 0.16), slice(None), {"benefit"}, 0.9, 1),
+        (([0.06, 0.09], [6.43, 7.93]), (10, 0.16), slice(None), {"overfitting"}, 0.88, 1),
     ],
 )
-def test_rates(train, test, noise, hit, low, high) -> None:
-    """The share of the studies in which some step has one of the words `hit`."""
-    judged = [verdict_rules.judge_steps(study, Rule()) for study in families(train, test, noise)]
-    assert low <= np.mean([any(step.word in hit for step in steps) for steps in judged]) <= high
+def test_how_often_a_word_is_said(errors, noise, steps, words, least, most) -> None:
+    """The share of the studies in which one of these steps has one of these words."""
+    judged = [verdict_rules.judge_steps(study, Rule()) for study in studies(*errors, *noise)]
+    assert least <= np.mean([any(s.word in words for s in own[steps]) for own in judged]) <= most
