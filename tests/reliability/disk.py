@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import shutil
+from functools import partial
 from pathlib import Path
 
 from degradation.runs.run_dir import whole_lines
@@ -48,7 +49,7 @@ def every_operation(full: bool, folder: Path, ending: Ending, name: str) -> Figu
     for k in range(1, 2000) if full else range(5, 2000, 13):  # the fifth reads
         run = made(folder / f"{name}-{k}", config())
         act = moments.refuse(REFUSALS[name])
-        end = train(run, save_often, lambda k=k, act=act: moments.before_operation(k, act))
+        end = train(run, save_often, partial(moments.before_operation, k, act))
         if "refused" not in end.output:
             break
         stopped += end.status == STORAGE

@@ -10,16 +10,7 @@ from degradation.training.worker import REFUSED
 
 from .harness.figure import Figure, of_trials
 from .harness.moments import at_step, kill, save_often
-from .harness.training import (
-    ARMS,
-    config,
-    cpu_machine,
-    made,
-    resumed,
-    train,
-    undisturbed,
-    warm,
-)
+from .harness.training import ARMS, config, cpu_machine, made, resumed, train, undisturbed, warm
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
@@ -103,7 +94,7 @@ def on_two_threads(folder: Path) -> str:
 
 
 def marked(run: RunDir) -> str:
-    """ "" where the run, and what `plot_curves` prints of its folder, say that it isn't exact."""
+    """What is wrong unless the run, and what `plot_curves` prints of it, say it isn't exact."""
     from analysis import plot_curves
     from analysis.frames import runs as frames
 

@@ -17,7 +17,7 @@ from tests.conftest import wait_until
 
 from .harness import child, moments
 from .harness.command import Command
-from .harness.figure import Figure, of_trials
+from .harness.figure import Figure, of_trials, problems
 from .harness.moments import Act
 from .harness.training import (
     ARMS,
@@ -109,8 +109,7 @@ def signalled(run: RunDir, ending: Ending, place: str, number: int) -> tuple[str
         f"began after it: {printed}": any(printed.count(f"begins {n}") > 1 for _, n in BEGINNINGS),
         "not saved": not checkpoint.saved(run.checkpoints) and place != "reading the data",
     }
-    problem = end.problem(128 + number) or ", ".join(what for what, is_so in wrong.items() if is_so)
-    return problem or resumed(run, ending), seconds
+    return end.problem(128 + number) or problems(wrong) or resumed(run, ending), seconds
 
 
 BEGINNINGS = ((engine, "train_step"), (Saver, "stop_if_asked"), (checkpoint, "save"))
@@ -180,8 +179,8 @@ def stopped(command: Command, number: int, count: int) -> str:
         f"{saved} saved": saved < count,
         "processes left": not command.is_gone(),
     }
-    found = ", ".join(what for what, is_so in wrong.items() if is_so)
-    return f"{command.folder.name}: {found}: {printed[-800:]}" if found else ""
+    found = problems(wrong)
+    return found and f"{command.folder.name}: {found}: {printed[-800:]}"
 
 
 def saved_runs(command: Command) -> int:
@@ -214,11 +213,9 @@ def orphaned(folder: Path) -> Figure:
     command.wait_for("*/curves.jsonl", 2)
     command.signal(signal.SIGKILL, group=False)
     command.process.wait()
-    problem = "" if command.is_gone(20) else "processes were left"
-    if (saved := saved_runs(command)) != 2:
-        problem += f" {saved} saved"
+    wrong = {"processes left": not command.is_gone(20), "not saved": saved_runs(command) != 2}
     what = "the command SIGKILLed, two runs by joblib"
-    return of_trials(what, "2 saved, no process left", [problem])
+    return of_trials(what, "2 saved, no process left", [problems(wrong)])
 
 
 def unread(full: bool, folder: Path) -> Figure:

@@ -23,7 +23,6 @@ WORDS = (
     "machine.threads=1",
     "machine.progress=none",
 )
-Endings = dict[str, Ending | None]
 
 
 def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
@@ -38,7 +37,7 @@ def figures(full: bool, folder: Path, seed: int) -> list[Figure]:
     return [found, killed(full, folder / "killed", words, wanted, seed)]
 
 
-def endings(command: Command) -> Endings:
+def endings(command: Command) -> dict[str, Ending | None]:
     """How each of its runs ended."""
     return {run.name: Ending.of(run) for run in runs_in(command.folder / "runs")}
 
@@ -52,7 +51,7 @@ def dying(folder: Path, words: tuple[str, ...], wanted: dict[str, Ending]) -> Fi
     again = Command(folder, *words)
     status_again, last = again.status(900), endings(again)
     ended = sum(last.get(name) == ending for name, ending in wanted.items())
-    untouched = sum(launches(folder, fine)[name] == before[name] for name in fine)
+    untouched = len(launches(folder, fine).items() & before.items())
     alive, names = len(wanted) - len(DEATHS), named(printed)
     found = (
         f"{len(fine)} finish, {names} named with their cause, status {status}; then status "

@@ -27,7 +27,7 @@ class End:
     output: str
 
     def problem(self, status: int, *words: str) -> str:
-        """ "" where it ended with `status`, printed all of `words` and no traceback."""
+        """What is wrong unless it ended with `status` and printed all `words` and no traceback."""
         missing = [word for word in words if word not in self.output]
         if self.status == status and not missing and "Traceback" not in self.output:
             return ""

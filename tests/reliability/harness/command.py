@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from degradation.system.paths import TOP
@@ -22,13 +23,12 @@ class Command:
     ) -> None:
         """It prints to the descriptor `output`; without one to a file, for `printed`. `dying`: some
         runs die (see `deaths`)."""
-        self.mark = f"RELIABILITY={uuid.uuid4().hex}"
-        self.folder, self.log = folder, folder / "log"
+        name, value = "RELIABILITY", uuid.uuid4().hex
+        self.mark, self.folder, self.log = f"{name}={value}", folder, folder / "log"
         folder.mkdir(parents=True, exist_ok=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-        environment |= dict([self.mark.split("=")])
-        environment["HOME"] = str(folder / "home")
-        environment["PYTHONPATH"] = os.pathsep.join([str(DYING)] * dying + [str(TOP)])
+        path = f"{DYING}{os.pathsep}{TOP}" if dying else str(TOP)
+        environment |= {name: value, "HOME": str(folder / "home"), "PYTHONPATH": path}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "degradation.run", *SMALL, *words],
@@ -42,7 +42,8 @@ class Command:
 
     def signal(self, number: int, *, group: bool) -> None:
         """To the process alone, or to the whole group, as a terminal does."""
-        (os.killpg if group else os.kill)(self.process.pid, number)
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.process.pid, number)
 
     def wait_for(self, pattern: str, count: int = 1) -> None:
         """Until there are `count` such files below its runs, or it has ended, or hangs."""
@@ -87,8 +88,6 @@ class Command:
     def end(self) -> None:
         """Kill what is left of it."""
         for pid in self.processes():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         self.process.wait()

@@ -1,6 +1,6 @@
 """A line of the table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -12,6 +12,11 @@ class Figure:
     wanted: str
     found: str
     ok: bool
+
+
+def problems(candidates: Mapping[str, bool]) -> str:
+    """Those of the problems that are there, by name."""
+    return ", ".join(name for name, is_there in candidates.items() if is_there)
 
 
 def of_trials(what: str, wanted: str, trials: Iterable[str], note: str = "") -> Figure:
