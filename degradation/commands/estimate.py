@@ -1,6 +1,6 @@
 """What a run costs, counted from its settings: operations, memory and disk. It needs no torch."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from degradation.config.schema import RunConfig
 from degradation.models import cost
@@ -9,8 +9,7 @@ CHECKPOINTS = 2  # the newest two stay
 LOG_ROW = 450  # bytes of a row in curves.jsonl and timing.jsonl together
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """A data set in numbers."""
 
     side: int
@@ -18,20 +17,14 @@ class Shape:
     classes: int
     train: int
     test: int
-    train_eval: int
-    """Training images that are evaluated for `train_error_eval`, at most."""
-
-    @property
-    def image(self) -> tuple[int, int, int]:
-        """What a network must know of it."""
-        return self.side, self.channels, self.classes
 
 
 SHAPES = {
-    "cifar10": Shape(32, 3, 10, 50_000, 10_000, 50_000),
-    "digits": Shape(8, 1, 10, 1438, 359, 1438),
-    "imagenet": Shape(224, 3, 1000, 1_281_167, 50_000, 50_000),
+    "cifar10": Shape(32, 3, 10, 50_000, 10_000),
+    "digits": Shape(8, 1, 10, 1438, 359),
+    "imagenet": Shape(224, 3, 1000, 1_281_167, 50_000),
 }
+TRAIN_EVAL = 50_000  # training images that are evaluated for `train_error_eval`, at most
 
 
 def work(config: RunConfig) -> cost.Work:
@@ -58,7 +51,7 @@ def evaluated_images(config: RunConfig, done: int) -> int:
     due |= {*recipe.milestones, recipe.iterations}
     rows = [iteration for iteration in due if iteration > done]
     with_train = sum(map(recipe.evaluates_train_at, rows))
-    train = min(shape.train - val_size, shape.train_eval)
+    train = min(shape.train - val_size, TRAIN_EVAL)
     return len(rows) * (shape.test + val_size) + with_train * train
 
 

@@ -68,7 +68,7 @@ def request(settings: Settings, batch_size: int, compiled: bool) -> dict[str, An
     return {
         "config": dataclasses.asdict(tried),
         "machine": dataclasses.asdict(settings.machine),
-        "image": estimate.SHAPES[config.data.name].image,
+        "image": estimate.SHAPES[config.data.name][:3],
     }
 
 

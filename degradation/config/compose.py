@@ -118,7 +118,7 @@ def in_order(words: Sequence[str]) -> list[str]:
     """
     settings = [word for word in words if re.match("~|[^-].*=", word)]
     ordered = [*(word for word in words if word not in settings), *settings]
-    _, unknown = _parser().parse_known_args(ordered)
+    _, unknown = get_args_parser().parse_known_args(ordered)
     if wrong := next((word for word in unknown if word.startswith("-")), None):
         key, _, value = wrong.lstrip("-").partition("=")
         raise ConfigError(
@@ -129,14 +129,5 @@ def in_order(words: Sequence[str]) -> list[str]:
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
     """A command line as Hydra's own parser reads it. Raises ConfigError."""
-    return _parser().parse_args(in_order(words))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    return parser
-
-
-def _refuse(message: str) -> Any:
-    raise ConfigError(f"{message}; --help says what there is")
+    line: argparse.Namespace = get_args_parser().parse_args(in_order(words))
+    return line

@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from degradation.config import validation
+from degradation.config.schema import RunConfig
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system import files
 from degradation.tracking import keys, wandb_api
@@ -26,12 +27,12 @@ log = logging.getLogger("degradation")
 CACHE = Path("wandb-runs")
 
 
-def fetch(path: str, cache: Path = CACHE) -> Path:
+def fetch(path: str) -> Path:
     """Bring the runs of `entity/project` into a folder of run folders; that folder.
 
     Raises RunDirError for what can't be used or reached.
     """
-    folder = cache.joinpath(*wandb_api.entity_and_project(path))
+    folder = CACHE.joinpath(*wandb_api.entity_and_project(path))
     try:
         runs = wandb_api.project_runs(path)
         bar = tqdm(runs, desc=f"W&B {path}", unit="run", disable=None, leave=False)
@@ -45,7 +46,7 @@ def fetch(path: str, cache: Path = CACHE) -> Path:
 def _fetch_run(wandb_run: Any, folder: Path) -> bool:
     """Write one run's folder, unless it is complete already; whether it is one of ours."""
     try:
-        config = keys.run_config_of(wandb_run.config)
+        config = validation.read(RunConfig, wandb_run.config.get("run"), "run")
     except validation.ConfigError:
         # It is someone else's run, or the study's figures.
         return False

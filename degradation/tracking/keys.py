@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from degradation.config import schema, validation
+from degradation.config import schema
 from degradation.runs import columns, reference
 from degradation.runs.columns import ERRORS
 from degradation.runs.run_dir import RunDir
@@ -93,7 +93,9 @@ def summary(
 
 def row_of(history: Mapping[str, Any]) -> dict[str, Any]:
     """A row of curves.jsonl out of one of W&B's history, in which 2.0 has become 2."""
-    return {key: _number(key, history[key]) for key in CURVES if key in history}
+    row = {key: history[key] for key in CURVES if key in history}
+    floats = {key: value if value is None else float(value) for key, value in row.items()}
+    return floats | {"iteration": int(history["iteration"])}
 
 
 def timing_of(history: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,16 +104,5 @@ def timing_of(history: Mapping[str, Any]) -> dict[str, Any]:
     return {"iteration": int(history["iteration"]), **timing}
 
 
-def run_config_of(config: Mapping[str, Any]) -> schema.RunConfig:
-    """The settings in a W&B run's configuration. Raises ConfigError where there are none."""
-    return validation.read(schema.RunConfig, config.get("run"), "run")
-
-
 def _present(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     return {key: values[key] for key in keys if values.get(key) is not None}
-
-
-def _number(key: str, value: Any) -> Any:
-    if value is None:
-        return None
-    return int(value) if key == "iteration" else float(value)

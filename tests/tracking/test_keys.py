@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict
 
 from degradation.system.paths import TOP
 from degradation.tracking import keys
@@ -48,4 +49,4 @@ def test_no_path_of_this_machine_is_told(small) -> None:
     config = keys.config(small(data__root="/home/me/secret"), {"host": "mine", "commit": "c"})
     assert "/home/me" not in json.dumps(config)
     assert "mine" not in json.dumps(config)
-    assert keys.run_config_of(config).name == small().name
+    assert config["run"] == asdict(small())
