@@ -29,7 +29,7 @@ TRAIN_EVAL = 50_000  # training images that are evaluated for `train_error_eval`
 
 def work(config: RunConfig) -> cost.Work:
     """Operations, activations and parameters of a run's network, for one image."""
-    return cost.work(config.model, config.depth, *SHAPES[config.data.name].image)
+    return cost.work(config.model, config.depth, *SHAPES[config.data.name][:3])
 
 
 def iteration_flops(config: RunConfig) -> float:
