@@ -2,12 +2,14 @@
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradation.config import schema, validation
 from degradation.config.overrides import content
@@ -76,6 +78,18 @@ class After:
     def __call__(self) -> bool:
         self.looks -= 1
         return self.looks < 0
+
+
+class Calls(TorchDispatchMode):
+    """Counts the operations of torch's that are called, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = Counter[str]()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None):
+        self.count[operation.overloadpacket.__name__] += 1
+        return operation(*args, **(kwargs or {}))
 
 
 @pytest.fixture

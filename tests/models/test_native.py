@@ -1,13 +1,11 @@
 """numerics.native: kernels in C that give what torch's layers give, rounded less."""
 
-import dataclasses
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from degradation.config import schema
@@ -17,25 +15,17 @@ from degradation.data.device_loader import Placement
 from degradation.models import init, layer_stats
 from degradation.models.kernels import convolution, library
 from degradation.models.kernels import cpu as native
-from degradation.models.layers import BatchNorm, Conv3x3, rectified
-from degradation.training.devices import device
+from degradation.models.layers import BatchNorm, Conv3x3
 from degradation.training.devices.engine import Engine
 from degradation.training.state import fresh
 from tests.conftest import After
+from tests.models.conftest import beside_double, noise, off, results, twins
 from tests.training.train_here import bits, train_here
 
 CPU = torch.device("cpu")
 KERNELS = {"numerics__native": True, "model__width": 8}
 
 pytestmark = pytest.mark.usefixtures("compiler")
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(shape).to(memory_format=torch.channels_last)
-
-
-def off(ours: Tensor, truth: Tensor) -> float:
-    return float((ours.double() - truth).detach().norm() / truth.detach().norm())
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -72,19 +62,6 @@ def test_a_gradient_of_other_strides() -> None:
         torch.testing.assert_close(a, b)
 
 
-def results(
-    norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None, grad: Tensor
-) -> list[Tensor | None]:
-    """What the operation gives, all its gradients, and the running statistics."""
-    leaves = [t.requires_grad_() for t in (x, shortcut, norm.weight, norm.bias) if t is not None]
-    if isinstance(norm, BatchNorm):
-        y = rectified(norm, x, shortcut)
-    else:
-        y = functional.relu(norm(x) if shortcut is None else norm(x) + shortcut)
-    gradients = torch.autograd.grad(y, leaves, grad)
-    return [y, *gradients, norm.running_mean, norm.running_var]
-
-
 @pytest.mark.parametrize("mean", [0, 30])
 @pytest.mark.parametrize("with_shortcut", [False, True])
 @pytest.mark.parametrize("shape", [(4, 16, 32, 32), (3, 8, 7, 5), (128, 64, 2, 2), (2, 24, 13, 13)])
@@ -92,65 +69,53 @@ def test_normalized_and_rectified(
     shape: tuple[int, int, int, int], with_shortcut: bool, mean: float
 ) -> None:
     """In blocks of pixels that come out even and not; the mean far from zero costs no digits."""
-    torch.manual_seed(0)
-    ours, theirs = BatchNorm(shape[1]), nn.BatchNorm2d(shape[1]).double()
-    nn.init.normal_(ours.weight)
-    nn.init.normal_(ours.bias)
-    theirs.load_state_dict(ours.state_dict())
-    ours.rectify = native.rectify
-    inputs = [noise(*shape) * 3 + mean, noise(*shape) if with_shortcut else None, noise(*shape)]
-    exact = [None if t is None else t.double() for t in inputs]
-    own, truth = results(ours, *inputs), results(theirs, *exact)  # type: ignore[arg-type]
-    same = (own[0] > 0) == (truth[0] > 0)  # where rounding moved one over ReLU's edge
-    assert same.double().mean() > 0.9999
-    for a, b in zip(own, truth, strict=True):
-        assert a.shape == b.shape
-        assert off(a, b) < (2e-6 if same.all() else 1e-2)
+    layers = twins(native.use, shape[1])
+    x, shortcut, grad = (noise(*shape) for _ in range(3))
+    for own, true in beside_double(
+        *layers, x * 3 + mean, shortcut if with_shortcut else None, grad
+    ):
+        assert own.shape == true.shape
+        assert off(own, true) < 2e-6
 
 
 def test_nan_stays_nan() -> None:
     """Or a run that diverges would look as if it hadn't."""
-    norm = BatchNorm(8)
-    norm.rectify = native.rectify
+    norm, _ = twins(native.use, 8)
     x = noise(2, 8, 4, 4)
     x[0, 3, 1, 1] = torch.nan
-    y = rectified(norm, x.requires_grad_())
+    y, gradient, *_ = results(norm, x, None, torch.ones_like(x))
     assert y[:, 3].isnan().all()
     assert not y[:, :3].isnan().any()
-    y.sum().backward()
-    assert x.grad is not None
-    assert x.grad[:, 3].isnan().all()
+    assert gradient[:, 3].isnan().all()
 
 
 def test_the_kernels_serve_what_they_fit(small) -> None:
     net = init.build(small(**KERNELS).model, 8, 1, 10, 0, "fan_in")
     native.use(net)
     served = {n: m.convolve is not None for n, m in net.named_modules() if isinstance(m, Conv3x3)}
-    assert served.pop("conv") is False  # of one plane
-    assert all(served.values())
-    assert len(served) == 6
+    assert [name for name, own in served.items() if not own] == ["conv"]  # of one plane
     assert all(m.rectify is not None for m in net.modules() if isinstance(m, BatchNorm))
     ghosts = init.build(small(**KERNELS, model__ghost_batch_size=4).model, 8, 1, 10, 0, "fan_in")
     native.use(ghosts)
     assert all(m.rectify is None for m in ghosts.modules() if isinstance(m, BatchNorm))
 
 
-def steps(config: schema.RunConfig, iterations: int) -> tuple[float, list[Tensor]]:
-    """The sum of the losses, and the gradients after so many iterations."""
+def steps(config: schema.RunConfig) -> tuple[float, list[Tensor]]:
+    """The sum of the losses, and the gradients after two iterations."""
     images = digits.load(config.data)
     state = fresh(config, images, CPU)
     loader = loaders.train_loader(images, config, Placement(CPU))
     engine = Engine(config.numerics, state, CPU)
-    for step in range(iterations):
+    for step in range(2):
         engine.train_step(*loader.get_batch(step), lr=config.recipe.lr)
     return float(state.row.loss), [p.grad for p in state.network.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection"])
 def test_training_is_the_same_but_for_rounding(shortcut: str, small) -> None:
-    """Two iterations: the second one's loss shows the first one's gradients."""
+    """The second iteration's loss shows the first one's gradients."""
     common = {"model__shortcut": shortcut, "model__width": 8}
-    ours, torchs = (steps(small(**common, numerics__native=on), 2) for on in (True, False))
+    ours, torchs = (steps(small(**common, numerics__native=on)) for on in (True, False))
     assert ours[0] == pytest.approx(torchs[0], rel=1e-5)
     assert not all(map(torch.equal, ours[1], torchs[1]))  # or the kernels had no part in it
     for a, b in zip(ours[1], torchs[1], strict=True):
@@ -185,29 +150,19 @@ def test_a_hook_gets_what_its_layer_gives(small) -> None:
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_more_threads_than_one(small, machine) -> None:
-    with pytest.raises(ConfigError, match=r"machine.threads=1 \(here 2\)"):
-        device.apply(dataclasses.replace(machine, threads=2), small(**KERNELS).numerics)
-
-
 @pytest.mark.parametrize(
     ("compiler", "says"),
     [
+        ("", "needs a C compiler"),
         ("/nowhere/cc", "/nowhere/cc: No such file"),
-        ("false", "failed"),
-        ("true", "cannot open shared object"),
+        ("/bin/false", "failed"),
+        ("/bin/true", "cannot open shared object"),
     ],
 )
 def test_a_compiler_that_does_not_compile(
-    compiler: str, says: str, monkeypatch: pytest.MonkeyPatch
+    compiler: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CC", compiler)
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=says):
-        library.load.__wrapped__()
-
-
-def test_no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(os, "environ", os.environ | {"PATH": str(tmp_path)})
-    monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(ConfigError, match="needs a C compiler"):
         library.load.__wrapped__()

@@ -26,9 +26,9 @@ def empty(model: Model, depth: int) -> Network:
 
 @pytest.mark.parametrize(("depth", "count"), PARAMETERS.items())
 def test_parameters_are_the_papers(depth: int, count: int) -> None:
-    assert count_parameters(empty(PLAIN, depth)) == count
-    assert count_parameters(empty(A, depth)) == count
-    assert count_parameters(empty(B, depth)) == count + 2_752
+    counts = [count_parameters(empty(model, depth)) for model in (PLAIN, A, B)]
+    assert counts == [count, count, count + 2_752]
+    assert weighted_layers(empty(A, depth)) == depth
 
 
 # Of Table 1's networks; from 50 layers on with option B, as they are widely known.
@@ -81,13 +81,6 @@ def test_every_parameter_learns(design: str, depth: int, shortcut: str) -> None:
     assert cost.work(model, depth).parameters == count_parameters(net)
 
 
-def test_pairs_for_imagenet_start_equal() -> None:
-    plain, residual = (build(imagenet(s, 2), 50, 3, 10, 1, "fan_in") for s in ("none", "identity"))
-    assert parameters_digest(plain) == parameters_digest(residual)
-    x = torch.randn(2, 3, 64, 64)
-    assert not torch.equal(plain(x), residual(x))
-
-
 @pytest.mark.parametrize("side", [7, 8])
 def test_a_pool_of_slices_is_the_pool(side: int) -> None:
     """Its gradients, too, where no window has its maximum twice."""
@@ -101,35 +94,31 @@ def test_a_pool_of_slices_is_the_pool(side: int) -> None:
     assert torch.allclose(both[0].grad, both[1].grad)
 
 
-def test_weighted_layers_are_the_depth() -> None:
-    for depth in (8, 20, 56):
-        assert weighted_layers(empty(A, depth)) == depth
+@pytest.mark.parametrize(("model", "projections"), [(B, 2), (C, 9)])
+def test_option_c_projects_at_every_block(model: Model, projections: int) -> None:
+    assert sum(isinstance(m, Projection) for m in empty(model, 20).modules()) == projections
 
 
-def test_option_c_projects_at_every_block() -> None:
-    found = [m for m in empty(C, 20).modules() if isinstance(m, Projection)]
-    assert len(found) == 9
-    assert sum(isinstance(m, Projection) for m in empty(B, 20).modules()) == 2
-
-
-def test_a_pair_has_equal_names_shapes_and_initial_tensors() -> None:
-    plain, residual = (build(m, 20, 3, 10, seed=3, init="fan_in") for m in (PLAIN, A))
+@pytest.mark.parametrize(("model", "depth"), [(A, 20), (imagenet(width=2), 50)])
+def test_a_pair_has_equal_names_shapes_and_initial_tensors(model: Model, depth: int) -> None:
+    plain, residual, other = (
+        build(replace(model, shortcut=shortcut), depth, 3, 10, seed, "fan_in")
+        for shortcut, seed in (("none", 3), ("identity", 3), ("none", 4))
+    )
     ours, theirs = plain.state_dict(), residual.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert parameters_digest(plain) == parameters_digest(residual)
-    assert parameters_digest(plain) != parameters_digest(build(PLAIN, 20, 3, 10, 4, "fan_in"))
+    assert parameters_digest(plain) == parameters_digest(residual) != parameters_digest(other)
+    x = torch.randn(2, 3, 64, 64)
+    assert not torch.equal(plain(x), residual(x))
 
 
 def test_initial_tensors_depend_on_name_and_seed_alone() -> None:
-    shallow, deep = (build(A, d, 3, 10, 0, "fan_in").state_dict() for d in (20, 32))
-    projected = build(B, 20, 3, 10, 0, "fan_in").state_dict()
+    shallow = build(A, 20, 3, 10, 0, "fan_in").state_dict()
     torch.manual_seed(5)
-    again = build(A, 20, 3, 10, 0, "fan_in").state_dict()
-    for name, tensor in shallow.items():
-        assert torch.equal(tensor, deep[name])
-        assert torch.equal(tensor, projected[name])
-        assert torch.equal(tensor, again[name])
+    for model, depth in ((A, 20), (A, 32), (B, 20)):
+        other = build(model, depth, 3, 10, 0, "fan_in").state_dict()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in shallow.items())
 
 
 @pytest.mark.parametrize(("init", "fan"), [("fan_in", 32), ("fan_out", 64)])
@@ -148,23 +137,14 @@ def test_option_a_subsamples_and_pads_with_zeros(padding: str, front: int) -> No
     assert y.count_nonzero() == y[:, front : front + 4].count_nonzero()
 
 
-def test_a_residual_block_adds_its_input_and_a_plain_one_does_not() -> None:
+@pytest.mark.parametrize(("model", "share"), [(PLAIN, 0), (A, 1), (replace(A, alpha=0.25), 0.25)])
+def test_a_block_whose_residual_is_zero_gives_this_share_of_its_input(
+    model: Model, share: float
+) -> None:
     x = torch.randn(2, 16, 8, 8).relu()
-    plain, residual = (build(m, 8, 3, 10, 0, "fan_in") for m in (PLAIN, A))
-    for net in (plain, residual):  # a block whose residual is zero
-        net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
-    assert not plain.get_submodule("blocks.stage1_0")(x).any()
-    assert torch.equal(residual.get_submodule("blocks.stage1_0")(x), x)
-
-
-def test_maps_shrink_in_stages_two_and_three() -> None:
-    net, shapes = build(A, 20, 3, 10, 0, "fan_in"), []
-    for name in ("stage1_2", "stage2_2", "stage3_2"):
-        net.get_submodule(f"blocks.{name}").register_forward_hook(
-            lambda module, inputs, output: shapes.append(tuple(output.shape[1:]))
-        )
-    assert net(torch.randn(1, 3, 32, 32)).shape == (1, 10)
-    assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    net = build(model, 8, 3, 10, 0, "fan_in")
+    net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
+    assert torch.equal(net.get_submodule("blocks.stage1_0")(x), share * x)
 
 
 def outputs_and_gradients(model: Model) -> list[torch.Tensor]:
@@ -179,21 +159,8 @@ def outputs_and_gradients(model: Model) -> list[torch.Tensor]:
 def test_a_scaled_shortcut_ends_in_both_arms(alpha: float, arm: Model) -> None:
     """Bit by bit, gradients included."""
     scaled = outputs_and_gradients(replace(A, alpha=alpha))
-    wanted = outputs_and_gradients(arm)
-    assert len(scaled) == len(wanted)
-    assert all(torch.equal(a, b) for a, b in zip(scaled, wanted, strict=True))
-
-
-def test_between_them_the_shortcut_is_scaled() -> None:
-    x = torch.randn(2, 16, 8, 8).relu()
-    net = build(replace(A, alpha=0.25), 8, 3, 10, 0, "fan_in")
-    net.get_parameter("blocks.stage1_0.norm2.weight").data.zero_()
-    assert torch.equal(net.get_submodule("blocks.stage1_0")(x), 0.25 * x)
-
-
-def test_a_plain_net_has_no_shortcut_to_scale() -> None:
-    with pytest.raises(ValueError, match="must be 1 in a plain net"):
-        replace(PLAIN, alpha=0.5)
+    for own, wanted in zip(scaled, outputs_and_gradients(arm), strict=True):
+        assert torch.equal(own, wanted)
 
 
 def test_without_normalization_only_convolutions_and_the_linear_layer_have_parameters() -> None:

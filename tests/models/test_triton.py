@@ -24,12 +24,22 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from degradation.models import resnet
 from degradation.models.kernels import gpu
-from degradation.models.layers import BatchNorm, rectified
+from degradation.models.layers import rectified
 from degradation.training.devices.cuda_graph import CudaGraph
 from degradation.training.devices.engine import Engine
 from degradation.training.devices.synthetic_run import noise as noise_images
 from degradation.training.state import fresh
-from tests.models.conftest import INTERPRETED, KERNELS, Instead, network
+from tests.models.conftest import (
+    INTERPRETED,
+    KERNELS,
+    Instead,
+    beside_double,
+    network,
+    noise,
+    off,
+    results,
+    twins,
+)
 from tests.training.devices.cuda_stand_in import Cuda
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
@@ -48,44 +58,6 @@ in_float32_and_bfloat16 = pytest.mark.parametrize(
     "dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"]
 )
 too_large = pytest.mark.skipif(INTERPRETED, reason="takes minutes where kernels are interpreted")
-
-
-def noise(device: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-    """The same numbers on every device."""
-    return torch.randn(shape).to(device, dtype).contiguous(memory_format=torch.channels_last)
-
-
-def off(ours: Tensor, truth: Tensor) -> float:
-    return float((ours.double() - truth).detach().norm() / truth.detach().norm())
-
-
-def layers(channels: int, ghost: int | None, device: str) -> tuple[BatchNorm, BatchNorm]:
-    """Two equal layers: by the kernels, and by torch in double precision."""
-    torch.manual_seed(0)
-    ours, exact = (BatchNorm(channels, ghost).to(device) for _ in range(2))
-    nn.init.normal_(ours.weight)
-    nn.init.normal_(ours.bias)
-    exact.load_state_dict(ours.state_dict())
-    gpu.use(ours)
-    return ours, exact.double()
-
-
-def results(
-    norm: BatchNorm, x: Tensor, shortcut: Tensor | None, grad: Tensor, mask: Tensor | None = None
-) -> list[Tensor]:
-    """The output, the gradients by all that has one, and the running averages.
-
-    With a `mask`, ReLU lets through what the mask does.
-    """
-    x = x.detach().requires_grad_()
-    shortcut = None if shortcut is None else shortcut.detach().requires_grad_()
-    if mask is None:
-        y = rectified(norm, x, shortcut)
-    else:
-        y = (norm(x) if shortcut is None else norm(x) + shortcut) * mask
-    leaves = [t for t in (x, shortcut, norm.weight, norm.bias) if t is not None]
-    averages = [norm.running_mean, norm.running_var]
-    return [y, *torch.autograd.grad(y, leaves, grad), *averages]
 
 
 CASES = [
@@ -115,20 +87,14 @@ def test_normalized_added_and_rectified(
 
     The mean is stored in float32, which may cost 2**-24 of it, in parts of the deviation of 3.
     """
-    ours, exact = layers(shape[1], ghost, device)
-    x, shortcut, grad = (noise(device, shape) for _ in range(3))
-    given = [(x * 3 + mean).to(dtype), shortcut.to(dtype) if with_shortcut else None]
-    doubles = [None if t is None else t.double() for t in given]
-    found = results(ours, *given, grad.to(dtype))
-    # Gradients are compared where ReLU lets the same through.
-    mask = found[0] > 0
-    truth = results(copy.deepcopy(exact), *doubles, grad.to(dtype).double(), mask)
-    truth[0] = rectified(exact, *doubles)
-    print(shape, dtype, *(f"{off(*pair):.1e}" for pair in zip(found, truth, strict=True)))
-    for own, true in zip(found, truth, strict=True):
+    x, shortcut, grad = (noise(*shape, device=device) for _ in range(3))
+    given = (x * 3 + mean).to(dtype), shortcut.to(dtype) if with_shortcut else None
+    pairs = beside_double(*twins(gpu.use, shape[1], ghost, device), *given, grad.to(dtype))
+    print(shape, dtype, *(f"{off(*pair):.1e}" for pair in pairs))
+    for own, true in pairs:
         assert own.dtype == (dtype if own.ndim == 4 else torch.float32)
         assert off(own, true) <= (ROUNDING[dtype] if own.ndim == 4 else OF_SUMS) + 2**-24 * mean / 3
-    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    assert pairs[0][0].is_contiguous(memory_format=torch.channels_last)
 
 
 @runs_kernels
@@ -136,8 +102,8 @@ def test_normalized_added_and_rectified(
 @pytest.mark.parametrize("of", ["input", "gradient"])
 def test_nan_stays_nan(of, with_shortcut, device, kernels) -> None:
     """In its channel alone; or a run that diverges would look as if it hadn't."""
-    norm, _ = layers(8, None, device)
-    x, shortcut, grad = (noise(device, (2, 8, 4, 4)) for _ in range(3))
+    norm, _ = twins(gpu.use, 8, device=device)
+    x, shortcut, grad = (noise(2, 8, 4, 4, device=device) for _ in range(3))
     added = shortcut if with_shortcut else None
     y = results(norm, x, added, grad)[0]
     image, _, row, column = (y[:, 3:4] > 0).nonzero()[0].tolist()
@@ -158,9 +124,9 @@ def test_nan_stays_nan(of, with_shortcut, device, kernels) -> None:
 def test_twice_the_same_bits(shape, dtype, device, kernels) -> None:
     """Of many programs; and of maps of other strides, and a gradient that a mean's backward has
     expanded, which are copied first."""
-    norm, _ = layers(shape[1], None, device)
-    x, shortcut = noise(device, shape, dtype), noise(device, shape, dtype)
-    grad = noise(device, (*shape[:2], 1, 1), dtype).expand(shape)
+    norm, _ = twins(gpu.use, shape[1], device=device)
+    x, shortcut = (noise(*shape, device=device, dtype=dtype) for _ in range(2))
+    grad = noise(*shape[:2], 1, 1, device=device, dtype=dtype).expand(shape)
     state = copy.deepcopy(norm.state_dict())
     usual = x, shortcut, grad.contiguous(memory_format=torch.channels_last)
     found = []
@@ -174,12 +140,16 @@ def test_twice_the_same_bits(shape, dtype, device, kernels) -> None:
 @runs_kernels
 def test_what_torch_refuses_and_what_is_left_to_it(device, kernels) -> None:
     """A channel of one value has no deviation; evaluation is torch's own."""
-    norm, exact = layers(8, 2, device)
+    norm, exact = twins(gpu.use, 8, 2, device)
     for images in (1, 3):
         with pytest.raises(ValueError, match="more than one value per channel"):
-            rectified(norm, noise(device, (images, 8, 1, 1)))
-    x = noise(device, (2, 8, 4, 4))
+            rectified(norm, noise(images, 8, 1, 1, device=device))
+    x = noise(2, 8, 4, 4, device=device)
     assert torch.equal(rectified(norm.eval(), x), rectified(exact.float().eval(), x))
+
+
+def batch(device: str) -> tuple[Tensor, Tensor]:
+    return noise(16, 1, 8, 8, device=device), torch.randint(10, (16,)).to(device)
 
 
 def gradients(net: nn.Module, x: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, Tensor]:
@@ -203,7 +173,7 @@ def test_fused_is_unfused_but_for_rounding(shortcut, precision, device, kernels)
     distances, least = [], 1e-2 if precision == "bf16" else 1e-5
     for seed in range(1 if INTERPRETED else 5):
         torch.manual_seed(seed)
-        x, labels = noise(device, (16, 1, 8, 8)), torch.randint(10, (16,)).to(device)
+        x, labels = batch(device)
         loss, truth = gradients(exact, x.double(), labels, "fp32")
         ours, torchs = (gradients(net, x, labels, precision) for net in (fused, unfused))
         assert not torch.equal(ours[1], torchs[1])  # or the kernels had no part in it
@@ -251,8 +221,7 @@ def test_a_captured_step_has_the_bits_of_launched_ones(
         engine = Engine(config.numerics, state, as_if, capture)
         for step in range(3):
             torch.manual_seed(step)
-            x, labels = noise(device, (16, 1, 8, 8)), torch.randint(10, (16,)).to(device)
-            engine.train_step(x, labels, lr=0.05 / (1 + step))
+            engine.train_step(*batch(device), lr=0.05 / (1 + step))
         engine.finish()
         states.append({name: tensor.clone() for name, tensor in state.tensors().items()})
     for other in states[1:]:

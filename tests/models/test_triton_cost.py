@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradation.config.validation import ConfigError
 from degradation.models import kernels as room
@@ -21,21 +20,8 @@ from degradation.models import resnet
 from degradation.models.kernels import gpu
 from degradation.models.kernels.weight_casts import bfloat16_weights
 from degradation.training import setup
+from tests.conftest import Calls
 from tests.models.conftest import KERNELS, Instead, network
-
-
-class Calls(TorchDispatchMode):
-    """Counts torch's operations by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = Counter[str]()
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        self.found[operation.overloadpacket.__name__.strip("_")] += 1
-        return operation(*args, **(kwargs or {}))
 
 
 def counted(name: str, found: Counter[str]) -> Instead:
@@ -50,14 +36,14 @@ def counted(name: str, found: Counter[str]) -> Instead:
     return Instead(launch)
 
 
-def calls(net: nn.Module, cast_at_once: bool) -> tuple[Counter[str], Tensor]:
+def of_a_step(net: nn.Module, cast_at_once: bool) -> tuple[Counter[str], Tensor]:
     """Torch's operations in a step forward and backward in bfloat16; and the logits."""
     torch.manual_seed(0)
     x = torch.randn(4, 1, 16, 16)
-    with Calls() as counted:
+    with Calls() as calls:
         logits = resnet.forward(net, x, "bf16", cast_at_once)
         logits.square().sum().backward()
-    return counted.found, logits.detach()
+    return calls.count, logits.detach()
 
 
 # Of what torch launches for an operation on a GPU, by the sources of ATen: kernels, and passes over
@@ -70,9 +56,9 @@ OF_TORCH = {
     "threshold_backward": (1, 3),
     "native_batch_norm_backward": (2, 5),
     "convolution_backward": (2, 4),
-    "to_copy": (1, 0),
+    "_to_copy": (1, 0),
 }
-FREE = {"new_empty", "empty", "empty_like", "detach", "view", "slice", "foreach_copy"}
+FREE = {"new_empty", "empty", "empty_like", "detach", "view", "slice", "_foreach_copy_"}
 """Neither launches nor, as one operation for all layers, grows with their number."""
 
 
@@ -86,10 +72,10 @@ def test_kernels_and_passes_of_a_layer(shortcut, torchs, own, kernels, monkeypat
     for name in KERNELS:
         monkeypatch.setattr(kernels, name, counted(name, launched))
     for fused, expected in ((False, torchs), (True, own)):
-        fewer, without = calls(network(fused, shortcut), fused)[0], launched.copy()
-        more = calls(network(fused, shortcut, depth=14), fused)[0] - fewer
+        fewer, without = of_a_step(network(fused, shortcut), fused)[0], launched.copy()
+        more = of_a_step(network(fused, shortcut, depth=14), fused)[0] - fewer
         launched -= without + without
-        of_torch = [OF_TORCH[name] for name in more.elements() if name not in FREE]
+        of_torch = [OF_TORCH[name.rstrip("_")] for name in more.elements() if name not in FREE]
         count, passes = (sum(numbers) for numbers in zip(*of_torch, strict=True))
         count += sum(launched[name] for name in KERNELS)
         assert (count / 6, (passes + launched["passes"]) / 6) == expected
@@ -100,14 +86,14 @@ def test_kernels_and_passes_of_a_layer(shortcut, torchs, own, kernels, monkeypat
 def test_weights_cast_at_once_are_autocasts(shortcut) -> None:
     """Equal bits, in two operations for all layers instead of two for each weight."""
     one, other = network(False, shortcut), network(False, shortcut)
-    (one_by_one, y), (together, same) = calls(one, False), calls(other, True)
+    (one_by_one, y), (together, same) = of_a_step(one, False), of_a_step(other, True)
     assert torch.equal(y, same)
     for parameter, equal in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(parameter.grad, equal.grad)
         assert equal.grad.dtype == torch.float32
     weights = sum(p.ndim > 1 for p in one.parameters()) + 1  # and the linear layer's bias
-    assert one_by_one["to_copy"] - together["to_copy"] == 2 * weights
-    assert together["foreach_copy"] == 2
+    assert one_by_one["_to_copy"] - together["_to_copy"] == 2 * weights
+    assert together["_foreach_copy_"] == 2
     assert together["clone"] == one_by_one["clone"]  # the gradients are taken, not copied
 
 
@@ -206,6 +192,5 @@ def test_triton_is_missed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fingerprint_of_a_run_names_tritons_version(kernels, small) -> None:
-    config = small(numerics__fused=True)
-    marks = setup.fingerprint_of(config, torch.device("cpu"))
+    marks = setup.fingerprint_of(small(numerics__fused=True), torch.device("cpu"))
     assert marks["triton"] == sys.modules["triton"].__version__

@@ -33,17 +33,12 @@ def state(seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def assert_equal(ours: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    assert ours.keys() == other.keys()
-    for name, tensor in ours.items():
-        assert tensor.dtype == other[name].dtype, name
-        assert torch.equal(tensor.detach(), other[name]), name
-
-
 def test_round_trip() -> None:
     tensors, meta = checkpoint.decode(checkpoint.encode(state(), META))
-    assert_equal(state(), tensors)
-    assert meta == META
+    assert (tensors.keys(), meta) == (state().keys(), META)
+    for name, tensor in state().items():
+        assert tensor.dtype == tensors[name].dtype, name
+        assert torch.equal(tensor.detach(), tensors[name]), name
 
 
 def test_equal_state_gives_equal_bytes() -> None:
@@ -69,12 +64,11 @@ def test_the_file_is_named_by_iteration_and_digest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("iterations", [(4, 8, 12, 16), (99_999_998, 99_999_999, 10**8)])
 def test_the_newest_two_are_kept(iterations: tuple[int, ...], tmp_path: Path) -> None:
-    others = [tmp_path / name for name in ("notes.txt", "iteration-x.safetensors")]
-    for other in others:
-        other.touch()
+    other = tmp_path / "iteration-x.safetensors"
+    other.touch()
     paths = [checkpoint.save(tmp_path, i, b"%d" % i) for i in iterations]
-    assert checkpoint.saved(tmp_path) == paths[-checkpoint.KEEP :]
-    assert {*tmp_path.iterdir()} == {*paths[-checkpoint.KEEP :], *others}
+    assert checkpoint.saved(tmp_path) == paths[-2:]
+    assert {*tmp_path.iterdir()} == {*paths[-2:], other}
     assert checkpoint.newest(tmp_path) == b"%d" % iterations[-1]
 
 
@@ -92,11 +86,7 @@ def test_a_disk_that_gives_back_other_bytes_costs_no_older_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [checkpoint.save(tmp_path, i, b"%d" % i) for i in (4, 8)]
-
-    def write_wrong(path: Path, content: bytes) -> None:
-        path.write_bytes(content[:-1] + b"?")
-
-    monkeypatch.setattr(files, "write_atomically", write_wrong)
+    monkeypatch.setattr(files, "write_atomically", lambda path, _: path.write_bytes(b"1?"))
     with pytest.raises(checkpoint.CheckpointError, match="the disk gave back other bytes"):
         checkpoint.save(tmp_path, 12, b"12")
     assert checkpoint.saved(tmp_path)[:-1] == paths
@@ -119,14 +109,12 @@ def test_damage_is_never_read_and_the_previous_file_is(
 
 
 def test_all_damaged_is_told_with_each_file_and_what_to_do(tmp_path: Path) -> None:
-    folder = tmp_path / "run" / "checkpoints"
-    folder.mkdir(parents=True)
-    paths = [checkpoint.save(folder, i, b"%d" % i) for i in (4, 8)]
+    paths = [checkpoint.save(tmp_path, i, b"%d" % i) for i in (4, 8)]
     for path in paths:
         path.write_bytes(b"?")
     with pytest.raises(checkpoint.CheckpointError) as caught:
-        checkpoint.newest(folder)
+        checkpoint.newest(tmp_path)
     lines = str(caught.value).splitlines()
     reason = "damaged, its SHA-256 is not the one in its name"
     assert lines[:2] == [f"{path}: {reason}" for path in reversed(paths)]
-    assert lines[2].endswith(f"remove {folder.parent} to train the run anew")
+    assert lines[2].endswith(f"remove {tmp_path.parent} to train the run anew")

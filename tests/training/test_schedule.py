@@ -1,16 +1,13 @@
 """The learning rate at each phase."""
 
 import pytest
-from omegaconf import OmegaConf
 
 from degradation.config import validation
+from degradation.config.overrides import content
 from degradation.config.schema import Recipe
-from degradation.system.paths import CONF
 from degradation.training.schedule import Plateau, learning_rate, warms_up
 
-PAPER = validation.read(
-    Recipe, OmegaConf.to_container(OmegaConf.load(CONF / "recipe/cifar10.yaml"))
-)
+PAPER = validation.read(Recipe, content("recipe", "cifar10"))
 
 
 @pytest.mark.parametrize(
@@ -27,9 +24,8 @@ def test_the_papers_schedule(warmup_end: int | None, rates: dict[int, float]) ->
 
 
 def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
-    recipe = small(
-        recipe__plateau_patience=3, recipe__plateau_threshold=1.0, recipe__milestones=[]
-    ).recipe
+    rule = {"recipe__plateau_patience": 3, "recipe__plateau_threshold": 1.0}
+    recipe = small(**rule, recipe__milestones=[]).recipe
     errors = [90, 80, 79.5, 79.2, 78.9, 78, 77.5, 77.2, 77.1, 90, 91, 92, 93, 94]
     plateau = Plateau()
     for row, error in enumerate(errors, 1):
@@ -44,6 +40,4 @@ def test_a_plateau_is_so_many_rows_without_progress(small) -> None:
 
 
 def test_depths_that_warm_up() -> None:
-    assert not warms_up(PAPER, 56)
-    assert warms_up(PAPER, 110)
-    assert warms_up(PAPER, 1202)
+    assert [warms_up(PAPER, depth) for depth in (56, 110, 1202)] == [False, True, True]

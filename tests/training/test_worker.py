@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,24 +16,30 @@ from degradation.config import schema
 from degradation.runs.run_dir import RunDir
 from degradation.system import files, signals
 from degradation.training import checkpoint, loop
-from degradation.training.worker import (
-    BUSY,
-    DATA,
-    REFUSED,
-    STORAGE,
-    main,
-)
-from tests.training.train_here import bits, context_of, train_here
+from degradation.training.worker import BUSY, DATA, REFUSED, STORAGE
+from tests.training.train_here import bits, context_of, created, train_here, work
+
+pytestmark = pytest.mark.usefixtures("deaf")
 
 
-def made(config: schema.RunConfig, machine: schema.Machine) -> RunDir:
-    run = RunDir.of(config, machine.runs)
-    run.create(config)
-    return run
+@pytest.fixture
+def run(small, machine) -> RunDir:
+    return created(small(), machine)
 
 
-def words(run: RunDir, machine: schema.Machine) -> list[str]:
-    return [str(run.folder), json.dumps(dataclasses.asdict(machine))]
+def start(
+    run: RunDir, machine: schema.Machine, before: Callable[[], object]
+) -> "subprocess.Popen[str]":
+    """A worker as `run` starts it, once it has called `before`."""
+    words = [
+        "-m",
+        "degradation.training.worker",
+        str(run.folder),
+        json.dumps(dataclasses.asdict(machine)),
+    ]
+    return subprocess.Popen(
+        [sys.executable, *words], stderr=subprocess.PIPE, text=True, preexec_fn=before
+    )
 
 
 def message(run: RunDir) -> str:
@@ -40,56 +47,54 @@ def message(run: RunDir) -> str:
     return str((run.failure() or {})["message"])
 
 
-@pytest.mark.usefixtures("deaf")
-def test_done(small, machine) -> None:
-    run = made(small(), machine)
+def test_done(run: RunDir, machine) -> None:
     files.write_json(run.failed_json, {"message": "an older process"})
     (run.folder / ".done.json.1.tmp").touch()
-    assert main(words(run, machine)) == 0
+    assert work([run], machine) == 0
     assert run.state() == "done"
     assert not run.failed_json.exists()
     assert not list(run.folder.glob(".*.tmp"))
 
 
-@pytest.mark.usefixtures("deaf")
-def test_missing_data_and_refused_settings(small, machine, tmp_path: Path) -> None:
-    run = made(small(data__name="cifar10", data__root=str(tmp_path / "none")), machine)
-    assert main(words(run, machine)) == DATA
-    assert "CIFAR-10 is not there" in message(run)
-    run = made(small(data__val_size=2000), machine)
-    assert main(words(run, machine)) == DATA
+def test_missing_data_and_refused_settings(run: RunDir, small, machine, tmp_path: Path) -> None:
+    absent = created(small(data__name="cifar10", data__root=str(tmp_path / "none")), machine)
+    assert work([absent], machine) == DATA
+    assert "CIFAR-10 is not there" in message(absent)
+    assert work([created(small(data__val_size=2000), machine)], machine) == DATA
     run.config_json.write_text("{")
-    assert main(words(run, machine)) == REFUSED
+    assert work([run], machine) == REFUSED
     assert "config.json" in message(run)
 
 
-@pytest.mark.usefixtures("deaf")
-def test_another_process_has_it(small, machine, capfd: pytest.CaptureFixture[str]) -> None:
-    run = made(small(), machine)
+def test_another_process_has_it(run: RunDir, machine, capfd: pytest.CaptureFixture[str]) -> None:
     with files.lock(run.lock):
-        assert main(words(run, machine)) == BUSY
+        assert work([run], machine) == BUSY
     assert "is in use by pid" in capfd.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_disk_that_refuses_a_checkpoint(small, machine) -> None:
+def test_a_disk_that_refuses_a_checkpoint(run: RunDir, small, machine) -> None:
     """A real limit of the kernel's: files of at most 8 kB, and the checkpoint is larger."""
-    run, limit = made(small(), machine), (8_192, 8_192)
-    full = subprocess.run(
-        [sys.executable, "-m", "degradation.training.worker", *words(run, machine)],
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
-    )
+    limit = (8_192, 8_192)
+    full = start(run, machine, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    _, err = full.communicate(timeout=60)
     assert full.returncode == STORAGE
-    assert "ulimit -f" in full.stderr
-    assert "Traceback" not in full.stderr
+    assert "ulimit -f" in err
+    assert "Traceback" not in err
     assert not list(run.checkpoints.iterdir())
     assert (train_here(small(), machine).result() or {})["exact"] is True
 
 
-def test_no_room_is_found_before_the_first_step(small, machine, monkeypatch) -> None:
-    run = made(small(), machine)
+@pytest.mark.slow
+def test_a_signal_while_it_starts_is_no_traceback(run: RunDir, machine) -> None:
+    """It is held back, until the process listens."""
+    process = start(run, machine, signals.block_signals)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+
+
+def test_no_room_is_found_before_the_first_step(run: RunDir, small, machine, monkeypatch) -> None:
     monkeypatch.setattr(files, "free", lambda folder: 1_000)
     with pytest.raises(files.StorageError, match=r"need 0\.1 MB"):
         context_of(small(), machine)
@@ -108,89 +113,70 @@ def test_weights_that_are_no_numbers_are_not_saved(small, machine) -> None:
     assert len(before) == 1
 
 
-@pytest.mark.usefixtures("deaf")
-def test_a_folder_that_is_not_as_it_was_left_is_refused(small, machine) -> None:
-    run, other = made(small(), machine), train_here(small(seed=1), machine)
-    content = checkpoint.newest(other.checkpoints)
-    assert content is not None
-    saved = checkpoint.save(run.checkpoints, 5, content)
-    assert main(words(run, machine)) == REFUSED
+def test_a_folder_that_is_not_as_it_was_left_is_refused(run: RunDir, small, machine) -> None:
+    other = train_here(small(seed=1), machine)
+    saved = checkpoint.save(run.checkpoints, 5, checkpoint.newest(other.checkpoints) or b"")
+    assert work([run], machine) == REFUSED
     assert f"the newest is a checkpoint of {other.name}, which belongs elsewhere" in message(run)
     assert f"remove {run.folder}" in message(run)
 
     saved.unlink()
     row = json.dumps({"iteration": 4, "train_error": 90.0, "test_error": 90.0})
     run.curves.write_text(f"{row}\n{row}\n")
-    assert main(words(run, machine)) == REFUSED
+    assert work([run], machine) == REFUSED
     assert "curves.jsonl, line 2: iteration=4 behind 4: must rise" in message(run)
 
     run.curves.unlink()
     run.checkpoints.rmdir()
     run.checkpoints.touch()
-    assert main(words(run, machine)) == STORAGE
+    assert work([run], machine) == STORAGE
     assert not run.launches_jsonl.exists() and not run.curves.exists()
 
 
-@pytest.mark.usefixtures("deaf")
-def test_after_a_stop_the_runs_that_wait_are_not_begun(small, machine, monkeypatch) -> None:
-    """They would write a checkpoint of iteration 0 each."""
-    runs = [made(small(seed=seed), machine) for seed in range(3)]
+@pytest.fixture
+def before_each_iteration(monkeypatch) -> Callable[[Callable[[loop.TrainContext], None]], None]:
+    """Lets something be done then."""
     advance = loop.advance
 
+    def do(something: Callable[[loop.TrainContext], None]) -> None:
+        monkeypatch.setattr(loop, "advance", lambda run: (something(run), advance(run)))
+
+    return do
+
+
+def test_after_a_stop_the_runs_that_wait_are_not_begun(
+    small, machine, before_each_iteration
+) -> None:
+    """They would write a checkpoint of iteration 0 each."""
+    runs = [created(small(seed=seed), machine) for seed in range(3)]
+
     def stop_in_the_middle(context: loop.TrainContext) -> None:
-        advance(context)
         if context.state.iteration == 5:
             context.stop.signal = signal.SIGTERM  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(loop, "advance", stop_in_the_middle)
-    status = main([*(str(run.folder) for run in runs), json.dumps(dataclasses.asdict(machine))])
-    assert status == 128 + signal.SIGTERM
+    before_each_iteration(stop_in_the_middle)
+    assert work(runs, machine) == 128 + signal.SIGTERM
     assert [len(checkpoint.saved(run.checkpoints)) for run in runs] == [1, 0, 0]
     assert not runs[1].launches_jsonl.exists()
 
 
-@pytest.mark.usefixtures("deaf")
 def test_interleaved_runs_have_the_bytes_of_their_solo_runs(small, machine, tmp_path) -> None:
     configs = [small(), small(model__shortcut="identity"), small(seed=3)]
-    solo = [train_here(config, machine, tmp_path / "solo") for config in configs]
-    packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
+    packed = [created(config, machine, tmp_path / "packed") for config in configs]
+    assert work(packed, machine, at_once=2) == 0
     for run, config in zip(packed, configs, strict=True):
-        run.create(config)
-    words = json.dumps(dataclasses.asdict(dataclasses.replace(machine, runs_per_gpu=2)))
-    assert main([*(str(run.folder) for run in packed), words]) == 0
-    for run, alone in zip(packed, solo, strict=True):
-        assert bits(run) == bits(alone)
-        own = run.name.rpartition("-")[0]
-        assert all(own in line for line in run.log.read_text().splitlines())
+        assert bits(run) == bits(train_here(config, machine))
+        assert all(config.label in line for line in run.log.read_text().splitlines())
 
 
-@pytest.mark.usefixtures("deaf")
-def test_runs_of_other_numerics_are_not_interleaved(small, machine, monkeypatch) -> None:
+def test_runs_of_other_numerics_are_not_interleaved(small, machine, before_each_iteration) -> None:
     """Torch has its settings once for the whole process."""
     configs = [small(seed=s, numerics__deterministic=d) for s, d in ((0, True), (1, False))]
-    runs = [made(config, machine) for config in configs]
-    advance = loop.advance
+    runs = [created(config, machine) for config in configs]
 
-    def check_and_advance(context: loop.TrainContext) -> None:
+    def check(context: loop.TrainContext) -> None:
         deterministic = torch.get_deterministic_debug_mode() == 2
         assert deterministic == context.config.numerics.deterministic
-        advance(context)
 
-    monkeypatch.setattr(loop, "advance", check_and_advance)
-    two = json.dumps(dataclasses.asdict(dataclasses.replace(machine, runs_per_gpu=2)))
-    assert main([*(str(run.folder) for run in runs), two]) == 0
-
-
-@pytest.mark.slow
-def test_a_signal_while_it_starts_is_no_traceback(small, machine) -> None:
-    """As `run` starts it: held back, until it listens."""
-    run = made(small(), machine)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "degradation.training.worker", *words(run, machine)],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=signals.block_signals,
-    )
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
+    before_each_iteration(check)
+    assert work(runs, machine, at_once=2) == 0

@@ -12,9 +12,10 @@ import torch
 from degradation.config.schema import RunConfig
 from degradation.data import loaders
 from degradation.data.device_loader import Placement
+from degradation.runs.run_dir import RunDir
 from degradation.training import setup
 from degradation.training.devices import engine as engines
-from degradation.training.devices.cuda_graph import WARMUPS, CudaGraph
+from degradation.training.devices.cuda_graph import CudaGraph
 from degradation.training.devices.distributed import LostError
 from degradation.training.devices.engine import LEAD, Engine
 from degradation.training.devices.interleave import Steps, interleave
@@ -56,38 +57,31 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
 
 
 @pytest.fixture
-def captured(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> Cuda:
-    """Each run captures its step."""
-    monkeypatch.setattr(setup, "capture_for", lambda graph, device: CudaGraph)
-    return cuda
+def pair(cuda: Cuda, machine, tmp_path: Path, monkeypatch) -> Callable[..., list[RunDir]]:
+    """Trains the same run with launched steps, and with a graph's."""
 
+    def train(config: RunConfig, machine=machine) -> list[RunDir]:
+        runs = []
+        for name, capture in (("launched", None), ("captured", CudaGraph)):
+            monkeypatch.setattr(setup, "capture_for", lambda *_, capture=capture: capture)
+            runs.append(train_here(config, machine, tmp_path / name))
+        return runs
 
-def pair_of_runs(config: RunConfig, machine, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """The same run with launched steps, and with a graph's."""
-    with monkeypatch.context() as launching:
-        launching.setattr(setup, "capture_for", lambda graph, device: None)
-        launched = train_here(config, machine, folder / "launched")
-    return launched, train_here(config, machine, folder / "captured")
+    return train
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_graphs_bytes_are_those_of_launched_steps(
-    name: str, captured: Cuda, small, machine, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_graphs_bytes_are_those_of_launched_steps(name: str, pair, cuda: Cuda, small) -> None:
     """Over 60 iterations, with another learning rate from the 26th on."""
-    config = small(**LONG, **VARIANTS[name])
-    launched, replayed = pair_of_runs(config, machine, tmp_path, monkeypatch)
+    launched, replayed = pair(small(**LONG, **VARIANTS[name]))
     assert bits(replayed) == bits(launched)
-    [capture] = captured.captures
+    [capture] = cuda.captures
     assert capture.replays == 60
 
 
-def test_layer_statistics_and_a_stop_change_no_byte(
-    captured: Cuda, small, machine, tmp_path: Path, monkeypatch
-) -> None:
-    looking = dataclasses.replace(machine, log_layers_every=1)
+def test_layer_statistics_and_a_stop_change_no_byte(pair, small, machine, tmp_path: Path) -> None:
     config = small(**LONG)
-    launched, replayed = pair_of_runs(config, looking, tmp_path, monkeypatch)
+    launched, replayed = pair(config, dataclasses.replace(machine, log_layers_every=1))
     assert bits(replayed) == bits(launched)
     assert replayed.layers.read_bytes() == launched.layers.read_bytes()
     for looks in (2, 31):
@@ -95,66 +89,47 @@ def test_layer_statistics_and_a_stop_change_no_byte(
         assert bits(cut) == bits(launched)
 
 
-def waiting_step(step: Callable[..., None]) -> Callable[..., None]:
-    """Asks for the loss in the middle of the step."""
+def wait_for_a_number(state: State) -> None:
+    state.row.loss.item()
 
-    def waiting(state: State, *rest: Any) -> None:
+
+def make_the_rate_on_the_host(state: State) -> None:
+    learning_rate_tensor(state.optimizer).copy_(torch.tensor(0.05))
+
+
+def take_the_rate_from_python(state: State) -> None:
+    learning_rate_tensor(state.optimizer).fill_(0.05 * 0.1 ** (state.iteration // 25))
+
+
+def count_in_python(state: State) -> None:
+    state.row.errors += state.iteration
+
+
+def also(wrong: Callable[[State], None]) -> Callable[..., None]:
+    """A step with a mistake in it."""
+    step = engines.train_step
+
+    def wrong_step(state: State, *rest: Any) -> None:
+        wrong(state)
         step(state, *rest)
-        state.row.loss.item()
 
-    return waiting
-
-
-def host_step(step: Callable[..., None]) -> Callable[..., None]:
-    """Makes the learning rate on the host, in the step."""
-
-    def host(state: State, *rest: Any) -> None:
-        learning_rate_tensor(state.optimizer).copy_(torch.tensor(0.05))
-        step(state, *rest)
-
-    return host
+    return wrong_step
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [(waiting_step, "waits for the device"), (host_step, "made on the host")]
+    ("wrong", "says"),
+    [(wait_for_a_number, "waits for the device"), (make_the_rate_on_the_host, "made on the host")],
 )
-def test_what_cannot_be_captured_is_caught(
-    change: Callable[..., Any], says: str, captured: Cuda, small, machine, monkeypatch
-) -> None:
-    monkeypatch.setattr(engines, "train_step", change(engines.train_step))
+def test_what_cannot_be_captured_is_caught(wrong, says: str, pair, small, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "train_step", also(wrong))
     with pytest.raises(CaptureError, match=says):
-        train_here(small(), machine)
+        pair(small())
 
 
-def frozen_rate(step: Callable[..., None]) -> Callable[..., None]:
-    """Takes the learning rate as a number of Python's."""
-
-    def frozen(state: State, *rest: Any) -> None:
-        lr = learning_rate_tensor(state.optimizer)
-        lr.fill_(0.05 * 0.1 ** (state.iteration // 25))
-        step(state, *rest)
-
-    return frozen
-
-
-def counting(step: Callable[..., None]) -> Callable[..., None]:
-    """Counts its calls in Python."""
-    calls = [0]
-
-    def counted(state: State, *rest: Any) -> None:
-        step(state, *rest)
-        calls[0] += 1
-        state.row.errors += calls[0] - calls[0] // 2
-
-    return counted
-
-
-@pytest.mark.parametrize("change", [frozen_rate, counting])
-def test_a_number_that_python_has_in_the_step_is_caught(
-    change: Callable[..., Any], captured: Cuda, small, machine, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(engines, "train_step", change(engines.train_step))
-    launched, replayed = pair_of_runs(small(**LONG), machine, tmp_path, monkeypatch)
+@pytest.mark.parametrize("wrong", [take_the_rate_from_python, count_in_python])
+def test_a_number_that_python_has_in_the_step_is_caught(wrong, pair, small, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "train_step", also(wrong))
+    launched, replayed = pair(small(**LONG))
     assert bits(replayed) != bits(launched)
 
 
@@ -200,16 +175,6 @@ def test_a_graph_reads_and_writes_nothing_that_could_move(cuda: Cuda, small) -> 
     known = [*trainer.state.tensors().values(), step.x, step.y]
     [capture] = cuda.captures
     assert capture.tape.found.keys() <= {storage_of(tensor) for tensor in known}
-
-
-def test_the_warm_up_leaves_no_trace(cuda: Cuda, small) -> None:
-    launched, captured = Trainer(small(), graph=False), Trainer(small())
-    for trainer in (launched, captured):
-        trainer.step()
-    theirs = captured.state.tensors()
-    for name, tensor in launched.state.tensors().items():
-        assert torch.equal(tensor, theirs[name]), name
-    assert WARMUPS > 0
 
 
 def test_interleaved_runs_have_a_stream_each_and_one_graph_on_it(cuda: Cuda, small) -> None:

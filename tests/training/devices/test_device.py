@@ -5,16 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from degradation.config.schema import Machine, RunConfig
+from degradation.config.schema import Machine, Numerics, RunConfig
 from degradation.config.validation import ConfigError
 from degradation.data import digits, loaders
 from degradation.data.device_loader import Placement
 from degradation.models.resnet import compile_blocks
-from degradation.training.devices import cuda_graph
 from degradation.training.devices import device as devices
+from degradation.training.devices.cuda_graph import capture_for
 from degradation.training.devices.engine import Engine
 from degradation.training.state import fresh
-from tests.conftest import small as small_config
 
 CPU = torch.device("cpu")
 
@@ -48,29 +47,32 @@ def test_a_gpu_is_set_by_its_number(
     assert four_gpus == [torch.device("cuda", index)]
 
 
+def use_two_threads(machine: Machine, numerics: Numerics) -> None:
+    numerics = dataclasses.replace(numerics, native=True, fused=False)
+    devices.apply(dataclasses.replace(machine, threads=2), numerics)
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda *_: devices.resolve("cuda"), r"machine\.device=cuda: not found; .* has cpu$"),
+        (devices.apply, r"numerics\.fused=true: .*CUDA device \(here cpu\); give"),
+        (use_two_threads, r"numerics\.native=true: .*machine.threads=1 \(here 2\)"),
+        (lambda *_: capture_for("on", CPU), r"numerics\.graph=on: needs a CUDA device"),
+    ],
+)
+def test_without_a_gpu_there_is_the_cpu(ask, says: str, small, machine, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.resolve("auto") == CPU
+    assert capture_for("auto", CPU) is capture_for("off", CPU) is None
+    with pytest.raises(ConfigError, match=says):
+        ask(machine, small(numerics__fused=True).numerics)
+
+
 @pytest.mark.usefixtures("four_gpus")
 def test_a_gpu_that_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"machine\.device=cuda:7: not found.*cpu, cuda:0"):
         devices.resolve("cuda:7")
-
-
-def test_without_a_gpu_there_is_the_cpu() -> None:
-    assert devices.resolve("auto") == CPU
-    with pytest.raises(ConfigError, match=r"machine\.device=cuda: not found; this machine has cpu"):
-        devices.resolve("cuda")
-
-
-def test_kernels_for_gpus_are_refused_on_a_cpu(small, machine: Machine) -> None:
-    with pytest.raises(
-        ConfigError, match=r"numerics\.fused=true: .*CUDA device \(here cpu\); give"
-    ):
-        devices.apply(machine, small(numerics__fused=True).numerics)
-
-
-def test_a_graph_where_there_is_no_gpu_is_refused_or_left_out() -> None:
-    assert cuda_graph.capture_for("auto", CPU) is cuda_graph.capture_for("off", CPU) is None
-    with pytest.raises(ConfigError, match=r"numerics\.graph=on: needs a CUDA device"):
-        cuda_graph.capture_for("on", CPU)
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -103,61 +105,57 @@ def test_all_maps_lie_in_memory_as_asked(
     assert all(m.is_contiguous(memory_format=memory_format) for m in maps)
 
 
-class Counted:
-    """Dynamo's backend that compiles nothing, counted."""
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
+    """What torch.compile would have compiled: there is no compiler behind it."""
+    import torch._dynamo
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import torch._dynamo
+    torch._dynamo.reset()
+    graphs, compile_here = [], torch.nn.Module.compile
 
-        torch._dynamo.reset()
-        self.count = 0
-        compile_here = torch.nn.Module.compile
-
-        def compile_module(module: torch.nn.Module, *, backend: str, **how: bool) -> None:
-            assert backend == "inductor"
-            compile_here(module, backend=self.run, **how)
-
-        monkeypatch.setattr(torch.nn.Module, "compile", compile_module)
-
-    def run(self, graph, inputs):
-        self.count += 1
+    def backend(graph: torch.fx.GraphModule, inputs: object):
+        graphs.append(graph)
         return graph.forward
+
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda *words, **how: compile_here(*words, **how | {"backend": backend}),
+    )
+    return graphs
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("shortcut", ["none", "identity"])
 def test_compiled_blocks_train_as_the_others_do(
-    precision: str, shortcut: str, small, monkeypatch
+    precision: str, shortcut: str, small, compiled
 ) -> None:
     """Warnings are errors here, also those inside the compiler."""
-    Counted(monkeypatch)
     rows = []
-    for compiled in (False, True):
-        config = small(
-            model__shortcut=shortcut,
-            numerics__compiled=compiled,
-            numerics__precision=precision,
-        )
+    for on in (False, True):
+        numerics = {"numerics__compiled": on, "numerics__precision": precision}
+        config = small(model__shortcut=shortcut, **numerics)
         engine = engine_of(config)
         loader = loaders.train_loader(digits.load(config.data), config, Placement(CPU))
         for step in range(3):
             engine.train_step(*loader.get_batch(step), lr=0.05)
         loss, _ = engine.evaluate([loader.get_batch(3)], lambda: None)
         rows.append([engine.state.row.mean_loss, loss])
+        assert bool(compiled) == on
     assert rows[0] == pytest.approx(rows[1], rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_few_compilations_serve_any_depth(monkeypatch) -> None:
+def test_a_few_compilations_serve_any_depth(small, compiled) -> None:
     """More for a deeper network would mean hundreds for 1,202 layers."""
     counts = []
     for depth in (20, 44):
-        counted = Counted(monkeypatch)
-        network = engine_of(small_config(model__shortcut="identity", depth=depth)).state.network
+        torch._dynamo.reset()
+        compiled.clear()
+        network = engine_of(small(model__shortcut="identity", depth=depth)).state.network
         compile_blocks(network)
         for training in (True, False):
             network.train(training)(torch.randn(4, 1, 8, 8))
-        counts.append(counted.count)
-        monkeypatch.undo()
+        counts.append(len(compiled))
     assert counts[0] == counts[1] <= 10

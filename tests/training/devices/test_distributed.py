@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradation.config import compose, validation, world_size
 from degradation.config.schema import RunConfig
@@ -25,7 +24,7 @@ from degradation.training.checkpoint import newest
 from degradation.training.devices.distributed import ALONE, FlatBuffers, ProcessGroup
 from degradation.training.state import State, fresh
 from degradation.training.step import train_step
-from tests.conftest import wait_until
+from tests.conftest import Calls, wait_until
 
 CPU = torch.device("cpu")
 PLACES = [Placement(CPU, rank=rank, world_size=3) for rank in range(3)]
@@ -125,20 +124,19 @@ def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("word", "says"),
     [
-        (["recipe.batch_size=33"], ["recipe.batch_size=33", "multiple of 2"]),
+        ("recipe.batch_size=33", "recipe.batch_size=33.*multiple of 2"),
         (
-            ["model.ghost_batch_size=null"],
-            ["model.ghost_batch_size=null", "give model.ghost_batch_size=16"],
+            "model.ghost_batch_size=null",
+            "size=null(?s:.*)give model.ghost_batch_size=16",
         ),
     ],
 )
-def test_what_several_cannot_train_is_refused(words: list[str], says: list[str]) -> None:
-    [settings] = compose.runs_of([*RUN, *words])
-    with pytest.raises(validation.ConfigError) as refusal:
+def test_what_several_cannot_train_is_refused(word: str, says: str) -> None:
+    [settings] = compose.runs_of([*RUN, word])
+    with pytest.raises(validation.ConfigError, match=says):
         world_size.check(settings.config, 2)
-    assert all(part in str(refusal.value) for part in says), refusal.value
 
 
 @pytest.fixture
@@ -154,13 +152,19 @@ def twins(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return exchanged
 
 
-def states(config: RunConfig, group: ProcessGroup) -> State:
-    """After three steps."""
+def trained(
+    config: RunConfig, group: ProcessGroup, steps: int = 3
+) -> tuple[State, Callable[[int], None]]:
+    """The state after some steps, and what does a step of it."""
     images = sources.load(config.data)
     state, loader = fresh(config, images, CPU, group), train_loader(images, config, Placement(CPU))
-    for step in range(3):
-        train_step(state, *loader.get_batch(step), config.numerics.precision)
-    return state
+
+    def step(number: int) -> None:
+        train_step(state, *loader.get_batch(number), config.numerics.precision)
+
+    for number in range(steps):
+        step(number)
+    return state, step
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -169,12 +173,9 @@ def test_flat_gradients_are_the_gradients(
     optimizer: str, memory_format: str, twins: list[torch.Tensor], small
 ) -> None:
     """One exchange of them a step, and a small one of loss and errors."""
-    config = small(
-        recipe__optimizer=optimizer,
-        numerics__memory_format=memory_format,
-        model__shortcut="identity",
-    )
-    alone, both = states(config, ALONE), states(config, ProcessGroup(0, 2))
+    changes = {"recipe__optimizer": optimizer, "numerics__memory_format": memory_format}
+    config = small(**changes, model__shortcut="identity")
+    alone, both = trained(config, ALONE)[0], trained(config, ProcessGroup(0, 2))[0]
     assert both.flat is not None
     assert [len(tensor) for tensor in twins] == 3 * [len(both.flat.gradients), 2]
     for (name, parameter), twin in zip(
@@ -187,26 +188,10 @@ def test_flat_gradients_are_the_gradients(
         assert torch.equal(buffer, both.network.get_buffer(name)), name
 
 
-class Calls(TorchDispatchMode):
-    """Counts the operations that are launched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = Counter[str]()
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        self.count[operation.name()] += 1
-        return operation(*args, **(kwargs or {}))
-
-
 def calls_of_a_step(config: RunConfig, group: ProcessGroup) -> Counter[str]:
-    images = sources.load(config.data)
-    state = fresh(config, images, CPU, group)
-    batch = train_loader(images, config, Placement(CPU)).get_batch(0)
+    step = trained(config, group, steps=0)[1]
     with Calls() as calls:
-        train_step(state, *batch, config.numerics.precision)
+        step(0)
     return calls.count
 
 
@@ -218,7 +203,7 @@ def test_several_processes_copy_no_gradient(twins: list[torch.Tensor], small) ->
         config = small(depth=depth, model__shortcut="identity")
         both = calls_of_a_step(config, ProcessGroup(0, 2))
         more.append(both - calls_of_a_step(config, ALONE))
-        del more[-1]["aten::add_.Tensor"]
+        del more[-1]["add_"]
     assert more[0] == more[1]
     assert not {name for name in more[1] if "clone" in name or "cat" in name}
 
@@ -228,7 +213,7 @@ def test_a_checkpoint_has_mean_running_statistics_and_each_processs_own(
 ) -> None:
     """The means serve whoever reads the network; with its own, a process goes on bit by bit."""
     config, group = small(), ProcessGroup(1, 2)
-    state = states(config, ALONE)
+    state, _ = trained(config, ALONE)
     assert state.flat is None
     state.flat = FlatBuffers.of(state.network)
     own = state.flat.running_stats.clone()
@@ -263,8 +248,8 @@ def test_shares_of_a_batch_make_the_batch(small) -> None:
             assert torch.equal(column, torch.cat(ours))
 
 
-def test_shares_of_an_exam_have_every_image_once(small) -> None:
+def test_shares_of_an_evaluation_set_have_every_image_once(small) -> None:
     images = sources.load(small().data)
-    exams = [DeviceEvalLoader(images, "test", place, batch_size=7) for place in PLACES]
-    labels = torch.cat([labels for exam in exams for _, labels in exam])
+    shares = [DeviceEvalLoader(images, "test", place, batch_size=7) for place in PLACES]
+    labels = torch.cat([labels for share in shares for _, labels in share])
     assert np.bincount(labels.numpy()).tolist() == np.bincount(images.test.labels).tolist()

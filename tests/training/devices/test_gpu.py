@@ -1,7 +1,6 @@
 """On a real GPU: a graph's bits are those of launched kernels, packed or alone, cut or whole."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,10 @@ import pytest
 import torch
 
 from degradation.config import schema
-from degradation.runs.run_dir import RunDir
-from degradation.training import worker
 from degradation.training.devices import device as devices
 from degradation.training.devices.synthetic_run import ENGINES, SyntheticRun, noise
 from tests.conftest import After
-from tests.training.train_here import bits, train_here
+from tests.training.train_here import bits, created, train_here, work
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts
 
@@ -87,11 +84,8 @@ def test_packed_runs_have_the_bits_of_their_solo_runs(
         small(**LONG, **arm, seed=seed, numerics__graph=graph) for arm in ARMS for seed in range(3)
     ]
     solo = [train_here(config, gpu, tmp_path / "solo") for config in configs]
-    packed = [RunDir(tmp_path / "packed" / config.name) for config in configs]
-    for run, config in zip(packed, configs, strict=True):
-        run.create(config)
-    machine_json = json.dumps(dataclasses.asdict(dataclasses.replace(gpu, runs_per_gpu=4)))
-    assert worker.main([*(str(run.folder) for run in packed), machine_json]) == 0
+    packed = [created(config, gpu, tmp_path / "packed") for config in configs]
+    assert work(packed, gpu, at_once=4) == 0
     assert [bits(run) for run in packed] == [bits(run) for run in solo]
 
 
@@ -105,14 +99,8 @@ def test_deep_networks_share_their_blocks_compilations(small, gpu, tmp_path: Pat
 @pytest.mark.parametrize(("name", "limit"), [("graph", 16e9), ("fast", 8e9), ("fused", 8e9)])
 def test_1202_layers_fit(name: str, limit: float, small, gpu) -> None:
     """With the paper's batch of CIFAR-10's images; in float32 and in bfloat16."""
-    config = small(
-        model__shortcut="identity",
-        model__width=16,
-        depth=1202,
-        data__pad=4,
-        data__flip=True,
-        recipe__batch_size=128,
-    )
+    of_cifar10 = {"data__pad": 4, "data__flip": True, "recipe__batch_size": 128}
+    config = small(depth=1202, **ARMS[1], **of_cifar10)
     config = dataclasses.replace(config, numerics=ENGINES[name])
     device = devices.apply(gpu, config.numerics)
     torch.cuda.empty_cache()

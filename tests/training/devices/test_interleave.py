@@ -42,15 +42,11 @@ def test_as_many_at_once_as_fit_and_results_in_order(part: float, most: int) -> 
 
 @pytest.mark.parametrize(
     ("fractions", "order"),
-    [
-        ((0.5, 0.5, 0.5), "ababc"),
-        ((0.5, 1.0, 0.5), "aabbc"),  # b waits until it is alone
-    ],
+    [((0.5, 0.5, 0.5), "ababc"), ((0.5, 1.0, 0.5), "aabbc")],  # the second b waits for all of it
 )
 def test_steps_alternate(fractions: tuple[float, ...], order: str) -> None:
     recorder = Recorder()
-    lengths = {"a": 2, "b": 2, "c": 1}
-    runs = [recorder.run(name, steps) for name, steps in lengths.items()]
+    runs = [recorder.run(name, steps) for name, steps in {"a": 2, "b": 2, "c": 1}.items()]
     interleave(zip(runs, fractions, strict=True))
     assert "".join(recorder.order) == order
 
