@@ -20,13 +20,14 @@ def labels(*words: str) -> list[str]:
     return [s.config.label for s in compose.runs_of(words)]
 
 
-def test_a_multirun_is_every_combination() -> None:
-    asked = labels("-m", "model=plain,residual", "depth=20,56")
+def test_a_multirun_is_every_combination_once() -> None:
+    asked = labels("-m", "model=plain,residual", "depth=20,56,20", "machine.threads=1,2")
     assert asked == [f"cifar10-{arm}-{d}-s0" for arm in ("plain", "residual") for d in (20, 56)]
 
 
-def test_equal_runs_are_asked_for_once(caplog: pytest.LogCaptureFixture) -> None:
-    assert len(labels("-m", "depth=20,20", "machine.threads=1,2")) == 1
+def test_a_study_by_name_takes_other_axes() -> None:
+    asked = labels("+sweeps=quickstart", "depth=8", "seed=1,2")
+    assert asked == [f"digits-{arm}-8-s{seed}" for arm in ("plain", "residual") for seed in (1, 2)]
 
 
 def test_the_data_chooses_its_recipe_and_network() -> None:
@@ -35,15 +36,6 @@ def test_the_data_chooses_its_recipe_and_network() -> None:
     (imagenet,) = compose.runs_of(["data=imagenet"])
     assert digits.config.recipe.iterations < other.config.recipe.iterations == 64_000
     assert imagenet.config.model.design == "imagenet"
-
-
-def test_a_study_by_name_takes_other_axes() -> None:
-    assert labels("+sweeps=quickstart", "depth=8", "seed=1,2") == [
-        "digits-plain-8-s1",
-        "digits-plain-8-s2",
-        "digits-residual-8-s1",
-        "digits-residual-8-s2",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,78 +58,56 @@ def head(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_opens_with_its_command_and_its_promise(name: str) -> None:
-    opening = head(name)
+def test_every_study_opens_with_its_command_and_keeps_its_promise(name: str, studies) -> None:
+    opening, asked = head(name), studies[name]
     assert opening.startswith(f"@package _global_ python -m degradation.run +sweeps={name} ")
     assert all(f" {word}: " in opening for word in ("Expect", "Runs", "Time", "Device"))
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_study_composes_to_the_runs_that_it_promises(
-    name: str, studies: dict[str, list[Settings]]
-) -> None:
-    asked = studies[name]
     assert {s.config.study for s in asked} == {name}
-    promised = head(name).partition(" Runs: ")[2].partition(" iterations")[0]
-    counts = re.findall(r"(\d+) of ([\d,]+)", promised)
-    composed = Counter(s.config.recipe.iterations for s in asked for _ in range(seeds_of(name)))
-    assert composed == {
-        int(iterations.replace(",", "")): int(count) for count, iterations in counts
-    }
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_run_has_its_other_arm_or_the_study_says_why_not(
-    name: str, studies: dict[str, list[Settings]]
-) -> None:
+    promised = opening.partition(" Runs: ")[2].partition(" iterations")[0].replace(",", "")
+    counts = {int(length): int(n) for n, length in re.findall(r"(\d+) of (\d+)", promised)}
+    composed = Counter(s.config.recipe.iterations for s in asked)
+    assert {length: n * seeds_of(name) for length, n in composed.items()} == counts
     arms = defaultdict(set)
-    for one in studies[name]:
+    for one in asked:
         arms[one.config.pair].add(one.config.arm)
     alone = [pair for pair, there in arms.items() if there != {"plain", "residual"}]
-    assert bool(alone) == (" Other arm: " in head(name)), alone
+    assert bool(alone) == (" Other arm: " in opening), alone
 
 
 @pytest.mark.parametrize(
     ("name", "variants"),
     [
         ("quickstart", {""}),
-        ("alpha", {f"alpha={alpha}" for alpha in ("0", "0.1", "0.2", "0.3", "0.5", "1")}),
+        ("alpha", {"alpha=0", "alpha=0.1", "alpha=0.2", "alpha=0.3", "alpha=0.5", "alpha=1"}),
         ("gradients", {"norm=true", "norm=false"}),
         ("grown", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
         ("warmup", {"warmup=110", "warmup=none"}),
     ],
 )
-def test_a_study_names_what_it_varies(
-    name: str, variants: set[str], studies: dict[str, list[Settings]]
-) -> None:
+def test_a_study_names_what_it_varies(name: str, variants: set[str], studies) -> None:
     assert {s.config.variant for s in studies[name]} == variants
 
 
-def test_an_intervention_is_named_after_its_file(studies: dict[str, list[Settings]]) -> None:
+def test_an_intervention_is_named_after_its_file(studies) -> None:
     files = {path.stem for path in (CONF / "intervention").glob("*.yaml")} - {"none"}
     assert {s.config.variant for s in studies["interventions"]} == files | {""}
 
 
+LONGER = ["data=digits", "recipe.iterations=2400", "recipe.milestones=[1200,1800]"]
+
+
 @pytest.mark.parametrize(
-    ("words", "count"),
+    ("name", "words", "count"),
     [
-        (["+sweeps=table6", "depth=110", "seed=range(5)"], 5),
-        (["+sweeps=shortcuts", "data=digits", "cluster=joblib"], 8),
-        (
-            [
-                "+sweeps=longer",
-                "data=digits",
-                "recipe.iterations=2400",
-                "recipe.milestones=[1200,1800]",
-            ],
-            4,
-        ),
+        ("table6", ["depth=110", "seed=range(5)"], 5),
+        ("shortcuts", ["data=digits", "cluster=joblib"], 8),
+        ("longer", LONGER, 4),
     ],
 )
-def test_variations_that_the_studies_name(words: list[str], count: int) -> None:
+def test_variations_that_the_studies_name(name: str, words: list[str], count: int) -> None:
     """The command line has the last word on axes, data and recipe."""
-    assert len(compose.runs_of(words)) == count
-    assert all(word in head(words[0].removeprefix("+sweeps=")) for word in words[1:])
+    assert len(compose.runs_of([f"+sweeps={name}", *words])) == count
+    assert all(word in head(name) for word in words)
 
 
 @pytest.mark.parametrize(
@@ -148,19 +118,10 @@ def test_every_file_opens_with_its_command(path: Path) -> None:
     assert f"{path.parent.name}={path.stem}" in "\n".join(head)
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [
-        "numerics=fast",
-        "numerics=fused",
-        "numerics=native",
-        "cluster=joblib",
-        "cluster=slurm",
-        "recipe=imagenet_plateau",
-    ],
-)
-def test_the_files_that_no_study_names_compose(choice: str) -> None:
-    assert compose.runs_of([choice])
+def test_the_files_that_no_study_names_compose() -> None:
+    others = ["recipe=imagenet_plateau", "cluster=joblib", "cluster=slurm"]
+    for choice in [*others, "numerics=fast", "numerics=fused", "numerics=native"]:
+        assert compose.runs_of([choice])
 
 
 @pytest.mark.parametrize(
@@ -206,13 +167,13 @@ def test_the_key_of_wandb_is_refused_and_not_repeated(monkeypatch: pytest.Monkey
 
 
 def test_own_configuration_folders_are_searched(tmp_path: Path) -> None:
-    for name, content in {
-        "sweeps/mine.yaml": "# @package _global_\n"
+    for group in ("sweeps", "recipe"):
+        (tmp_path / group).mkdir()
+    (tmp_path / "recipe/mine.yaml").write_text("defaults: [digits, _self_]\nlr: 0.25\n")
+    (tmp_path / "sweeps/mine.yaml").write_text(
+        "# @package _global_\n"
         "defaults: [override /data: digits, override /recipe: mine]\n"
-        "hydra: {mode: MULTIRUN, sweeper: {params: {depth: '8,14'}}}\n",
-        "recipe/mine.yaml": "defaults: [digits, _self_]\nlr: 0.25\n",
-    }.items():
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(content)
+        "hydra: {mode: MULTIRUN, sweeper: {params: {depth: '8,14'}}}\n"
+    )
     asked = compose.runs_of(["--config-dir", str(tmp_path), "+sweeps=mine"])
     assert [(s.config.depth, s.config.recipe.lr) for s in asked] == [(8, 0.25), (14, 0.25)]

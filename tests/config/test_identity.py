@@ -9,35 +9,28 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
-from degradation.config import identity, schema, validation
-from degradation.config.overrides import content
+from degradation.config import compose, identity, schema, validation
 from tests.conftest import small
 
 
 def composed(data: str, arm: str, depth: int, seed: int = 0) -> schema.RunConfig:
-    """The run that conf/ gives for `data=… model=… depth=… seed=…`."""
-    network = content("network", data)
-    groups = {
-        "model": content("model", arm) | network.get("model", network),
-        "data": content("data", data),
-        "recipe": content("recipe", data),
-        "numerics": content("numerics", "reference"),
-    }
-    return validation.read(schema.RunConfig, {**groups, "depth": depth, "seed": seed})
+    words = [f"data={data}", f"model={arm}", f"depth={depth}", f"seed={seed}"]
+    return compose.runs_of(words)[0].config
 
 
-PINS = [
-    ("cifar10", "plain", 20, 0, "7250565a"),
-    ("cifar10", "residual", 20, 0, "67f41df9"),
-    ("cifar10", "plain", 110, 0, "903ec4c7"),
-    ("cifar10", "residual", 110, 4, "01d2215f"),
-    ("digits", "plain", 56, 0, "ab0ddcfc"),
-    ("imagenet", "residual", 34, 0, "a279e6da"),
-]
-
-
-@pytest.mark.parametrize(("data", "arm", "depth", "seed", "pin"), PINS)
+@pytest.mark.parametrize(
+    ("data", "arm", "depth", "seed", "pin"),
+    [
+        ("cifar10", "plain", 20, 0, "7250565a"),
+        ("cifar10", "residual", 20, 0, "67f41df9"),
+        ("cifar10", "plain", 110, 0, "903ec4c7"),
+        ("cifar10", "residual", 110, 4, "01d2215f"),
+        ("digits", "plain", 56, 0, "ab0ddcfc"),
+        ("imagenet", "residual", 34, 0, "a279e6da"),
+    ],
+)
 def test_pinned_names(data: str, arm: str, depth: int, seed: int, pin: str) -> None:
     assert composed(data, arm, depth, seed).name == f"{data}-{arm}-{depth}-s{seed}-{pin}"
 
@@ -47,74 +40,42 @@ def test_pinned_hashes_of_the_papers_study() -> None:
     assert (config.pair, config.protocol) == ("bc859657", "7250565a")
 
 
+def settings(text: str) -> dict[str, Any]:
+    """Changes for `small` from groups of settings."""
+    groups = yaml.safe_load(text)
+    flat = {f"{group}__{key}": v for group in groups for key, v in groups[group].items()}
+    return {key.removeprefix("run__"): value for key, value in flat.items()}
+
+
+FOLDER = settings("""
+data: {name: imagenet, pad: 0, crop_size: 32, resize_range: [48, 64], eval_resize: 40}
+""")
+OF_A_FOLDER = settings("""
+data: {crop_size: 33, resize_range: [47, 64], eval_resize: 41, pca_lighting: true}
+""")
 # Of each setting, a value other than that of `rich`.
-OF_A_FOLDER = {
-    "data__crop_size": 33,
-    "data__resize_range": [47, 64],
-    "data__eval_resize": 41,
-    "data__pca_lighting": True,
-}
-OTHER = OF_A_FOLDER | {
-    "model__shortcut": "projection",
-    "model__shortcut_padding": "split",
-    "model__width": 9,
-    "model__design": "bottleneck",
-    "model__stride_in_1x1": False,
-    "model__alpha": 0.5,
-    "model__norm": False,
-    "model__ghost_batch_size": 8,
-    "data__name": "cifar10",
-    "data__val_size": 1,
-    "data__pad": 2,
-    "data__flip": True,
-    "recipe__iterations": 13,
-    "recipe__batch_size": 17,
-    "recipe__lr": 0.05 * (1 - 2**-52),
-    "recipe__milestones": [5, 9],
-    "recipe__gamma": 0.2,
-    "recipe__momentum": 0.8,
-    "recipe__nesterov": True,
-    "recipe__weight_decay": 0.0,
-    "recipe__weight_decay_on_norm": False,
-    "recipe__init": "fan_out",
-    "recipe__warmup_min_depth": 110,
-    "recipe__warmup_lr": 0.006,
-    "recipe__warmup_error": 81,
-    "recipe__warmup_window": 3,
-    "recipe__eval_every": 5,
-    "recipe__plateau_patience": 2,
-    "recipe__plateau_threshold": 0.2,
-    "recipe__optimizer": "adamw",
-    "recipe__identity_init_from": 8,
-    "recipe__identity_init_noise": 0.1,
-    "numerics__precision": "bf16",
-    "numerics__memory_format": "contiguous",
-    "numerics__deterministic": False,
-    "numerics__compiled": True,
-    "numerics__native": True,
-    "numerics__fused": True,
-    "depth": 26,
-    "seed": 1,
-}
+OTHER = OF_A_FOLDER | settings("""
+model: {shortcut: projection, shortcut_padding: split, width: 9, design: bottleneck, alpha: 0.5,
+        stride_in_1x1: false, norm: false, ghost_batch_size: 8}
+data: {name: cifar10, val_size: 1, pad: 2, flip: true}
+recipe: {iterations: 13, batch_size: 17, lr: 0.04999999999999999, milestones: [5, 9], gamma: 0.2,
+         momentum: 0.8, nesterov: true, weight_decay: 0.0, weight_decay_on_norm: false,
+         init: fan_out, warmup_min_depth: 110, warmup_lr: 0.006, warmup_error: 81,
+         warmup_window: 3, eval_every: 5, plateau_patience: 2, plateau_threshold: 0.2,
+         optimizer: adamw, identity_init_from: 8, identity_init_noise: 0.1}
+numerics: {precision: bf16, memory_format: contiguous, deterministic: false, compiled: true,
+           native: true, fused: true}
+run: {depth: 26, seed: 1}
+""")
 WITH = {
     "recipe__plateau_patience": {"recipe__milestones": []},
     "recipe__identity_init_noise": {"recipe__identity_init_from": 8},
 }
-NEVER_IDENTITY = {
-    "data__root": "x",
-    "data__download": True,
-    "data__skip": "list",
-    "numerics__graph": "off",
-    "study": "x",
-    "variant": "x",
-}
-FOLDER = {
-    "data__name": "imagenet",
-    "data__pad": 0,
-    "data__crop_size": 32,
-    "data__resize_range": [48, 64],
-    "data__eval_resize": 40,
-}
+NEVER_IDENTITY = settings("""
+data: {root: x, download: true, skip: list}
+numerics: {graph: 'off'}
+run: {study: x, variant: x}
+""")
 
 
 def rich(key: str, **changes: Any) -> schema.RunConfig:
