@@ -1,9 +1,7 @@
 """The doctor says what is ready, gives a remedy for what is not, and shows no secret."""
 
-import dataclasses
 import os
-import subprocess
-import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +13,17 @@ from degradation.commands.doctor import FAIL, OK, WARN
 from degradation.config.schema import Settings
 from degradation.training.devices import synthetic_run
 from degradation.training.devices.cuda_graph import CudaGraph
+from tests.commands.conftest import call, environment
 from tests.training.devices.cuda_stand_in import Cuda
 
-GPU = {
-    "device": "cuda:0", "name": "H100", "memory": 80e9, "capability": "9.0", "cuda": "12.8",
-    "torch": "2.13", "bf16": True, "triton": True, "difference": 0.0,
-}  # fmt: skip
+GPU = {"device": "cuda:0", "name": "H100", "memory": 80e9, "capability": "9.0", "cuda": "12.8"}
+GPU |= {"torch": "2.13", "bf16": True, "triton": True, "difference": 0.0}
 
 
 @pytest.mark.slow
 def test_a_machine_that_is_ready(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-    done = subprocess.run(
-        [sys.executable, "-m", "degradation", "doctor", "data=digits", "machine.device=cpu"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment | {"WANDB_API_KEY": "secret" * 8, "HOME": str(tmp_path)},
-    )
+    words = ["doctor", "data=digits", "machine.device=cpu"]
+    done = call(tmp_path, *words, module="degradation", WANDB_API_KEY="secret" * 8)
     assert done.returncode == 0, done.stdout + done.stderr
     *lines, last = done.stdout.splitlines()
     names = ["packages", "device", "step", "fast", "data", "runs", "wandb"]
@@ -41,17 +32,6 @@ def test_a_machine_that_is_ready(tmp_path: Path) -> None:
     assert "online, a key is configured" in done.stdout
     assert "secret" not in done.stdout + done.stderr
     assert not any(tmp_path.glob(".doctor*"))
-
-
-def changed(settings: Settings, group: str, **values: object) -> Settings:
-    if group == "machine":
-        return dataclasses.replace(
-            settings, machine=dataclasses.replace(settings.machine, **values)
-        )
-    part = dataclasses.replace(getattr(settings.config, group), **values)
-    return dataclasses.replace(
-        settings, config=dataclasses.replace(settings.config, **{group: part})
-    )
 
 
 @pytest.mark.parametrize(
@@ -69,11 +49,11 @@ def test_a_gpu(settings, monkeypatch, answer: dict[str, Any], states: list[str],
     assert said in "\n".join(map(str, found))
 
 
-def test_a_gpu_that_torch_does_not_see(settings, monkeypatch) -> None:
+def test_a_gpu_that_torch_does_not_see(small, machine, monkeypatch) -> None:
     none = {"memory": None, "difference": None, "torch": "2.13+cpu"}
     monkeypatch.setattr(probe, "ask", lambda *_: none)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    found = next(doctor.device(changed(settings, "machine", device="auto")))
+    found = next(doctor.device(Settings(small(), replace(machine, device="auto"))))
     assert found.state == WARN and "2 GPUs are here" in found.message
 
 
@@ -86,51 +66,41 @@ class LeavesTraces(CudaGraph):
 
 @pytest.mark.parametrize(("graph", "equal"), [(CudaGraph, True), (LeavesTraces, False)])
 def test_captured_steps_are_compared_with_launched_ones(
-    small, settings, monkeypatch, graph: type[CudaGraph], equal: bool
+    small, machine, monkeypatch, graph: type[CudaGraph], equal: bool
 ) -> None:
     """By the stand-in for CUDA, in whose streams all work is that of tensors on the CPU."""
     gpu, trained = torch.device("cuda", 1), synthetic_run._trained
     Cuda(gpu).install(monkeypatch)
-    for name, stand_in in {
-        "_trained": lambda config, images, _: trained(config, images, torch.device("cpu")),
-        "capture_for": lambda asked, _: {"on": graph, "off": None}[asked],
-        "describe": lambda _: {},
-    }.items():
-        monkeypatch.setattr(synthetic_run, name, stand_in)
+
+    def on_cpu(config, images, _):
+        return trained(config, images, torch.device("cpu"))
+
+    monkeypatch.setattr(synthetic_run, "_trained", on_cpu)
+    chosen = {"on": graph, "off": None}
+    monkeypatch.setattr(synthetic_run, "capture_for", lambda asked, _: chosen[asked])
+    monkeypatch.setattr(synthetic_run, "describe", lambda _: {})
     monkeypatch.setattr(synthetic_run.devices, "apply", lambda *_: gpu)
-    answer = synthetic_run.check(
-        {
-            "config": dataclasses.asdict(small()),
-            "machine": dataclasses.asdict(settings.machine),
-            "image": [8, 1, 10],
-        }
-    )
+    request = {"config": asdict(small()), "machine": asdict(machine), "image": [8, 1, 10]}
+    answer = synthetic_run.check(request)
     assert (answer["difference"] == 0) == equal
 
 
 @pytest.mark.parametrize(("download", "state"), [(True, WARN), (False, FAIL)])
-def test_data_that_is_not_there(settings, tmp_path: Path, download: bool, state: str) -> None:
-    found = doctor.images(
-        changed(settings, "data", name="cifar10", root=str(tmp_path), download=download)
-    )
+def test_data_that_is_not_there(small, machine, download: bool, state: str) -> None:
+    config = small(data__name="cifar10", data__root=machine.runs, data__download=download)
+    found = doctor.images(Settings(config, machine))
     assert found.state == state and "data.root=DIR" in found.remedy
 
 
-def test_a_folder_that_cannot_be_written_to() -> None:
-    found = doctor.folder(Path("/proc/runs"))
-    assert found.state == FAIL and "machine.runs=OTHER" in found.remedy
-
-
-def test_locks_that_keep_nobody_out(tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_that_cannot_be_written_to_or_locked(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("fcntl.flock", lambda *_: None)
-    assert doctor.folder(tmp_path).state == FAIL
+    for folder in (Path("/proc/runs"), tmp_path):
+        found = doctor.folder(folder)
+        assert found.state == FAIL and "machine.runs=OTHER" in found.remedy
 
 
-def test_wandb_without_a_key(settings, monkeypatch, tmp_path: Path) -> None:
-    for name in [n for n in os.environ if n.startswith("WANDB")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert doctor.wandb(changed(settings, "machine", wandb="auto")).state == OK
-    found = doctor.wandb(changed(settings, "machine", wandb="online"))
+def test_wandb_without_a_key(small, machine, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "environ", environment(tmp_path))
+    assert doctor.wandb(Settings(small(), replace(machine, wandb="auto"))).state == OK
+    found = doctor.wandb(Settings(small(), replace(machine, wandb="online")))
     assert found.state == FAIL and found.remedy == "wandb login"

@@ -1,6 +1,5 @@
 """The wheel and the sdist: everything a user needs, outside the checkout, and nothing else."""
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -10,26 +9,26 @@ from pathlib import Path
 import pytest
 
 from degradation.system.paths import TOP
+from tests.commands.conftest import environment
 
 pytestmark = pytest.mark.slow
 
 
-def build(folder: Path, kind: str) -> Path:
-    """Built by setuptools from what is under version control, in a copy; without network."""
-    copy = folder / "copy"
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=TOP,
-        text=True,
-        capture_output=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in listed:
+def sources(copy: Path) -> Path:
+    """A copy of what is under version control."""
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=TOP, text=True, capture_output=True, check=True).stdout
+    for name in names.splitlines():
         if (TOP / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((TOP / name).read_bytes())
+    return copy
+
+
+def build(source: Path, folder: Path, kind: str) -> Path:
+    """Built by setuptools, without network."""
     code = f"from setuptools import build_meta; print(build_meta.build_{kind}({str(folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / done.stdout.splitlines()[-1]
 
@@ -39,7 +38,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("setuptools")
     if not (TOP / ".git").exists():
         pytest.skip("not a checkout")
-    return build(tmp_path_factory.mktemp("wheel"), "wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    return build(sources(folder / "copy"), folder, "wheel")
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +49,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     [packages] = folder.glob("lib/python*/site-packages")
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install"]
-    subprocess.run(
-        [*pip, "-q", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)],
-        check=True,
-        capture_output=True,
-        env=environment(folder),
-    )
+    pip += ["-q", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True, env=environment(folder, "PYTHON"))
     ours = [path for path in sys.path if path.endswith("site-packages")]
     (packages / "borrowed.pth").write_text("\n".join(ours) + "\n")
     return folder
@@ -62,59 +58,35 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(installed: Path, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """Run a program of the environment in `folder`, which is no checkout."""
-    return subprocess.run(
-        [str(installed / "bin" / words[0]) if words[0] != "bash" else "bash", *words[1:]],
-        cwd=folder,
-        env=environment(installed) | {"HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def environment(installed: Path) -> dict[str, str]:
-    """Without anything of ours, and with the installed programs first."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "WANDB"))}
-    return kept | {"PATH": f"{installed / 'bin'}:{os.environ['PATH']}"}
+    own = environment(folder, "PYTHON")
+    own["PATH"] = f"{installed / 'bin'}:{own['PATH']}"
+    command = ["bash", "-c", '"$@"', "bash", *words]  # finds the program by this PATH
+    return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=120)
 
 
 def test_the_wheel_has_every_module_and_every_file_of_settings(wheel: Path) -> None:
     there = set(zipfile.ZipFile(wheel).namelist())
     code = [p for kind in ("*.py", "*.c") for p in (TOP / "degradation").rglob(kind)]
-    modules = {str(path.relative_to(TOP)) for path in code}
-    modules.add("hydra_plugins/study_sweeper/__init__.py")
-    assert modules - there == set()
+    wanted = {str(path.relative_to(TOP)) for path in code}
     for folder, place in (("conf", "degradation/conf"), ("sweeps", "degradation/conf/sweeps")):
         paths = (TOP / folder).rglob("*.yaml")
-        files = {f"{place}/{p.relative_to(TOP / folder)}" for p in paths}
-        assert files and files - there == set()
-    assert "degradation/paper_tables/errors.csv" in there
+        wanted |= {f"{place}/{path.relative_to(TOP / folder)}" for path in paths}
+    wanted |= {"hydra_plugins/study_sweeper/__init__.py", "degradation/paper_tables/errors.csv"}
+    assert wanted - there == set()
     assert not [name for name in there if name.startswith(("tests", "docs", "conf", "sweeps"))]
 
 
 def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    sdist = build(tmp_path, "sdist")
-    with tarfile.open(sdist) as tar:
+    with tarfile.open(build(sources(tmp_path / "copy"), tmp_path, "sdist")) as tar:
         tar.extractall(tmp_path / "sdist", filter="data")
     [source] = (tmp_path / "sdist").iterdir()
-    code = f"from setuptools import build_meta; print(build_meta.build_wheel({str(tmp_path)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    again = zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1])
+    again = zipfile.ZipFile(build(source, tmp_path, "wheel"))
     assert set(again.namelist()) == set(zipfile.ZipFile(wheel).namelist())
 
 
 def test_a_study_by_name_from_another_folder(installed: Path, tmp_path: Path) -> None:
-    small = [
-        "depth=8",
-        "recipe.iterations=4",
-        "recipe.milestones=[]",
-        "model.width=4",
-        "model=plain",
-        "machine.wandb=disabled",
-        "machine.device=cpu",
-        "cluster=serial",
-    ]
+    small = ["model=plain", "depth=8", "model.width=4", "recipe.iterations=4", "cluster=serial"]
+    small += ["recipe.milestones=[]", "machine.wandb=disabled", "machine.device=cpu"]
     where = call(installed, tmp_path, "python", "-c", "import degradation as d; print(d.__file__)")
     assert str(installed) in where.stdout, where.stderr
     done = call(installed, tmp_path, "degradation", "+sweeps=quickstart", *small)

@@ -1,9 +1,11 @@
 """Plans: what is counted is what a run really has; what is not known is said."""
 
+import itertools
 import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,9 +15,9 @@ from degradation.commands.probe import Speed
 from degradation.config.schema import Model, Settings
 from degradation.models import cost, resnet
 from degradation.runs.progress import of_configs
-from degradation.runs.run_dir import RunDir
 from degradation.training.devices import synthetic_run
 from degradation.training.state import fresh
+from tests.analysis.conftest import add
 
 CPU = torch.device("cpu")
 
@@ -68,17 +70,11 @@ def test_evaluations_are_counted_to_the_end(small) -> None:
 @pytest.fixture
 def study(small, machine, monkeypatch) -> list[Settings]:
     """Four runs of 12 iterations in two networks: one is done, one stopped at iteration 4."""
-    settings = [
-        Settings(small(model__shortcut=shortcut, seed=seed), machine)
-        for shortcut in ("none", "identity")
-        for seed in (0, 1)
-    ]
-    for one, result in zip(settings[:2], ('{"outcome": "done"}', ""), strict=True):
-        run = RunDir.of(one.config, machine.runs)
-        run.create(one.config)
-        run.curves.write_text('{"iteration": 4, "train_error": 1, "test_error": 1}\n')
-        if result:
-            run.done_json.write_text(result)
+    pairs = itertools.product(("none", "identity"), (0, 1))
+    configs = [small(model__shortcut=shortcut, seed=seed) for shortcut, seed in pairs]
+    add(Path(machine.runs), configs[0], [(4, 1, 1)])
+    add(Path(machine.runs), configs[1], [(4, 1, 1)], None)
+    settings = [Settings(config, machine) for config in configs]
     monkeypatch.setattr(plan.compose, "runs_of", lambda _: settings)
     return settings
 
@@ -111,13 +107,8 @@ def test_hours_are_operations_over_the_measured_rate(study, capsys, monkeypatch)
         (probe.ProbeError("no such device"), 1, "no such device"),
     ],
 )
-def test_what_is_not_known_is_said(
-    study, capsys, monkeypatch, fault: Exception, status: int, told: str
-) -> None:
-    def ask(*_: object) -> None:
-        raise fault
-
-    monkeypatch.setattr(probe, "ask", ask)
+def test_what_is_not_known_is_said(study, capsys, monkeypatch, fault, status, told: str) -> None:
+    monkeypatch.setattr(probe, "ask", Mock(side_effect=fault))
     assert plan.main([]) == status
     assert told in "".join(capsys.readouterr())
 
@@ -134,10 +125,8 @@ def test_runs_that_share_a_gpu_must_fit_into_its_memory(small, tmp_path: Path) -
 
 def test_a_probe_measures_this_device(small, settings, monkeypatch) -> None:
     monkeypatch.setattr(synthetic_run, "RATE_SECONDS", 0.05)
-    request = {
-        "config": asdict(small()), "machine": asdict(settings.machine),
-        "image": [8, 1, 10], "cpu_batch_size": 4, "depths": [8], "until": 0.0,
-    }  # fmt: skip
+    request = {"config": asdict(small()), "machine": asdict(settings.machine), "image": [8, 1, 10]}
+    request |= {"cpu_batch_size": 4, "depths": [8], "until": 0.0}
     began = time.monotonic()
     answer = synthetic_run.rate(request)
     assert 0 < answer["seconds"] < time.monotonic() - began

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,51 +11,19 @@ import pytest
 from degradation.runs.run_dir import runs_in
 from degradation.system.paths import CONF
 from degradation.tracking import keys
+from tests.commands.conftest import call, start
 from tests.conftest import wait_until
 
-RUN = [
-    "data=digits",
-    "depth=8",
-    "recipe.iterations=40",
-    "recipe.milestones=[20]",
-    "recipe.batch_size=32",
-    "model.width=4",
-    "recipe.eval_every=10",
-    "machine.device=cpu",
-]
-
-
-def environment(tmp_path: Path) -> dict[str, str]:
-    """No account, no key, and W&B's own files in the test's folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
-    home = {name: str(tmp_path / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
-    return kept | home | {"NETRC": str(tmp_path / "netrc")}
-
-
-def start(tmp_path: Path, *words: str, module: str = "degradation.run") -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *words],
-        cwd=tmp_path,
-        text=True,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def command(
-    tmp_path: Path, *words: str, module: str = "degradation.run"
-) -> "subprocess.CompletedProcess[str]":
-    process = start(tmp_path, *words, module=module)
-    out, err = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+RUN = ["data=digits", "depth=8", "model.width=4", "machine.device=cpu", "recipe.iterations=40"]
+RUN += ["recipe.milestones=[20]", "recipe.batch_size=32", "recipe.eval_every=10"]
+ALONE = [*RUN, "machine.wandb=disabled"]
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a pair was trained, with W&B in mode auto."""
     folder = tmp_path_factory.mktemp("study")
-    done = command(folder, "-m", *RUN, "model=plain,residual")
+    done = call(folder, "-m", *RUN, "model=plain,residual")
     assert done.returncode == 0, done.stderr
     (folder / "out.txt").write_text(done.stdout)
     (folder / "err.txt").write_text(done.stderr)
@@ -88,14 +54,14 @@ def test_the_same_command_again_touches_nothing(study: Path) -> None:
         return {str(p): p.stat().st_mtime_ns for p in (study / "runs").rglob("*") if p.is_file()}
 
     before = times()
-    again = command(study, "-m", *RUN, "model=plain,residual")
+    again = call(study, "-m", *RUN, "model=plain,residual")
     assert again.returncode == 0
     assert "runs: 2, of which 2 are finished: nothing to train" in again.stderr
     assert times() == before
 
 
 def test_only_what_is_missing_is_trained(study: Path) -> None:
-    done = command(study, "-m", *RUN, "model=plain,residual", "seed=0,1", "machine.wandb=disabled")
+    done = call(study, "-m", *ALONE, "model=plain,residual", "seed=0,1")
     assert done.returncode == 0
     assert "runs: 4, of which 2 are finished" in done.stderr
     assert len(runs_in(study / "runs")) == 4
@@ -109,13 +75,7 @@ def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
     for run in mirrored:
         (folder,) = (study / "runs/wandb").glob(f"offline-run-*-{run.name}")
         (file,) = folder.glob("*.wandb")
-        told = subprocess.run(
-            [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
-            capture_output=True,
-            text=True,
-            env=environment(study),
-            check=True,
-        )
+        told = call(study, "leet", "inspect", "--json", str(file), module="wandb")
         records = [json.loads(line) for line in told.stdout.splitlines()]
         items = [r["history"]["item"] for r in records if r["type"] == "history"]
         assert [keys.row_of(item) for item in items] == run.rows()
@@ -125,7 +85,7 @@ def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
 
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None:
-    words = [*RUN, "recipe.iterations=400", "model=residual", "machine.wandb=disabled"]
+    words = [*ALONE, "recipe.iterations=400", "model=residual"]
     process = start(tmp_path, *words)
     wait_until(lambda: any(len(r.rows()) >= 4 for r in runs_in(tmp_path / "runs")))
     (run,) = runs_in(tmp_path / "runs")
@@ -134,8 +94,8 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None
     assert run.result() is None  # it was killed in the middle
     assert process.returncode == 1
     assert "SIGKILL" in out
-    assert command(tmp_path, *words).returncode == 0
-    assert command(tmp_path, *words, "machine.runs=whole").returncode == 0
+    assert call(tmp_path, *words).returncode == 0
+    assert call(tmp_path, *words, "machine.runs=whole").returncode == 0
     (whole,) = runs_in(tmp_path / "whole")
     assert run.curves.read_bytes() == whole.curves.read_bytes()
     assert not run.resume_mismatches.exists()
@@ -144,8 +104,7 @@ def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) -> None:
-    long = [*RUN, "recipe.iterations=4000", "machine.wandb=disabled"]
-    process = start(tmp_path, *long)
+    process = start(tmp_path, *ALONE, "recipe.iterations=4000")
     wait_until(lambda: any(r.rows() for r in runs_in(tmp_path / "runs")))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -159,8 +118,8 @@ def test_a_signal_saves_and_says_so(tmp_path: Path, number: int, status: int) ->
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None:
-    words = ["-m", "data=cifar10,digits", *RUN[1:], "recipe=digits", "machine.wandb=disabled"]
-    done = command(tmp_path, *words, f"data.root={tmp_path}/none", "data.download=false")
+    words = ["-m", *ALONE[1:], "data=cifar10,digits", "recipe=digits", "data.download=false"]
+    done = call(tmp_path, *words, f"data.root={tmp_path}/none")
     assert done.returncode == 1
     failed, fine = runs_in(tmp_path / "runs")
     assert (failed.state(), fine.state()) == ("failed", "done")
@@ -172,7 +131,7 @@ def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None
 
 
 def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
-    refused = command(tmp_path, "dept=20")
+    refused = call(tmp_path, "dept=20")
     assert refused.returncode == 2
     assert "did you mean 'depth'" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -182,16 +141,9 @@ def test_bad_input_leaves_no_trace(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_runs_side_by_side(tmp_path: Path) -> None:
     """cluster=joblib: the same bytes as one after the other."""
-    words = [
-        "-m",
-        *RUN,
-        "recipe.iterations=10",
-        "recipe.milestones=[]",
-        "machine.wandb=disabled",
-        "model=plain,residual",
-    ]
-    assert command(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
-    assert command(tmp_path, *words, "machine.runs=serial").returncode == 0
+    words = ["-m", *ALONE, "recipe.iterations=10", "recipe.milestones=[]", "model=plain,residual"]
+    assert call(tmp_path, *words, "cluster=joblib", "machine.runs=side").returncode == 0
+    assert call(tmp_path, *words, "machine.runs=serial").returncode == 0
     side, serial = (runs_in(tmp_path / name) for name in ("side", "serial"))
     assert [r.curves.read_bytes() for r in side] == [r.curves.read_bytes() for r in serial]
     assert len(side) == 2
@@ -206,10 +158,8 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
         (["data=digits", "--cfg", "job", "--package", "data"], "name: digits"),
     ],
 )
-def test_the_one_command_hands_on_to_the_others(
-    tmp_path: Path, words: list[str], says: str
-) -> None:
-    done = command(tmp_path, *words, module="degradation")
+def test_the_one_command_hands_on_to_the_others(tmp_path: Path, words, says: str) -> None:
+    done = call(tmp_path, *words, module="degradation")
     assert done.returncode == 0 and says in done.stdout, done.stderr
 
 
@@ -217,17 +167,11 @@ def test_the_one_command_hands_on_to_the_others(
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_hydras_own_sweeper_trains_too(tmp_path: Path, launcher: str) -> None:
     """Without our checks beforehand, and with its exit status for a run that has no result."""
-    words = [
-        "-m",
-        "hydra/sweeper=basic",
-        f"hydra/launcher={launcher}",
-        *RUN,
-        "machine.wandb=disabled",
-    ]
-    done = command(tmp_path, *words, "seed=0,1")
+    words = ["-m", "hydra/sweeper=basic", f"hydra/launcher={launcher}", *ALONE]
+    done = call(tmp_path, *words, "seed=0,1")
     assert done.returncode == 0, done.stderr
     assert [r.state() for r in runs_in(tmp_path / "runs")] == ["done", "done"]
-    failed = command(tmp_path, *words, "data=cifar10", "data.root=none", "data.download=false")
+    failed = call(tmp_path, *words, "data=cifar10", "data.root=none", "data.download=false")
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
 
@@ -235,5 +179,5 @@ def test_hydras_own_sweeper_trains_too(tmp_path: Path, launcher: str) -> None:
 def test_hydra_searches_the_settings_alone(tmp_path: Path) -> None:
     """Not the checkout, in which an environment or a data set of a million files may lie: `--help`
     would walk through it."""
-    done = command(tmp_path, "--info", "searchpath")
+    done = call(tmp_path, "--info", "searchpath")
     assert set(re.findall(r"file://(\S+)", done.stdout)) == {str(CONF)}
