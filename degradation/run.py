@@ -1,6 +1,8 @@
 """Train one run, or a study: `python -m degradation.run -m model=plain,residual depth=20,56`."""
 
-from degradation.commands.train import cli
+import sys
+
+from degradation.commands import exit_status, train
 
 if __name__ == "__main__":
-    cli()
+    sys.exit(exit_status.run(train.main, sys.argv[1:]))

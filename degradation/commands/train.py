@@ -41,10 +41,6 @@ class NoResult(Exception):
     """A run has no result; the reason has been printed."""
 
 
-def cli() -> None:
-    sys.exit(exit_status.run(main, sys.argv[1:]))
-
-
 def main(words: list[str]) -> int:
     """Check every run, train what is missing, say how it ended; the exit status."""
     console.show_messages()
@@ -104,10 +100,9 @@ def _train(runs: list[Settings], by: Callable[[list[Settings]], None]) -> int:
     try:
         remaining = [settings for settings in runs if not _finished(settings)]
         if len(runs) > 1 or not remaining:
+            counts = len(runs), len(runs) - len(remaining)
             then = "" if remaining else ": nothing to train"
-            log.info(
-                "runs: %d, of which %d are finished%s", len(runs), len(runs) - len(remaining), then
-            )
+            log.info("runs: %d, of which %d are finished%s", *counts, then)
         if remaining:
             _prepare(remaining)
             by(remaining)
@@ -118,7 +113,7 @@ def _train(runs: list[Settings], by: Callable[[list[Settings]], None]) -> int:
         log.warning("stopped; the same command goes on where it was:\n  %s", again)
         raise
     finally:
-        process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in runs])
+        process.finish_sync(runs)
 
 
 def _finished(settings: Settings) -> bool:

@@ -25,7 +25,6 @@ from degradation.config.schema import Settings
 from degradation.launch import gpus, process
 from degradation.launch.slurm import requeued, set_ranks
 from degradation.launch.stopping import in_a_pool, stopping
-from degradation.runs.run_dir import RunDir
 from degradation.system import process_group
 
 log = logging.getLogger("degradation")
@@ -131,7 +130,7 @@ def train_here(runs: list[Settings]) -> None:
             process.assist(runs[0])
             return
         process.train_groups([process.Group(runs)])
-    process.finish_sync([RunDir.of(s.config, s.machine.runs) for s in runs])
+    process.finish_sync(runs)
 
 
 def _words(study: Study, settings: Settings) -> list[str]:

@@ -90,10 +90,11 @@ def assist(settings: Settings) -> int:
     return _wait(_start([_run_dir(settings)], Group([settings])))
 
 
-def finish_sync(runs: Sequence[RunDir]) -> None:
+def finish_sync(runs: Sequence[Settings]) -> None:
     """Give W&B a moment for the rows of `runs`, and say what it lacks then."""
-    if behind := sync.finish(runs):
-        command = f"degradation sync {runs[0].folder.parent}"
+    folders = [_run_dir(settings) for settings in runs]
+    if behind := sync.finish(folders):
+        command = f"degradation sync {folders[0].folder.parent}"
         log.warning("W&B lacks rows of %d runs; `%s` sends them", len(behind), command)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from degradation.config.schema import RunConfig
-from degradation.runs.run_dir import RESTORE, RunDir, RunDirError, parsed_lines, runs_in
+from degradation.runs.run_dir import RunDir, parsed_lines, runs_in
 from degradation.system.console import short_repr
 
 if TYPE_CHECKING:
@@ -59,9 +59,6 @@ def describe(run: RunDir) -> dict[str, Any]:
     launches = list(parsed_lines(run.launches_jsonl))
     last = launches[-1] if launches else {}
     digests, fingerprint = last.get("digests") or {}, last.get("fingerprint") or {}
-    if not isinstance(digests, dict) or not isinstance(fingerprint, dict):
-        where = f"{run.launches_jsonl}, line {len(launches)}"
-        raise RunDirError(f"{where}: digests and fingerprint must be groups of keys; {RESTORE}")
     return {
         "run": run.name,
         "folder": str(run.folder),

@@ -28,7 +28,7 @@ def rows(run: RunDir) -> list[dict[str, Any]]:
     timing: dict[int, dict[str, Any]] = {}
     # What was trained twice has two lines, of which the first counts.
     for line in run.timing():
-        timing.setdefault(line["iteration"], line)
+        timing.setdefault(line.get("iteration", -1), line)
     return [row | _present(timing.get(row["iteration"], {}), TIMING) for row in run.rows()]
 
 

@@ -71,10 +71,10 @@ def online(mode: str) -> bool:
     Raises RefusedError for a WANDB_MODE that there is not.
     """
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or "auto"
-        if mode not in ("auto", "online", "shared", "offline", "disabled"):
-            raise RefusedError(f"WANDB_MODE={mode}: must be online, offline or disabled")
-    return has_key() if mode == "auto" else mode in ("online", "shared")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+    if mode not in ("online", "shared", "offline", "disabled"):
+        raise RefusedError(f"WANDB_MODE={mode}: must be online, offline or disabled")
+    return mode in ("online", "shared")
 
 
 # Cached, as the answer would be no once wandb's own process has died.
