@@ -38,19 +38,13 @@ def small(**changes: Any) -> schema.RunConfig:
 
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
-    """A test that holds signals back would have every later test's processes do so, too."""
-    held, heard = _signals()
+    """A test that blocks signals would have every later test's processes do so, too."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
-    left = _signals()
-    signal.pthread_sigmask(signal.SIG_SETMASK, held)
-    for number, handler in zip(STOP_SIGNALS, heard, strict=True):
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    for number, handler in handlers.items():
         signal.signal(number, handler)
-    assert left == (held, heard)
-
-
-def _signals() -> tuple[set[int], list[Any]]:
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    return held, [signal.getsignal(number) for number in STOP_SIGNALS]
 
 
 @pytest.fixture

@@ -12,26 +12,16 @@ from degradation.data import loaders, sources
 from degradation.data.device_loader import Placement
 from degradation.evaluation import imagenet, weights
 from degradation.runs.run_dir import RunDir, RunDirError
-from degradation.system.signals import Stop
-from degradation.training.devices.interleave import drain
-from degradation.training.worker import train_to_result
 from tests.data import photographs
-
-
-def trained(config, machine) -> RunDir:
-    found = RunDir.of(config, machine.runs)
-    found.create(config)
-    drain(train_to_result(found, machine, Stop()))
-    return found
+from tests.training.train_here import train_here
 
 
 @pytest.fixture
 def run(tmp_path: Path, machine) -> RunDir:
     root = photographs.make(tmp_path / "set")
-    config = photographs.config(
-        root, depth=18, model__design="imagenet", recipe__iterations=2, recipe__milestones=[]
-    )
-    return trained(config, machine)
+    recipe = {"recipe__iterations": 2, "recipe__milestones": []}
+    config = photographs.config(root, depth=18, model__design="imagenet", **recipe)
+    return train_here(config, machine)
 
 
 def test_a_run_is_tested_and_its_errors_are_said(run: RunDir, capsys, monkeypatch) -> None:
@@ -61,6 +51,6 @@ def test_what_is_tested_is_what_was_trained(run: RunDir) -> None:
 def test_what_it_cannot_test_is_said(tmp_path: Path, small, machine) -> None:
     with pytest.raises(RunDirError, match="must be a run, or a folder with a finished one"):
         evaluate.main(["crops", str(tmp_path)])
-    digits = trained(small(), machine)
+    digits = train_here(small(), machine)
     with pytest.raises(ConfigError, match="needs data=imagenet"):
         evaluate.main(["crops", str(digits.folder), "--device=cpu"])

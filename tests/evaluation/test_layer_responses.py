@@ -13,10 +13,8 @@ from degradation.data.sources import load
 from degradation.evaluation import layer_responses
 from degradation.evaluation.layer_responses import StandardDeviation
 from degradation.models import init
-from degradation.runs.run_dir import RunDir, RunDirError
-from degradation.system.signals import Stop
-from degradation.training.devices.interleave import drain
-from degradation.training.worker import train_to_result
+from degradation.runs.run_dir import RunDirError
+from tests.training.train_here import created, train_here
 
 PLACE = Placement(torch.device("cpu"))
 
@@ -35,18 +33,13 @@ def test_the_standard_deviation_is_that_of_all_numbers() -> None:
     assert deviation.value == pytest.approx(float(x.std(correction=0)), rel=1e-6)
 
 
-def test_one_response_a_3x3_layer_in_order_whatever_the_shortcut(images) -> None:
-    for shortcut in ("none", "identity", "projection_all"):
-        net = init.build(Model(shortcut, "back", 4), 14, 1, 10, 0, "fan_in")
-        names = list(layer_responses.responses(net, images))
-        assert len(names) == 13
-        assert names[:3] == ["norm", "blocks.stage1_0.norm1", "blocks.stage1_0.norm2"]
-
-
-def test_a_response_is_measured_behind_the_normalization(images) -> None:
+@pytest.mark.parametrize("shortcut", ["none", "identity", "projection_all"])
+def test_a_response_is_measured_behind_each_3x3_layers_normalization(images, shortcut: str) -> None:
     """Scale a layer's normalization by 7 and the response is 7 times as strong: before the ReLU."""
-    net = init.build(Model("identity", "back", 4), 8, 1, 10, 0, "fan_in")
+    net = init.build(Model(shortcut, "back", 4), 8, 1, 10, 0, "fan_in")
     before = layer_responses.responses(net, images)
+    assert len(before) == 7
+    assert list(before)[:3] == ["norm", "blocks.stage1_0.norm1", "blocks.stage1_0.norm2"]
     net.get_parameter("blocks.stage3_0.norm2.weight").data *= 7
     after = layer_responses.responses(net, images)
     assert after["blocks.stage3_0.norm2"] == pytest.approx(7 * before["blocks.stage3_0.norm2"])
@@ -54,11 +47,10 @@ def test_a_response_is_measured_behind_the_normalization(images) -> None:
 
 
 def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> None:
-    run = RunDir.of(small(), machine.runs)
-    run.create(small())
+    run = created(small(), machine)
     with pytest.raises(RunDirError, match="no checkpoint"):
         evaluate.main(["responses", str(run.folder)])
-    drain(train_to_result(run, machine, Stop()))
+    train_here(small(), machine)
     assert evaluate.main(["responses", machine.runs]) == 0
     lines = run.responses.read_text().splitlines()
     assert lines[0] == "layer,name,response_std"
@@ -71,7 +63,6 @@ def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> No
 
 
 def test_a_network_without_normalization_has_no_response(small, machine) -> None:
-    run = RunDir.of(small(model__norm=False), machine.runs)
-    run.create(small(model__norm=False))
+    run = created(small(model__norm=False), machine)
     with pytest.raises(ConfigError, match=r"model\.norm=false"):
         evaluate.main(["responses", str(run.folder)])

@@ -1,5 +1,7 @@
 """Ten crops, scales and true averages, each against a naive computation."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -22,10 +24,9 @@ def prepare(pixels: Tensor) -> Tensor:
 @pytest.fixture
 def net() -> Network:
     network = build(Model("identity", "back", 4, design="imagenet"), 18, 3, 7, 0, "fan_in")
-    generator = torch.Generator().manual_seed(0)
-    network.train()
+    torch.manual_seed(0)
     with torch.no_grad():
-        network(60 * torch.randn(8, 3, SIDE, SIDE, generator=generator))
+        network.train()(60 * torch.randn(8, 3, SIDE, SIDE))
     return network.eval()
 
 
@@ -41,15 +42,9 @@ def test_ten_crops_by_hand(net, images) -> None:
     wanted = []
     for image in images:
         whole = prepare(multi_crop.resized(image, 72)[None])
-        height, width = whole.shape[2:]
+        bottom, right = whole.shape[2] - 64, whole.shape[3] - 64
         total = torch.zeros(7)
-        for y, x in (
-            (0, 0),
-            (0, width - 64),
-            (height - 64, 0),
-            (height - 64, width - 64),
-            ((height - 64) // 2, (width - 64) // 2),
-        ):
+        for y, x in [*product((0, bottom), (0, right)), (bottom // 2, right // 2)]:
             crop = whole[:, :, y : y + 64, x : x + 64]
             total += sum(torch.softmax(net(c)[0], 0) for c in (crop, crop.flip(3))) / 10
         wanted.append(total)
@@ -95,20 +90,17 @@ def test_errors_count_the_first_and_the_first_five() -> None:
 
 
 def test_true_averages_are_means_over_batches_and_leave_no_trace(net) -> None:
-    generator = torch.Generator().manual_seed(1)
-    batches = [
-        torch.randn(4, 3, SIDE, SIDE, generator=generator) * 9 + shift for shift in (-50, 20, 80)
-    ]
+    torch.manual_seed(1)
+    batches = [torch.randn(4, 3, SIDE, SIDE) * 9 + shift for shift in (-50, 20, 80)]
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     with torch.no_grad():
         seen = [net.conv(x).permute(1, 0, 2, 3).flatten(1) for x in batches]
     with multi_crop.true_averages(net, batches):
         norm = net.get_submodule("norm")
-        for found, wanted in (
-            (norm.running_mean, [part.mean(1) for part in seen]),
-            (norm.running_var, [part.var(1) for part in seen]),
-        ):
-            torch.testing.assert_close(found, torch.stack(wanted).mean(0), rtol=1e-4, atol=1e-4)
+        means, variances = ([part.mean(1) for part in seen], [part.var(1) for part in seen])
+        wanted = [torch.stack(parts).mean(0) for parts in (means, variances)]
+        found = [norm.running_mean, norm.running_var]
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
         last = "blocks.stage4_1.norm2.running_mean"
         assert not torch.equal(net.get_buffer(last), before[last])
         assert not net.training

@@ -7,13 +7,18 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.conftest import wait_until
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
-MISSING = [p for p in PROGRAMS if shutil.which(p, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+PATH = f"{os.environ['PATH']}:/usr/sbin"
+MISSING = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
+LOCAL = ("127.0.0.1", 0)
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -42,20 +47,12 @@ NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMe
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 """
 STUDY = [
-    "-m",
-    "data=digits",
-    "depth=8",
-    "recipe.batch_size=32",
-    "model.width=4",
-    "recipe.milestones=[20]",
-    "machine.device=cpu",
-    "machine.wandb=disabled",
+    *("-m", "data=digits", "depth=8", "recipe.batch_size=32", "model.width=4"),
+    *("recipe.milestones=[20]", "machine.device=cpu", "machine.wandb=disabled"),
 ]
 SLURM = [
-    "cluster=slurm",
-    "hydra.launcher.gpus_per_node=null",
-    "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.mem_gb=1",
+    *("cluster=slurm", "hydra.launcher.gpus_per_node=null"),
+    *("hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"),
 ]
 
 
@@ -74,16 +71,16 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     key = folder / "munge" / "key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o600)
-    with socket.socket() as a, socket.socket() as b, socket.socket() as c:
-        sockets = (a, b, c)
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in sockets]
+    with (
+        socket.create_server(LOCAL) as a,
+        socket.create_server(LOCAL) as b,
+        socket.create_server(LOCAL) as c,
+    ):
+        ports = [one.getsockname()[1] for one in (a, b, c)]
     configuration = CONFIGURATION.format(folder=folder, host=socket.gethostname(), ports=ports)
     (folder / "slurm.conf").write_text(configuration)
-    path = f"{os.environ['PATH']}:/usr/sbin"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "WANDB"))}
-    environment = kept | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+    environment = kept | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": PATH}
     munge = [
         f"--{name}={folder}/munge/{name.partition('-')[0]}"
         for name in ("key-file", "socket", "pid-file", "log-file", "seed-file")
@@ -93,14 +90,10 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         ["slurmctld", "-D"],
         *(["slurmd", "-D", "-N", n] for n in ("n1", "n2")),
     ]
-    running = []
+    running, quiet = [], {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         for daemon in daemons:
-            running.append(
-                subprocess.Popen(
-                    daemon, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-                )
-            )
+            running.append(subprocess.Popen(daemon, env=environment, **quiet))
             time.sleep(0.5)
         wait_until(lambda: ask(environment, "sinfo", "-h", "-o", "%T") == "idle", 30)
         yield environment
@@ -118,16 +111,16 @@ def ask(environment: dict[str, str], *words: str) -> str:
     return subprocess.run(words, env=environment, capture_output=True, text=True).stdout.strip()
 
 
-def log(environment: dict[str, str]) -> str:
-    """The controller's last words."""
-    folder = Path(environment["SLURM_CONF"]).parent
-    return "\n".join((folder / "slurmctld.log").read_text().splitlines()[-20:])
+def start(folder: Path, environment: dict[str, str], *words: str) -> "subprocess.Popen[str]":
+    """A study in a folder."""
+    command, pipe = [sys.executable, "-m", "degradation.run", *words], subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=pipe
+    )
 
 
-def wait_until(
-    condition: Callable[[], object], seconds: float = 90, explain: Callable[[], str] = str
-) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited too long\n{explain()}"
-        time.sleep(0.1)
+def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, str, str]:
+    """Its exit status and what it printed."""
+    process = start(folder, environment, *words)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err

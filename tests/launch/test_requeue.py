@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from degradation.launch import slurm
 from degradation.system import process_group
+from tests.conftest import wait_until
 
 # Plays submitit: its handler notes what the run has left by then, and leaves.
 JOB = """
@@ -36,16 +36,11 @@ with slurm.requeued():
 """
 
 
-def start(tmp_path: Path, executor: str) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
-        [sys.executable, "-c", JOB, str(tmp_path / "runs"), str(tmp_path / "note")],
-        env=os.environ | {"SUBMITIT_EXECUTOR": executor},
-        start_new_session=True,
-    )
-    end = time.monotonic() + 60
-    while not any((tmp_path / "runs").glob("*/curves.jsonl")):
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.05)
+def start(tmp_path: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", JOB, str(tmp_path / "runs"), str(tmp_path / "note")]
+    environment = os.environ | {"SUBMITIT_EXECUTOR": "slurm"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait_until(lambda: any((tmp_path / "runs").glob("*/curves.jsonl")))
     return process
 
 
@@ -56,7 +51,7 @@ def workers(process: "subprocess.Popen[bytes]") -> list[int]:
 
 def test_the_run_saves_before_the_job_is_queued_again(tmp_path: Path) -> None:
     """The signal comes as from SLURM: to every process of the job."""
-    process = start(tmp_path, "slurm")
+    process = start(tmp_path)
     for pid in [process.pid, *workers(process)]:
         os.kill(pid, signal.SIGUSR2)
     assert process.wait(30) == 7
@@ -67,7 +62,7 @@ def test_the_run_saves_before_the_job_is_queued_again(tmp_path: Path) -> None:
 
 
 def test_being_ended_is_no_reason_to_be_queued_again(tmp_path: Path) -> None:
-    process = start(tmp_path, "slurm")
+    process = start(tmp_path)
     process.terminate()
     assert process.wait(30) not in (0, 7)
     assert not (tmp_path / "note").exists()
@@ -86,18 +81,10 @@ def test_elsewhere_the_signal_is_left_alone(executor: str, monkeypatch) -> None:
 
 
 def test_a_job_of_several_tasks_says_who_is_who(monkeypatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-    job = {
-        "SUBMITIT_EXECUTOR": "slurm",
-        "SLURM_NTASKS": "4",
-        "SLURM_PROCID": "3",
-        "SLURM_LOCALID": "1",
-        "SLURM_JOB_ID": "81234",
-        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
-    }
-    for name, value in job.items():
-        monkeypatch.setenv(name, value)
+    job = {"NTASKS": 4, "PROCID": 3, "LOCALID": 1, "JOB_ID": 81234}
+    environment = {f"SLURM_{name}": str(number) for name, number in job.items()}
+    environment |= {"SUBMITIT_EXECUTOR": "slurm", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7"}
+    monkeypatch.setattr(os, "environ", environment)
     slurm.set_ranks()
     assert process_group.rank_and_world_size() == (3, 4)
     assert process_group.local_rank() == 1

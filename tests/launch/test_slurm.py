@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from degradation.runs.run_dir import runs_in
-from tests.launch.slurm_here import SLURM, STUDY, absent, ask, cluster, log, wait_until
+from degradation.runs.run_dir import RunDir, runs_in
+from tests.conftest import wait_until
+from tests.launch.slurm_here import SLURM, STUDY, absent, ask, cluster, start, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(absent()), reason=absent())]
 
@@ -22,21 +23,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def start(folder: Path, environment: dict[str, str], *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "degradation.run", *words],
-        cwd=folder,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def train(folder: Path, environment: dict[str, str], *words: str) -> tuple[int, str, str]:
-    process = start(folder, environment, *words)
-    out, err = process.communicate(timeout=240)
-    return process.returncode, out, err
+def assert_bytes_of_a_serial_run(run: RunDir, folder: Path) -> None:
+    [serial] = runs_in(folder / "serial")
+    assert run.curves.read_bytes() == serial.curves.read_bytes()
 
 
 def test_a_study_as_a_job_array_with_a_run_that_fails(slurm, tmp_path: Path) -> None:
@@ -50,22 +39,20 @@ def test_a_study_as_a_job_array_with_a_run_that_fails(slurm, tmp_path: Path) -> 
     assert f"failed: {failed.name} CIFAR-10 is not there" in out
     assert "1 of 2 runs have no result yet" in out
     assert "Traceback" not in err
-    status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
-    assert status == 0
-    [serial] = runs_in(tmp_path / "serial")
-    assert fine.curves.read_bytes() == serial.curves.read_bytes()
+    assert train(tmp_path, slurm, *words, "machine.runs=serial")[0] == 0
+    assert_bytes_of_a_serial_run(fine, tmp_path)
 
 
 def test_a_run_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Path) -> None:
     """SLURM's signal comes by hand here, and the two minutes' wait is cut short."""
     words = [*STUDY, "recipe.iterations=500", "recipe.eval_every=25"]
     process = start(tmp_path, slurm, *words, *SLURM)
-    wait_until(lambda: any(len(r.rows()) > 3 for r in runs_in(tmp_path / "runs")))
+    wait_until(lambda: any(len(r.rows()) > 3 for r in runs_in(tmp_path / "runs")), 90)
     [run] = runs_in(tmp_path / "runs")
     assert run.result() is None
     job = ask(slurm, "squeue", "-h", "-o", "%A")
     ask(slurm, "scancel", "--signal=USR2", job)
-    wait_until(lambda: ask(slurm, "squeue", "-h", "-o", "%T") == "PENDING")
+    wait_until(lambda: ask(slurm, "squeue", "-h", "-o", "%T") == "PENDING", 90)
     saved = max(int(p.name[10:18]) for p in run.checkpoints.iterdir())
     assert saved >= run.rows()[-1]["iteration"] >= 75
 
@@ -75,41 +62,26 @@ def test_a_run_whose_time_is_up_goes_on_in_a_job_of_its_own(slurm, tmp_path: Pat
         ask(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
         return ask(slurm, "squeue", "-h", "-o", "%T") != "PENDING"
 
-    wait_until(started, 200, lambda: ask(slurm, "scontrol", "show", "job") + log(slurm))
+    wait_until(started, 200)
     _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     starts = run.launches_jsonl.read_text().splitlines()
     assert len(starts) == 2
     assert f'"iteration": {saved},' in starts[1]
-    status, *_ = train(tmp_path, slurm, *words, "machine.runs=serial")
-    assert status == 0
-    [serial] = runs_in(tmp_path / "serial")
-    assert run.curves.read_bytes() == serial.curves.read_bytes()
+    assert train(tmp_path, slurm, *words, "machine.runs=serial")[0] == 0
+    assert_bytes_of_a_serial_run(run, tmp_path)
 
 
 def test_a_run_on_two_nodes_is_what_torchrun_would_train(slurm, tmp_path: Path) -> None:
-    words = [
-        *STUDY[1:],
-        "model.ghost_batch_size=8",
-        "recipe.iterations=60",
-        "recipe.eval_every=20",
-        "recipe.milestones=[40]",
-    ]
+    words = [*STUDY[1:], "model.ghost_batch_size=8", "recipe.iterations=60", "recipe.eval_every=20"]
     status, _, err = train(tmp_path, slurm, "-m", *words, *SLURM, "hydra.launcher.nodes=2")
     assert status == 0, err
     [run] = runs_in(tmp_path / "runs")
     assert json.loads(run.launches_jsonl.read_text())["fingerprint"]["processes"] == 2
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [*torchrun, "-m", "degradation.run", *words, "machine.runs=here"],
-        cwd=tmp_path,
-        check=True,
-        timeout=120,
-        env=slurm,
-        capture_output=True,
-    )
-    [here] = runs_in(tmp_path / "here")
-    assert run.curves.read_bytes() == here.curves.read_bytes()
+    command = [*torchrun, "-m", "degradation.run", *words, "machine.runs=serial"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=slurm, capture_output=True)
+    assert_bytes_of_a_serial_run(run, tmp_path)
 
 
 def test_a_job_trains_as_many_runs_as_one_device_takes(slurm, tmp_path: Path) -> None:

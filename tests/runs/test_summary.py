@@ -2,20 +2,9 @@
 
 from degradation.runs import summary
 
-SEEDS = [
-    {
-        "data": "cifar10",
-        "arm": "residual",
-        "depth": 110,
-        "shortcut": "identity",
-        "variant": "",
-        "protocol": "p",
-        "study": "figure6",
-        "train_error": 0.1,
-        "test_error": error,
-    }
-    for error in (6.45, 6.77)
-]
+NETWORK = {"data": "cifar10", "arm": "residual", "depth": 110, "shortcut": "identity"}
+RUN = NETWORK | {"variant": "", "protocol": "p", "study": "figure6", "train_error": 0.1}
+SEEDS = [RUN | {"test_error": error} for error in (6.45, 6.77)]
 
 
 def lines(*rows: dict) -> list[str]:

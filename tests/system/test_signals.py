@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,11 +12,9 @@ from degradation.system.signals import STOP_SIGNALS, Stop, Stopped
 
 
 @pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def no_handlers() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
