@@ -181,6 +181,7 @@ def test_a_row_waits_for_its_timing(w: World, monkeypatch) -> None:
     opened = SimpleNamespace(starting_step=0, log=lambda row, step, commit: sent.append(step))
     run, settings = w.create()
     write_note(run, settings)
+    monkeypatch.setattr(wandb_api, "has_key", lambda: True)
     monkeypatch.setattr(wandb_api, "open_run", lambda *_, **__: opened)
     upload = Upload(run, read_note(run))
     for iteration in (4, 8):
