@@ -17,16 +17,19 @@ from degradation.config.schema import Data, Model, Numerics, Recipe, RunConfig
 from degradation.config.validation import read
 from degradation.system.paths import CONF
 
-USUAL_RUNS = "runs"
-
 
 def command(config: RunConfig, runs: str) -> str:
     """The command that trains `config` alone, in the folder `runs`."""
     words = [f"data={config.data.name}", f"model={config.arm}", f"depth={config.depth}"]
     words += [f"seed={config.seed}", *changed_settings(config, of_identity=False)]
-    labels = ("study", config.study, config.data.name), ("variant", config.variant, "")
-    others = *labels, ("machine.runs", runs, USUAL_RUNS)
-    words += [f"{key}={written(value)}" for key, value, usual in others if value not in ("", usual)]
+    others = {
+        "study": (config.study, config.data.name),
+        "variant": (config.variant, ""),
+        "machine.runs": (runs, "runs"),
+    }
+    for key, (value, usual) in others.items():
+        if value not in ("", usual):
+            words.append(f"{key}={written(value)}")
     return shlex.join(["python", "-m", "degradation.run", *words])
 
 

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def _refusals(verb: str, path: Path, need: int = 0) -> Iterator[None]:
         if need and error.errno in NO_SPACE:
             have = megabytes(free(path.parent))
             sizes = f"; need {megabytes(need)}, {path.parent} has {have} free"
-        remedy = NO_SPACE.get(error.errno or 0, "mend that")
+        remedy = NO_SPACE.get(error.errno or 0, "mend the disk")
         message = (
             f"can't {verb} {path}: {error.strerror or error}{sizes}. What was there is unchanged; "
             f"{remedy}, or give machine.runs=OTHER, and give the same command again"
@@ -192,12 +193,8 @@ def sha256_of(path: Path) -> str:
 
 
 def free(folder: Path) -> int:
-    """Bytes that this user may still write in `folder`; 0 where the system doesn't tell."""
-    try:
-        space = os.statvfs(folder)
-    except OSError:
-        return 0
-    return space.f_bavail * space.f_frsize
+    """Bytes that this user may still write in `folder`."""
+    return shutil.disk_usage(folder).free
 
 
 def check_room(folder: Path, need: int) -> None:
