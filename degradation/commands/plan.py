@@ -13,59 +13,19 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from degradation.commands import estimate, probe
 from degradation.commands.probe import Speed
 from degradation.config import compose
-from degradation.config.schema import RunConfig
 from degradation.launch import gpus
 from degradation.runs import progress
 from degradation.runs.progress import RunProgress
 from degradation.system import console, files
 
 SECONDS = 7.5  # With the start of Python before and the output after them, they become ten.
-
-
-@dataclass(frozen=True)
-class Group:
-    """The runs of one network and length, which cost the same."""
-
-    runs: list[RunProgress]
-
-    @property
-    def config(self) -> RunConfig:
-        return self.runs[0].config
-
-    @property
-    def flops(self) -> float:
-        """Operations of what is left to train."""
-        unfinished = [run for run in self.runs if not run.finished]
-        return sum(estimate.remaining_flops(run.config, run.iteration) for run in unfinished)
-
-    @property
-    def disk(self) -> float:
-        """Bytes of all folders once they are finished."""
-        return sum(estimate.disk(run.config) for run in self.runs)
-
-    def row(self, speed: Speed) -> dict[str, str]:
-        """What the table says, by column."""
-        done = sum(run.finished for run in self.runs)
-        partial = sum(run.state != "missing" for run in self.runs) - done
-        rate = speed.flops_per_second
-        return {
-            "network": self.runs[0].network,
-            "iterations": f"{self.config.recipe.iterations:,}",
-            "runs": str(len(self.runs)),
-            "done": str(done or "–"),
-            "partial": str(partial or "–"),
-            "parameters": f"{estimate.work(self.config).parameters:,}",
-            "memory": _size(estimate.memory(self.config)),
-            "disk": _size(self.disk),
-            "PFLOP left": _rounded(self.flops / 1e15),
-            "hours left": _hours(self.flops / rate / 3600) if rate else "–",
-        }
+Group = list[RunProgress]
+"""The runs of one network and length, which cost the same."""
 
 
 def main(arguments: list[str]) -> int:
@@ -95,23 +55,48 @@ def main(arguments: list[str]) -> int:
 
 def grouped(runs: Sequence[RunProgress]) -> list[Group]:
     """The runs by network and length, in the order of the study."""
-    groups: dict[tuple[str, int], list[RunProgress]] = defaultdict(list)
+    groups: dict[tuple[str, int], Group] = defaultdict(list)
     for run in runs:
         groups[run.network, run.config.recipe.iterations].append(run)
-    return [Group(own) for own in groups.values()]
+    return list(groups.values())
 
 
 def table(groups: Sequence[Group], speed: Speed) -> str:
     """A line a group, and their sum."""
-    total = Group([run for group in groups for run in group.runs]).row(speed)
+    total = _line([run for group in groups for run in group], speed)
     total |= {"network": "all", "iterations": "", "parameters": "", "memory": ""}
-    lines = [*(group.row(speed) for group in groups), total]
+    lines = [*(_line(group, speed) for group in groups), total]
     rows = [list(total), *(list(line.values()) for line in lines)]
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         f"{name:{first}}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, others, strict=True))
         for name, *cells in rows
     )
+
+
+def _line(group: Group, speed: Speed) -> dict[str, str]:
+    """What the table says of a group, by column."""
+    config, rate = group[0].config, speed.flops_per_second
+    unfinished = [run for run in group if not run.finished]
+    done, partial = len(group) - len(unfinished), sum(r.state != "missing" for r in unfinished)
+    flops = sum(estimate.remaining_flops(run.config, run.iteration) for run in unfinished)
+    return {
+        "network": group[0].network,
+        "iterations": f"{config.recipe.iterations:,}",
+        "runs": str(len(group)),
+        "done": str(done or "–"),
+        "partial": str(partial or "–"),
+        "parameters": f"{estimate.work(config).parameters:,}",
+        "memory": _size(estimate.memory(config)),
+        "disk": _size(_disk(group)),
+        "PFLOP left": _rounded(flops / 1e15),
+        "hours left": _hours(flops / rate / 3600) if rate else "–",
+    }
+
+
+def _disk(runs: Sequence[RunProgress]) -> float:
+    """Bytes of all folders once they are finished."""
+    return sum(estimate.disk(run.config) for run in runs)
 
 
 def _size(size: float) -> str:
@@ -136,7 +121,7 @@ def notes(groups: Sequence[Group], speed: Speed) -> list[str]:
         f"hours: of {speed.name} at {rate:,.0f} GFLOP/s, as measured just now, one run after the "
         "other; other depths may differ by a quarter"
     )
-    configs = [group.config for group in groups]
+    configs = [group[0].config for group in groups]
     if (count := len(gpus.names())) > 1:
         lines.append(f"hours: {count} GPUs are here; cluster=joblib divides the hours by {count}")
     if any(config.numerics.compiled for config in configs):
@@ -148,8 +133,7 @@ def notes(groups: Sequence[Group], speed: Speed) -> list[str]:
 
 def lacking(groups: Sequence[Group], speed: Speed, runs: Path) -> list[str]:
     """What the study needs and this machine does not have."""
-    missing = [run for group in groups for run in group.runs if run.state == "missing"]
-    need = Group(missing).disk
+    need = _disk([run for group in groups for run in group if run.state == "missing"])
     existing = next(folder for folder in [runs, *runs.absolute().parents] if folder.exists())
     faults = [_too_large(group, speed) for group in groups]
     if need > (have := files.free(existing)):
@@ -162,12 +146,12 @@ def lacking(groups: Sequence[Group], speed: Speed, runs: Path) -> list[str]:
 
 def _too_large(group: Group, speed: Speed) -> str:
     """Why the runs that share a GPU do not fit into its memory; "" where they do."""
-    count = min(len(group.runs), speed.runs_at_once.get(str(group.config.depth), 1))
-    need = count * estimate.memory(group.config)
+    count = min(len(group), speed.runs_at_once.get(str(group[0].config.depth), 1))
+    need = count * estimate.memory(group[0].config)
     if speed.memory is None or need <= speed.memory:
         return ""
     return (
-        f"memory: {group.runs[0].network}: {count} at once need at least {_size(need)}, "
+        f"memory: {group[0].network}: {count} at once need at least {_size(need)}, "
         f"{speed.name} has {_size(speed.memory)}; remedy: "
         f"machine.runs_per_gpu={max(1, count // 2)}, or a smaller recipe.batch_size"
     )
