@@ -7,9 +7,10 @@ from degradation.bench.roof import Roof
 from degradation.system import provenance
 
 RUN_IMAGES = 64_000 * 128  # of the paper's recipe for CIFAR-10
-HEAD = """\
-| network | contestant | images/s | × baseline [rounds] | of its roof | first step | memory | 64k iterations |
-|---|---|---:|---:|---:|---:|---:|---:|"""  # noqa: E501 (a line of Markdown)
+HEAD = (
+    "| network | contestant | images/s | × baseline [rounds] | of its roof | first step | memory "
+    f"| 64k iterations |\n|---|---|{'---:|' * 6}"
+)
 NOT_ON_A_CPU = """\
 A CPU does not tell how fast a GPU is: CUDA graphs (graph, fast), bfloat16, several runs at once."""
 

@@ -40,13 +40,15 @@ REMEDY = f"remove it (and the folder {FOLDER}, if there is one) to download the 
 
 def load(data: Data) -> ImageDataset:
     """The set, from `data.root` or downloaded into it. Raises DataError (missing, damaged)."""
+    if absent := missing(data):
+        raise DataError(absent)
     root = Path(data.root).expanduser()
     folder, archive = root / FOLDER, root / ARCHIVE
     if folder.is_dir():
         splits = [_parse(_verified(folder / name, sha)) for name, sha in FILE_SHA256.items()]
     else:
         if not archive.is_file():
-            _fetch(archive, data.download)
+            _fetch(archive)
         splits = [_parse(content) for content in _archived(archive)]
     everything = Split(
         np.concatenate([split.images for split in splits[:-1]]),
@@ -64,9 +66,7 @@ def missing(data: Data) -> str:
     return _missing(root, "data.download=false")
 
 
-def _fetch(archive: Path, may_download: bool) -> None:
-    if not may_download:
-        raise DataError(_missing(archive.parent, "data.download=false"))
+def _fetch(archive: Path) -> None:
     try:
         download(MIRRORS, archive, ARCHIVE_SHA256)
     except DataError as error:

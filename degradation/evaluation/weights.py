@@ -36,14 +36,11 @@ MESSAGE = 1000
 
 
 def trained_network(run: RunDir, source: Source, device: torch.device) -> Network:
-    """The network of a run's newest checkpoint. Raises RunDirError where there is none."""
-    try:
-        content = checkpoint.newest(run.checkpoints)
-        if content is None:
-            raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
-        tensors, _ = checkpoint.decode(content)
-    except checkpoint.CheckpointError as error:
-        raise RunDirError(f"{run.folder}: {error}; remove it and train the run anew") from error
+    """The network of a run's newest checkpoint. Raises RunDirError where none is whole."""
+    content = checkpoint.newest(run.checkpoints)
+    if content is None:
+        raise RunDirError(f"{run.folder} has no checkpoint; train the run first")
+    tensors, _ = checkpoint.decode(content)
     network = initial_network(run.config(), source, device)
     fit(network, named(tensors))
     return network
@@ -52,13 +49,13 @@ def trained_network(run: RunDir, source: Source, device: torch.device) -> Networ
 def named(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """A network's tensors under the names of this project; of a checkpoint, the network's alone."""
     of_network = {name for name in tensors if name.startswith(IN_CHECKPOINTS)} or tensors.keys()
-    return {_renamed(name.removeprefix(IN_CHECKPOINTS)): tensors[name] for name in of_network}
-
-
-def _renamed(name: str) -> str:
-    for pattern, replacement in RENAMED:
-        name = re.sub(pattern, replacement, name)
-    return name
+    renamed = {}
+    for name in of_network:
+        own = name.removeprefix(IN_CHECKPOINTS)
+        for pattern, replacement in RENAMED:
+            own = re.sub(pattern, replacement, own)
+        renamed[own] = tensors[name]
+    return renamed
 
 
 def fit(network: nn.Module, tensors: dict[str, Tensor]) -> None:

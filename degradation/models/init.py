@@ -26,7 +26,8 @@ def build(model: Model, depth: int, channels: int, classes: int, seed: int, init
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            generator = torch.Generator().manual_seed(_seed(seed, f"{name}.weight"))
+            digest = hashlib.sha256(f"init {seed} {name}.weight".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
             initialize(module.weight, init, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -51,7 +52,3 @@ def _delta_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
     center = torch.empty(weight.shape[:2])
     nn.init.orthogonal_(center, gain=math.sqrt(2), generator=generator)
     weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = center
-
-
-def _seed(seed: int, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"init {seed} {name}".encode()).digest()[:8]) >> 1

@@ -52,7 +52,8 @@ def _deviations(network: nn.Module, convs: list[str]) -> Iterator[dict[str, floa
 
     hooks = []
     for name in convs:
-        conv, norm = (network.get_submodule(n) for n in (name, normalization_of(name)))
+        # Behind blocks.stage1_0.conv2 stands blocks.stage1_0.norm2.
+        conv, norm = (network.get_submodule(n) for n in (name, name.replace("conv", "norm")))
         hooks += [
             conv.register_forward_pre_hook(lambda _, x, n=name: note(f"input {n}", x[0])),
             norm.register_forward_hook(lambda _, x, y, n=name: note(f"response {n}", y)),
@@ -62,12 +63,6 @@ def _deviations(network: nn.Module, convs: list[str]) -> Iterator[dict[str, floa
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def normalization_of(conv: str) -> str:
-    """The name of what stands behind a convolution: blocks.stage1_0.norm2 behind ….conv2."""
-    parent, dot, own = conv.rpartition(".")
-    return f"{parent}{dot}norm{own.removeprefix('conv')}"
 
 
 def _finite(value: float) -> float | None:

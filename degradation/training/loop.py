@@ -72,8 +72,6 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
     state, recipe = context.state, context.config.recipe
     saver = Saver(context)
     log_layers(context)
-    if context.logger is not None:
-        context.logger.start(state.iteration)
     while True:
         if recipe.row_at(state.iteration):
             context.engine.finish()
@@ -87,7 +85,7 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
         saver.save_or_stop()
         advance(context)
         if context.logger is not None:
-            context.logger.tick()
+            context.logger.bar.update()
         yield context.engine.ready
 
 

@@ -23,19 +23,30 @@ log = logging.getLogger("degradation")
 
 
 class RunLogger:
-    """Writes the rows of one run from row number `rows` on.
+    """Writes the rows of one run from row number `rows` on, as training goes on at `iteration`.
 
     Raises RunDirError where curves.jsonl holds fewer, or what are no rows in order: then it is not
     the file of that checkpoint.
     """
 
-    def __init__(self, run: RunDir, rows: int, iterations: int, progress: str) -> None:
-        self.run, self.rows, self.iterations = run, rows, iterations
+    def __init__(
+        self, run: RunDir, rows: int, iteration: int, iterations: int, progress: str
+    ) -> None:
+        self.run, self.rows, self.iterations, self.progress = run, rows, iterations, progress
         self.label = run.name.rpartition("-")[0]
         self.replayed = self._lines()[rows:]
-        self.progress = progress
-        self.bar: tqdm[Any] | None = None
-        self.last: tuple[float, int] | None = None
+        self.last = time.monotonic(), iteration
+        self.bar = tqdm[Any](
+            total=iterations,
+            initial=iteration,
+            desc=self.label,
+            unit="it",
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0.2,
+            file=IgnoreBrokenPipe(sys.stderr),
+            disable=progress != "bar",
+        )
 
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""
@@ -49,26 +60,6 @@ class RunLogger:
         if self.run.curves.exists() and self.run.curves.stat().st_size > _size(lines):
             files.truncate(self.run.curves, _size(lines))
         return lines
-
-    def start(self, iteration: int) -> None:
-        """Training goes on, or begins, at `iteration`."""
-        self.last = time.monotonic(), iteration
-        if self.progress == "bar":
-            self.bar = tqdm(
-                total=self.iterations,
-                initial=iteration,
-                desc=self.label,
-                unit="it",
-                dynamic_ncols=True,
-                leave=False,
-                mininterval=0.2,
-                file=IgnoreBrokenPipe(sys.stderr),
-            )
-
-    def tick(self) -> None:
-        """One more iteration is done, or at least launched."""
-        if self.bar is not None:
-            self.bar.update(1)
 
     def row(self, row: dict[str, Any], images: int, evaluation: float) -> None:
         """Write `row`. `images`: trained on since the last one; `evaluation`: seconds of it."""
@@ -85,10 +76,6 @@ class RunLogger:
         line = json.dumps({"iteration": iteration, "layers": layers}, allow_nan=False)
         files.append_line(self.run.layers, line)
 
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
     def _compare(self, line: str, before: str) -> None:
         if line == before:
             return
@@ -101,7 +88,6 @@ class RunLogger:
         self.replayed = []
 
     def _time(self, row: dict[str, Any], images: int, evaluation: float) -> None:
-        assert self.last is not None
         now, (then, before) = time.monotonic(), self.last
         seconds, iterations = now - then - evaluation, row["iteration"] - before
         self.last = now, row["iteration"]
@@ -118,9 +104,8 @@ class RunLogger:
 
     def _show(self, row: dict[str, Any], rate: float) -> None:
         errors = f"train {row['train_error']:.2f} %  test {row['test_error']:.2f} %"
-        if self.bar is not None:
-            self.bar.set_postfix_str(errors)
-        elif self.progress == "lines" and rate:
+        self.bar.set_postfix_str(errors)
+        if self.progress == "lines" and rate:
             remaining = tqdm.format_interval((self.iterations - row["iteration"]) / rate)
             done = f"{row['iteration']:{len(str(self.iterations))}}/{self.iterations}"
             speed = f"{rate:.3g} it/s  {remaining} left"

@@ -43,11 +43,9 @@ class _Rectified(torch.autograd.Function):
         grad, scratch = _channels_last(grads[0]), _scratch(weight)
         of_x, of_weight, of_bias = map(torch.empty_like, (x, weight, bias))
         of_shortcut = None if y is None else torch.empty_like(x)
-        inputs, outputs = (
-            (grad, x, weight, bias, moments, y),
-            (of_x, of_shortcut, of_weight, of_bias),
-        )
-        library.load().rectified_backward(*_pointers(*inputs, *outputs, scratch), *_sizes(x))
+        outputs = of_x, of_shortcut, of_weight, of_bias
+        pointers = _pointers(grad, x, weight, bias, moments, y, *outputs, scratch)
+        library.load().rectified_backward(*pointers, *_sizes(x))
         return of_x, of_shortcut, of_weight, of_bias, None
 
 

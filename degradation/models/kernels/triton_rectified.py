@@ -344,10 +344,14 @@ class Plan:
         pixels = group * height * width
         across = min(CHANNELS, triton.next_power_of_2(channels))
         down = TILE // across
-        tiles, columns, groups = _up(pixels, down), _up(channels, across), _up(images, group)
+        tiles, columns, groups = (
+            triton.cdiv(pixels, down),
+            triton.cdiv(channels, across),
+            triton.cdiv(images, group),
+        )
         shared = min(tiles, PARTIALS, max(1, PROGRAMS // (columns * groups)))
-        chunk = _up(tiles, shared) * down
-        grid = _up(pixels, chunk), columns, groups
+        chunk = triton.cdiv(tiles, shared) * down
+        grid = triton.cdiv(pixels, chunk), columns, groups
         return cls(images * height * width, pixels, chunk, channels, (down, across), grid)
 
     @property
@@ -376,11 +380,6 @@ class Plan:
         """Room for two results of each program and channel, on the device of x."""
         blocks, _, groups = self.grid
         return x.new_empty((groups, 2, blocks, self.channels), dtype=torch.float32)
-
-
-def _up(number: int, by: int) -> int:
-    """The quotient, rounded up."""
-    return -(-number // by)
 
 
 def rectify(norm: BatchNorm, x: Tensor, shortcut: Tensor | None) -> Tensor:

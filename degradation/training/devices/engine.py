@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import torch
@@ -79,14 +79,13 @@ class Engine:
     ) -> tuple[float, int]:
         """Sum of the losses and number of errors over a set of images.
 
-        Between two batches it calls `between`, which may raise; not where several processes train,
-        as they stop together or not at all.
+        Before each batch it calls `between`, which may raise; not where several processes train, as
+        they stop together or not at all.
         """
         group, flat = self.state.group, self.state.flat
-        if group.size == 1:
-            batches = _calling(between, batches)
+        between = between if group.size == 1 else lambda: None
         with nullcontext() if flat is None else flat.mean_running_stats(group):
-            sums = evaluate(self.state.network, batches, self.numerics.precision)
+            sums = evaluate(self.state.network, batches, self.numerics.precision, between)
         group.sum_(sums)
         self.finish()
         loss, errors = sums.tolist()
@@ -117,11 +116,3 @@ class Engine:
 def is_done(event: torch.cuda.Event) -> bool:
     """Whether the device has done what was launched before the event."""
     return bool(event.query())  # type: ignore[no-untyped-call]
-
-
-def _calling(
-    between: Callable[[], object], batches: Iterable[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in batches:
-        between()
-        yield batch

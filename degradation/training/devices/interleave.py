@@ -36,22 +36,20 @@ def drain(steps: Steps[T]) -> T:
 class Slot:
     """One run's steps, with what belongs to that run alone."""
 
-    number: int
     steps: Steps[int]
     fraction: float
+    result: int | None = None
     ready: Callable[[], bool] = lambda: True
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     stream: AbstractContextManager[Any] = field(default_factory=nullcontext)
 
-    def step(self) -> int | None:
-        """Take one step; the result, if it was the last."""
+    def step(self) -> None:
+        """Take one step; the last one has the result."""
         try:
             with self.stream:
                 self.ready = self.context.run(next, self.steps)
         except StopIteration as end:
-            result: int = end.value
-            return result
-        return None
+            self.result = end.value
 
 
 def interleave(
@@ -62,10 +60,8 @@ def interleave(
     They start in the order given. A run whose fraction is all that is left, or more, waits until it
     is alone.
     """
-    waiting = deque(Slot(i, steps, part) for i, (steps, part) in enumerate(runs))
-    streams = Streams(device)
-    active: list[Slot] = []
-    results: dict[int, int] = {}
+    slots = [Slot(steps, part) for steps, part in runs]
+    waiting, active, streams = deque(slots), list[Slot](), Streams(device)
     while waiting or active:
         taken = sum(slot.fraction for slot in active)
         while waiting and (not active or taken + waiting[0].fraction <= 1 + 1e-9):
@@ -74,13 +70,13 @@ def interleave(
             active[-1].stream = streams.take()
         due = [slot for slot in active if slot.ready()]
         for slot in due:
-            if (result := slot.step()) is not None:
-                results[slot.number] = result
+            slot.step()
+            if slot.result is not None:
                 active.remove(slot)
                 streams.give_back(slot.stream)
         if not due:
             time.sleep(PAUSE)
-    return [results[i] for i in sorted(results)]
+    return [slot.result for slot in slots if slot.result is not None]
 
 
 class Streams:
