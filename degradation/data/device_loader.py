@@ -92,10 +92,7 @@ class DeviceLoader:
         """(chunk_steps, 3, share) int64 on the device: image, first pixel, mean crop."""
 
     def get_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (share, channels, height, width) float32 and labels (share,) int64 of a step.
-
-        It does not wait for the device.
-        """
+        """Images and labels of a step (see loaders.py). It does not wait for the device."""
         chunk, line = divmod(step, self.chunk_steps)
         if chunk != self.chunk:
             self.table, self.chunk = to_device(self._table(chunk), self.place.device), chunk

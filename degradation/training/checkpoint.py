@@ -23,7 +23,7 @@ from degradation.system import files
 KEEP = 2
 META = "meta"
 """The one key of the file's metadata: JSON. The library writes several in any order."""
-NAME = re.compile(r"iteration-(\d{8,})-([0-9a-f]{64})\.safetensors")
+NAME = re.compile(r"iteration-\d{8,}-[0-9a-f]{64}\.safetensors")
 
 
 class CheckpointError(RunDirError):
@@ -84,14 +84,12 @@ def newest(folder: Path) -> bytes | None:
     """
     reasons = []
     for path in reversed(saved(folder)):
-        match = NAME.fullmatch(path.name)
-        assert match is not None
         try:
             content = files.read(path)
         except OSError as error:
             reasons.append(f"{path}: {error.strerror}")
             continue
-        if hashlib.sha256(content).hexdigest() == match[2]:
+        if hashlib.sha256(content).hexdigest() == path.stem.rpartition("-")[2]:
             return content
         reasons.append(f"{path}: damaged, its SHA-256 is not the one in its name")
     if reasons:

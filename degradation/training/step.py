@@ -1,9 +1,6 @@
-"""One training step, and evaluation: operations on the device alone, which the host launches."""
+"""One training step: operations on the device alone, which the host launches."""
 
-from collections.abc import Callable, Iterable
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from degradation.models.resnet import forward
@@ -30,27 +27,3 @@ def train_step(
     sums = batch_sums(loss, logits, labels, state.group)
     for accumulator in state.accumulators:
         accumulator.add(*sums)
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    precision: str,
-    between: Callable[[], object],
-) -> Tensor:
-    """Sum of the losses and number of errors in eval mode: float64, shape (2,), on the device.
-
-    Before each batch it calls `between`, which may raise.
-    """
-    sums = torch.zeros(2, dtype=torch.float64, device=next(network.parameters()).device)
-    network.eval()
-    try:
-        for x, labels in batches:
-            between()
-            logits = forward(network, x, precision)
-            loss = functional.cross_entropy(logits, labels, reduction="sum").double()
-            sums += torch.stack([loss, (logits.argmax(1) != labels).sum().double()])
-    finally:
-        network.train()
-    return sums

@@ -83,10 +83,8 @@ class FolderLoader:
         self.next_step = 0
 
     def get_batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images (share, 3, crop, crop) float32 and labels (share,) int64 of a step.
-
-        The workers decode ahead, step after step; for one out of order they start anew.
-        """
+        """Images and labels of a step (see loaders.py). The workers decode ahead, step after step;
+        for one out of order they start anew."""
         if self.decoded is None or step != self.next_step:
             self.close()
             self.decoded = decoded(self.crops, self.positions(step), self.place)

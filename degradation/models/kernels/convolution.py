@@ -27,17 +27,14 @@ class _Convolution(torch.autograd.Function):
         return torch.conv2d(x, weight, None, stride, 1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        (grad,), (x, weight) = grads, ctx.saved_tensors
-        of_x, of_weight = None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        (grad,), (x, weight), of_x = grads, ctx.saved_tensors, None
         if ctx.needs_input_grad[0]:
             strides, ones = [ctx.stride] * 2, [1, 1]
             of_x = torch.ops.aten.convolution_backward.default(
                 grad, x, weight, None, strides, ones, ones, False, [0, 0], 1, [True, False, False]
             )[0]
-        if ctx.needs_input_grad[1]:
-            of_weight = weight_gradient(x, grad, ctx.stride)
-        return of_x, of_weight, None
+        return of_x, weight_gradient(x, grad, ctx.stride), None
 
 
 def weight_gradient(x: Tensor, grad: Tensor, stride: int) -> Tensor:

@@ -7,17 +7,18 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils import get_total_norm
 
 from degradation.config.schema import Numerics
 from degradation.models.kernels import cpu as native
 from degradation.models.kernels import gpu
-from degradation.models.resnet import compile_blocks
+from degradation.models.resnet import compile_blocks, forward
 from degradation.training.devices.cuda_graph import Capture, Step
 from degradation.training.devices.distributed import PATIENCE, LostError
 from degradation.training.optimizer import learning_rate_tensor
 from degradation.training.state import State
-from degradation.training.step import evaluate, train_step
+from degradation.training.step import train_step
 
 LEAD = 8  # steps that the host may be ahead of the device
 POLL = 1e-4  # seconds between two questions whether the device has got somewhere
@@ -74,18 +75,28 @@ class Engine:
         if gradients:
             self.state.gradient_norm.copy_(get_total_norm(gradients))
 
+    @torch.no_grad()
     def evaluate(
         self, batches: Iterable[tuple[Tensor, Tensor]], between: Callable[[], object]
     ) -> tuple[float, int]:
-        """Sum of the losses and number of errors over a set of images.
+        """Sum of the losses and number of errors over a set of images, in eval mode.
 
         Before each batch it calls `between`, which may raise; not where several processes train, as
         they stop together or not at all.
         """
-        group, flat = self.state.group, self.state.flat
-        between = between if group.size == 1 else lambda: None
-        with nullcontext() if flat is None else flat.mean_running_stats(group):
-            sums = evaluate(self.state.network, batches, self.numerics.precision, between)
+        network, group, flat = self.state.network, self.state.group, self.state.flat
+        sums = torch.zeros(2, dtype=torch.float64, device=self.state.gradient_norm.device)
+        network.eval()
+        try:
+            with nullcontext() if flat is None else flat.mean_running_stats(group):
+                for x, labels in batches:
+                    if group.size == 1:
+                        between()
+                    logits = forward(network, x, self.numerics.precision)
+                    loss = functional.cross_entropy(logits, labels, reduction="sum").double()
+                    sums += torch.stack([loss, (logits.argmax(1) != labels).sum().double()])
+        finally:
+            network.train()
         group.sum_(sums)
         self.finish()
         loss, errors = sums.tolist()
