@@ -36,7 +36,7 @@ class RunLogger:
         self.label = run.name.rpartition("-")[0]
         self.replayed = self._lines()[rows:]
         self.last = time.monotonic(), iteration
-        self.bar = tqdm[Any](
+        self.bar: tqdm[Any] = tqdm(
             total=iterations,
             initial=iteration,
             desc=self.label,
