@@ -59,7 +59,9 @@ class TrainImages:
         self.line_offsets = padded.shape[2] * torch.arange(height, device=device)
         """(height,): how many pixels behind a crop's first one each of its lines begins."""
         mean = functional.pad(torch.from_numpy(dataset.mean).to(device), border)
-        crops = _all_crops(mean, data.pad)
+        # By top and then by left: every window of the padded mean image.
+        windows = mean.unfold(0, height, 1).unfold(1, width, 1)
+        crops = windows.permute(0, 1, 3, 4, 2).flatten(0, 1)
         self.mean_crops = torch.cat([crops, crops.flip(2)] if data.flip else [crops])
         """(crops, height, width, channels): the mean image cropped in each way, then mirrored."""
         self.labels = torch.from_numpy(dataset.train.labels).to(device)
@@ -193,12 +195,3 @@ def channels_first(x: Tensor, memory_format: torch.memory_format) -> Tensor:
     if memory_format == torch.contiguous_format:
         return x.clone(memory_format=memory_format)
     return x.contiguous(memory_format=memory_format)
-
-
-def _all_crops(padded: Tensor, pad: int) -> Tensor:
-    """Every crop of one padded image, by top and then by left: (crops, height, width, channels)."""
-    height, width, channels = padded.shape
-    side = 2 * pad + 1
-    line, pixel = padded.stride(0), padded.stride(1)
-    shape = (side, side, height - 2 * pad, width - 2 * pad, channels)
-    return padded.as_strided(shape, (line, pixel, line, pixel, 1)).flatten(0, 1)

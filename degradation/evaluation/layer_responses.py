@@ -16,33 +16,20 @@ from degradation.models.resnet import forward
 from degradation.runs.run_dir import RunDir
 
 
-class StandardDeviation:
-    """The standard deviation of all numbers it is given, in float64."""
-
-    def __init__(self) -> None:
-        self.count, self.sum, self.squares = 0, 0.0, 0.0
-
-    def add(self, x: Tensor) -> None:
-        x = x.double()
-        self.count += x.numel()
-        self.sum += float(x.sum())
-        self.squares += float(x.square().sum())
-
-    @property
-    def value(self) -> float:
-        mean = self.sum / self.count
-        return float(max(self.squares / self.count - mean**2, 0.0) ** 0.5)
-
-
 @torch.no_grad()
 def responses(network: nn.Module, images: EvalLoader, precision: str = "fp32") -> dict[str, float]:
     """The response of each 3×3 layer by the name of its normalization, in layer order."""
-    deviations: dict[str, StandardDeviation] = {}
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, y: Tensor) -> None:
+        y = y.double()
+        sums[name] += torch.stack([y.sum(), y.square().sum(), torch.tensor(y.numel()).to(y)])
+
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d) and "shortcut" not in name:
-            deviations[name] = StandardDeviation()
-            hooks.append(module.register_forward_hook(lambda _, x, y, n=name: deviations[n].add(y)))
+            sums[name] = torch.zeros(3, dtype=torch.float64, device=module.weight.device)
+            hooks.append(module.register_forward_hook(lambda _, x, y, n=name: add(n, y)))
     network.eval()
     try:
         for x, _ in images:
@@ -50,7 +37,8 @@ def responses(network: nn.Module, images: EvalLoader, precision: str = "fp32") -
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: deviation.value for name, deviation in deviations.items()}
+    moments = {name: (each[:2] / each[2]).tolist() for name, each in sums.items()}
+    return {name: max(square - mean**2, 0.0) ** 0.5 for name, (mean, square) in moments.items()}
 
 
 def of_run(run: RunDir, device: torch.device) -> dict[str, float]:

@@ -6,18 +6,14 @@ import logging
 import socket
 from typing import Any
 
-import torch
-
 from degradation.config import identity, schema, world_size
 from degradation.config.validation import ConfigError
 from degradation.data import loaders, sources
 from degradation.data.device_loader import Placement, memory_format
-from degradation.data.image_folder import decode
 from degradation.data.image_folder.manifest import ImageFolder
 from degradation.data.sources import Source
 from degradation.models import resnet
 from degradation.models.identity_init import initialize_as_identity
-from degradation.models.kernels import gpu, library
 from degradation.runs.run_dir import RunDir, whole_lines
 from degradation.system import files, process_group, provenance
 from degradation.system.console import short_repr
@@ -63,7 +59,7 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
         files.check_room(run.checkpoints, (checkpoint.KEEP + 1) * state.size)
     capture = capture_for(config.numerics.graph, device)
     engine = Engine(config.numerics, state, device, capture)
-    fingerprint = fingerprint_of(config, device, group.size)
+    fingerprint = devices.fingerprint(config, device, group.size)
     digests = {
         "initial": resnet.parameters_digest(state.network),
         "stream": loader.digest(),
@@ -80,20 +76,6 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
         note_launch(run, state, fingerprint, digests, dataset)
     context = config, run, state, loader, engine, eval_loaders, logger, fingerprint, stop
     return TrainContext(*context, machine.log_layers_every)
-
-
-def fingerprint_of(
-    config: schema.RunConfig, device: torch.device, processes: int = 1
-) -> dict[str, Any]:
-    """Everything beside the run's settings that decides bits, as JSON values."""
-    fingerprint = devices.fingerprint(device, processes)
-    if config.data.name == "imagenet":
-        fingerprint |= decode.versions()
-    if config.numerics.native:
-        fingerprint |= library.versions()
-    if config.numerics.fused:
-        fingerprint |= gpu.versions()
-    return fingerprint
 
 
 def parent(config: schema.RunConfig) -> schema.RunConfig:

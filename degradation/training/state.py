@@ -45,10 +45,6 @@ class State:
     plateau: Plateau = field(default_factory=Plateau)
 
     @property
-    def accumulators(self) -> list[MetricAccumulator]:
-        return [self.row] if self.window is None else [self.row, self.window]
-
-    @property
     def diverged_at(self) -> int | None:
         """The first iteration whose loss was no number; waits for the device."""
         first = int(self.row.first_nonfinite)
@@ -70,12 +66,6 @@ class State:
     def size(self) -> int:
         """Bytes of a checkpoint, nearly."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
-
-    def clear_gradients(self) -> None:
-        if self.flat is None:
-            self.optimizer.zero_grad(set_to_none=True)
-        else:
-            self.flat.gradients.zero_()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything by name, as it is saved: the network's own names, then the others'."""

@@ -17,7 +17,10 @@ def train_step(
     Nothing here waits for the device or depends on a number that the host knows: a CUDA graph of
     it does the same work each time.
     """
-    state.clear_gradients()
+    if state.flat is None:
+        state.optimizer.zero_grad(set_to_none=True)
+    else:
+        state.flat.gradients.zero_()
     logits = forward(state.network, x, precision, cast_at_once)
     loss = functional.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -25,5 +28,6 @@ def train_step(
         state.group.mean_(state.flat.gradients)
     state.optimizer.step()
     sums = batch_sums(loss, logits, labels, state.group)
-    for accumulator in state.accumulators:
-        accumulator.add(*sums)
+    state.row.add(*sums)
+    if state.window is not None:
+        state.window.add(*sums)

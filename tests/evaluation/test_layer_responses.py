@@ -11,7 +11,6 @@ from degradation.config.validation import ConfigError
 from degradation.data.device_loader import DeviceEvalLoader, Placement
 from degradation.data.sources import load
 from degradation.evaluation import layer_responses
-from degradation.evaluation.layer_responses import StandardDeviation
 from degradation.models import init
 from degradation.runs.run_dir import RunDirError
 from tests.training.train_here import created, train_here
@@ -25,12 +24,13 @@ def images(small) -> DeviceEvalLoader:
     return DeviceEvalLoader(dataclasses.replace(found, test=found.test.part(0, 50)), "test", PLACE)
 
 
-def test_the_standard_deviation_is_that_of_all_numbers() -> None:
-    x = torch.randn(4, 100, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    deviation = StandardDeviation()
-    for part in x:
-        deviation.add(part)
-    assert deviation.value == pytest.approx(float(x.std(correction=0)), rel=1e-6)
+def test_a_response_is_the_standard_deviation_of_all_numbers(images) -> None:
+    net, seen = init.build(Model("none", "back", 4), 8, 1, 10, 0, "fan_in"), []
+    net.norm.register_forward_hook(lambda _, x, y: seen.append(y))
+    images.batch_size = 20
+    found = layer_responses.responses(net, images)["norm"]
+    assert found == pytest.approx(float(torch.cat(seen).double().std(correction=0)), rel=1e-6)
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("shortcut", ["none", "identity", "projection_all"])

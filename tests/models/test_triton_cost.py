@@ -19,7 +19,7 @@ from degradation.models import kernels as room
 from degradation.models import resnet
 from degradation.models.kernels import gpu
 from degradation.models.kernels.weight_casts import bfloat16_weights
-from degradation.training import setup
+from degradation.training.devices import device as devices
 from tests.conftest import Calls
 from tests.models.conftest import KERNELS, Instead, network
 
@@ -192,5 +192,5 @@ def test_triton_is_missed_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_fingerprint_of_a_run_names_tritons_version(kernels, small) -> None:
-    marks = setup.fingerprint_of(small(numerics__fused=True), torch.device("cpu"))
+    marks = devices.fingerprint(small(numerics__fused=True), torch.device("cpu"))
     assert marks["triton"] == sys.modules["triton"].__version__

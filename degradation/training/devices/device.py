@@ -12,8 +12,10 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
-from degradation.config.schema import Machine, Numerics
+from degradation.config.schema import Machine, Numerics, RunConfig
 from degradation.config.validation import ConfigError
+from degradation.data.image_folder import decode
+from degradation.models.kernels import gpu, library
 from degradation.system import process_group
 
 
@@ -65,7 +67,7 @@ LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "DNNL_MAX_CPU
 """Environment variables that limit which instructions libraries use, and so change bits."""
 
 
-def fingerprint(device: torch.device, processes: int = 1) -> dict[str, Any]:
+def fingerprint(config: RunConfig, device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Everything beside the run's settings that decides bits, as JSON values."""
     marks: dict[str, Any] = {
         "arithmetic": ARITHMETIC,
@@ -88,4 +90,10 @@ def fingerprint(device: torch.device, processes: int = 1) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             "cublas": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         }
+    if config.data.name == "imagenet":
+        marks |= decode.versions()
+    if config.numerics.native:
+        marks |= library.versions()
+    if config.numerics.fused:
+        marks |= gpu.versions()
     return marks
