@@ -66,14 +66,14 @@ def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:
         "images": dataset.digest,
     }
     resume(run, config, state, fingerprint, machine.resume)
-    eval_loaders = loaders.eval_loaders(dataset, config, place)
-    # Another run of this process may read the images that were laid out here, on its own stream.
-    engine.finish()
     logger = None
     if group.is_main:
         iterations, progress = config.recipe.iterations, machine.progress
         logger = RunLogger(run, state.rows, state.iteration, iterations, progress)
         note_launch(run, state, fingerprint, digests, dataset)
+    eval_loaders = loaders.eval_loaders(dataset, config, place)
+    # Another run of this process may read the images that were laid out here, on its own stream.
+    engine.finish()
     context = config, run, state, loader, engine, eval_loaders, logger, fingerprint, stop
     return TrainContext(*context, machine.log_layers_every)
 

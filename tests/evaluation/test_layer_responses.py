@@ -26,7 +26,7 @@ def images(small) -> DeviceEvalLoader:
 
 def test_a_response_is_the_standard_deviation_of_all_numbers(images) -> None:
     net, seen = init.build(Model("none", "back", 4), 8, 1, 10, 0, "fan_in"), []
-    net.norm.register_forward_hook(lambda _, x, y: seen.append(y))
+    net.norm.register_forward_hook(lambda _, x, y: seen.append(y.clone()))
     images.batch_size = 20
     found = layer_responses.responses(net, images)["norm"]
     assert found == pytest.approx(float(torch.cat(seen).double().std(correction=0)), rel=1e-6)
