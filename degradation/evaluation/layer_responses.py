@@ -23,7 +23,7 @@ def responses(network: nn.Module, images: EvalLoader, precision: str = "fp32") -
 
     def add(name: str, y: Tensor) -> None:
         y = y.double()
-        sums[name] += torch.stack([y.sum(), y.square().sum(), torch.tensor(y.numel()).to(y)])
+        sums[name] += torch.stack([y.sum(), y.square().sum(), y.new_tensor(y.numel())])
 
     hooks = []
     for name, module in network.named_modules():

@@ -344,11 +344,8 @@ class Plan:
         pixels = group * height * width
         across = min(CHANNELS, triton.next_power_of_2(channels))
         down = TILE // across
-        tiles, columns, groups = (
-            triton.cdiv(pixels, down),
-            triton.cdiv(channels, across),
-            triton.cdiv(images, group),
-        )
+        tiles, columns = triton.cdiv(pixels, down), triton.cdiv(channels, across)
+        groups = triton.cdiv(images, group)
         shared = min(tiles, PARTIALS, max(1, PROGRAMS // (columns * groups)))
         chunk = triton.cdiv(tiles, shared) * down
         grid = triton.cdiv(pixels, chunk), columns, groups
