@@ -221,8 +221,10 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             held.acquire(poll_interval=0.05)
         except Timeout:
-            holder = path.read_text(errors="replace")[:200] or "another process"
-            message = f"{path.parent} is in use by {holder}"
+            holder = ""
+            with suppress(OSError):
+                holder = path.read_text(errors="replace")[:200]
+            message = f"{path.parent} is in use by {holder or 'another process'}"
             raise LockedError(errno.EAGAIN, message) from None
     try:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
