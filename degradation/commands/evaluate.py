@@ -30,23 +30,18 @@ def main(arguments: list[str]) -> int:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args(arguments)
     console.show_messages()
-    measure = _measure_responses if options.measurement == "responses" else _measure_crops
     for run in tqdm(_named(options.runs), desc=options.measurement, unit="run", disable=None):
-        measure(run, _device(run, options.device))
+        device = _device(run, options.device)
+        if options.measurement == "responses":
+            table = layer_responses.csv(layer_responses.of_run(run, device))
+            files.write_atomically(run.responses, table.encode())
+            tqdm.write(str(run.responses))
+        else:
+            result = imagenet.evaluate(run, device)
+            files.write_json(run.evaluation, result)
+            tqdm.write(f"{run.name}: {imagenet.summary(result)}")
     print("figures and tables: python analysis/plot_curves.py")
     return 0
-
-
-def _measure_responses(run: RunDir, device: torch.device) -> None:
-    found = layer_responses.of_run(run, device)
-    files.write_atomically(run.responses, layer_responses.csv(found).encode())
-    tqdm.write(str(run.responses))
-
-
-def _measure_crops(run: RunDir, device: torch.device) -> None:
-    result = imagenet.evaluate(run, device)
-    files.write_json(run.evaluation, result)
-    tqdm.write(f"{run.name}: {imagenet.summary(result)}")
 
 
 def _device(run: RunDir, asked: str) -> torch.device:
