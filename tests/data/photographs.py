@@ -19,10 +19,10 @@ def image(number: int, width: int, height: int) -> Image.Image:
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def make(root: Path, train: int = 4, val: int = 2) -> Path:
-    """So many images of each class in train/ and val/, of 40 to 60 pixels a side."""
+def make(root: Path) -> Path:
+    """Four images of each class in train/ and two in val/, of 40 to 60 pixels a side."""
     number = 0
-    for split, count in (("train", train), ("val", val)):
+    for split, count in (("train", 4), ("val", 2)):
         for name in CLASSES:
             folder = root / split / name
             folder.mkdir(parents=True)

@@ -5,11 +5,12 @@ variable DEGRADATION_CIFAR10 names the folder that holds them.
 """
 
 import hashlib
-import io
 import os
 import random
+import shutil
 import tarfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -38,27 +39,25 @@ def refusal(root: Path) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch) -> Path:
     """data.root with the small files, which are expected in place of the genuine ones."""
-    contents = {name: content_of(name) for name in NAMES}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(cifar10, "FILE_SHA256", digests)
     (tmp_path / cifar10.FOLDER).mkdir()
-    for name, content in contents.items():
-        (tmp_path / cifar10.FOLDER / name).write_bytes(content)
+    digests = {name: hashlib.sha256(content_of(name)).hexdigest() for name in NAMES}
+    monkeypatch.setattr(cifar10, "FILE_SHA256", digests)
+    for name in NAMES:
+        (tmp_path / cifar10.FOLDER / name).write_bytes(content_of(name))
     return tmp_path
 
 
 @pytest.fixture
-def archive(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> Path:
-    """data.root with the archive of those files alone."""
-    root = tmp_path_factory.mktemp("archived")
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+def archive(folder: Path, tmp_path: Path, monkeypatch) -> Path:
+    """The archive of those files, in a data.root of its own."""
+    made = tmp_path / "archived" / cifar10.ARCHIVE
+    made.parent.mkdir()
+    with tarfile.open(made, "w:gz") as tar:
         tar.add(folder / cifar10.FOLDER, cifar10.FOLDER)
-    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(content.getvalue()).hexdigest())
-    (root / cifar10.ARCHIVE).write_bytes(content.getvalue())
-    return root
+    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(made.read_bytes()).hexdigest())
+    return made
 
 
 def test_shapes_labels_and_pixels(folder: Path) -> None:
@@ -74,7 +73,7 @@ def test_shapes_labels_and_pixels(folder: Path) -> None:
 
 
 def test_folder_and_archive_hold_the_same(folder: Path, archive: Path) -> None:
-    assert load(folder).digest == load(archive).digest
+    assert load(folder).digest == load(archive.parent).digest
 
 
 def test_validation_images_are_the_last_of_training(folder: Path) -> None:
@@ -86,7 +85,7 @@ def test_validation_images_are_the_last_of_training(folder: Path) -> None:
         load(folder, val_size=20)
 
 
-def test_root_may_lie_in_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_may_lie_in_the_home_folder(folder: Path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
     assert len(load(Path("~") / folder.name).train) == 20
 
@@ -104,47 +103,33 @@ def test_a_damaged_file_is_named_with_the_remedy(folder: Path, content: bytes | 
 
 
 @pytest.mark.parametrize("size", [0, 100, -1])
-def test_a_damaged_archive_is_never_opened(
-    archive: Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = archive / cifar10.ARCHIVE
-    file.write_bytes(file.read_bytes()[:size])
+def test_a_damaged_archive_is_never_opened(archive: Path, size: int, monkeypatch) -> None:
+    archive.write_bytes(archive.read_bytes()[:size])
     monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("opened"))
-    message = refusal(archive)
-    assert message.startswith(f"{file}: damaged") and message.endswith(cifar10.REMEDY)
+    message = refusal(archive.parent)
+    assert message.startswith(f"{archive}: damaged") and message.endswith(cifar10.REMEDY)
 
 
 def test_missing_data_says_where_it_looked_and_what_to_do(tmp_path: Path) -> None:
-    message = refusal(tmp_path / "none")
-    for part in (
-        str(tmp_path / "none" / cifar10.ARCHIVE),
-        cifar10.ARCHIVE_SHA256,
-        "data.download=false",
-        "data.root=",
-        "data=digits",
-    ):
-        assert part in message
-    assert sources.missing(Data("cifar10", 0, 4, True, str(tmp_path / "none"), False)) == message
-    assert not (tmp_path / "none").exists()
+    root = tmp_path / "none"
+    message = refusal(root)
+    parts = [str(root / cifar10.ARCHIVE), cifar10.ARCHIVE_SHA256, "data.download=false"]
+    assert all(part in message for part in [*parts, "data.root=", "data=digits"])
+    assert sources.missing(Data("cifar10", 0, 4, True, str(root), False)) == message
+    assert not root.exists()
 
 
 def test_missing_data_is_downloaded_and_then_read(archive: Path, tmp_path: Path, monkeypatch):
     def download(urls: object, target: Path, sha256: str) -> None:
         assert (urls, sha256) == (cifar10.MIRRORS, cifar10.ARCHIVE_SHA256)
         target.parent.mkdir()
-        target.write_bytes((archive / cifar10.ARCHIVE).read_bytes())
+        shutil.copy(archive, target)
 
     monkeypatch.setattr(cifar10, "download", download)
     assert len(load(tmp_path / "new", may_download=True).train) == 20
-
-
-def test_a_failed_download_is_told_with_its_reason(tmp_path: Path, monkeypatch) -> None:
-    def download(*_: object) -> None:
-        raise DataError("no mirror delivered it")
-
-    monkeypatch.setattr(cifar10, "download", download)
-    with pytest.raises(DataError, match=r"\(no mirror delivered it\)[\s\S]*data=digits"):
-        load(tmp_path, may_download=True)
+    monkeypatch.setattr(cifar10, "download", Mock(side_effect=DataError("no mirror has it")))
+    with pytest.raises(DataError, match=r"\(no mirror has it\)[\s\S]*data=digits"):
+        load(tmp_path / "other", may_download=True)
 
 
 def test_the_genuine_images() -> None:

@@ -16,6 +16,11 @@ from tests.conftest import After
 from tests.data import photographs
 
 
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return photographs.make(tmp_path / "set")
+
+
 def made(root: Path, runs: Path) -> RunDir:
     config = photographs.config(root)
     run = RunDir.of(config, str(runs))
@@ -23,10 +28,8 @@ def made(root: Path, runs: Path) -> RunDir:
     return run
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes_with_other_workers(
-    tmp_path: Path, machine
-) -> None:
-    root = photographs.make(tmp_path / "set")
+def test_a_stopped_run_goes_on_to_the_same_bytes(root: Path, tmp_path: Path, machine) -> None:
+    """Also with another number of workers."""
     one, none = (dataclasses.replace(machine, workers=workers) for workers in (1, 0))
     whole = made(root, tmp_path / "whole")
     drain(worker.train_to_result(whole, one, Stop()))
@@ -40,8 +43,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_with_other_workers(
     assert checkpoint.newest(run.checkpoints) == checkpoint.newest(whole.checkpoints)
 
 
-def test_a_run_does_not_go_on_on_other_images(tmp_path: Path, machine) -> None:
-    root = photographs.make(tmp_path / "set", train=2, val=1)
+def test_a_run_does_not_go_on_on_other_images(root: Path, tmp_path: Path, machine) -> None:
     run = made(root, tmp_path / "runs")
     drain(worker.train_to_result(run, machine, Stop()))
     run.done_json.unlink()
@@ -50,8 +52,7 @@ def test_a_run_does_not_go_on_on_other_images(tmp_path: Path, machine) -> None:
         setup.prepare(run, machine, Stop())
 
 
-def test_an_image_that_breaks_ends_the_run_with_its_name(tmp_path: Path, machine) -> None:
-    root = photographs.make(tmp_path / "set", train=2, val=1)
+def test_an_image_that_breaks_ends_the_run_with_its_name(root, tmp_path: Path, machine) -> None:
     run = made(root, tmp_path / "runs")
     os.truncate(root / "train/bees/bees_1.JPEG", 500)
     with pytest.raises(DataError, match=r"bees_1\.JPEG"):

@@ -43,6 +43,8 @@ def test_the_digest_is_of_paths_and_sizes_alone(root: Path, tmp_path: Path) -> N
     assert len({digest, longer, manifest.read(moved).digest}) == 3
 
 
+GIF = "train/ants/imageNotFound.gif"
+# What is done to the folder, and what the message says.
 FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "no train": (
         lambda root: (root / "train").rename(root / "training"),
@@ -50,11 +52,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     ),
     "unsorted": (
         lambda root: [(root / f"val/ILSVRC2012_val_{i}.JPEG").touch() for i in range(5)],
-        [
-            "val: 5 files lie in it directly (ILSVRC2012_val_0.JPEG",
-            "and 2 more",
-            "a folder a class",
-        ],
+        ["5 files lie in it directly (ILSVRC2012_val_0.JPEG", "and 2 more", "a folder a class"],
     ),
     "other classes": (
         lambda root: (root / "val/cats").rename(root / "val/dogs"),
@@ -69,8 +67,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         ["train/bees/bees_1.JPEG: zero bytes", "data.skip=FILE"],
     ),
     "a GIF": (
-        lambda root: (root / "train/ants/imageNotFound.gif").write_bytes(b"GIF89a"),
-        ["train/ants/imageNotFound.gif: .gif is no JPEG", "data.skip=FILE"],
+        lambda root: (root / GIF).write_bytes(b"GIF89a"),
+        [f"{GIF}: .gif is no JPEG", "data.skip=FILE"],
     ),
     "a folder in a class": (
         lambda root: (root / "train/ants/more.JPEG").mkdir(),
@@ -93,11 +91,11 @@ def test_a_fault_is_named_before_anything_trains(name: str, root: Path) -> None:
 
 
 def test_a_listed_file_is_skipped_and_written_down(root: Path, tmp_path: Path) -> None:
-    (root / "train/ants/imageNotFound.gif").write_bytes(b"GIF89a")
+    (root / GIF).write_bytes(b"GIF89a")
     listed = tmp_path / "skip.txt"
-    listed.write_text("# not a photograph\n\ntrain/ants/imageNotFound.gif\n")
+    listed.write_text(f"# not a photograph\n\n{GIF}\n")
     found = sources.load(photographs.data(root, skip=str(listed)))
-    assert found.skipped == ("train/ants/imageNotFound.gif",)
+    assert found.skipped == (GIF,)
     assert found.notes["skipped"] == 1 and found.notes["skip_list"]
     listed.write_text("train/ants/nobody.JPEG\n")
     with pytest.raises(DataError, match=r"nobody\.JPEG: not in"):
