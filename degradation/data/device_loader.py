@@ -97,7 +97,11 @@ class DeviceLoader:
         """Images and labels of a step (see loaders.py). It does not wait for the device."""
         chunk, line = divmod(step, self.chunk_steps)
         if chunk != self.chunk:
-            self.table, self.chunk = to_device(self._table(chunk), self.place.device), chunk
+            table, device = torch.from_numpy(self._table(chunk)), self.place.device
+            # A GPU copies from pinned memory without being waited for; torch's allocator gives that
+            # memory to nobody else before an event says that the copy is done.
+            table = table.pin_memory() if device.type == "cuda" else table
+            self.table, self.chunk = table.to(device, non_blocking=True), chunk
         index, first_pixel, mean_crop = self.table[line]
         lines = (first_pixel[:, None] + self.images.line_offsets).flatten()
         x = self.images.pixel_runs.index_select(0, lines).view(self.share, *self.shape)
@@ -118,7 +122,7 @@ class DeviceLoader:
         table = np.stack([drawn.index, first_pixel, mean_crop])
         table = table.reshape(3, self.chunk_steps, self.batch_size).swapaxes(0, 1)
         first = self.place.rank * self.share
-        return table[:, :, first : first + self.share]
+        return np.ascontiguousarray(table[:, :, first : first + self.share])
 
     def digest(self) -> str:
         """SHA-256 over what fixes the batches beside the images."""
@@ -169,16 +173,6 @@ def shared(device: torch.device, key: tuple[object, ...], make: Callable[[], T])
             # The next run that takes it may work in another stream.
             torch.cuda.synchronize(device)
     return found
-
-
-def to_device(values: NDArray[Any], device: torch.device) -> Tensor:
-    """A copy of `values` on the device, without waiting for a GPU.
-
-    A GPU copies from pinned memory, which torch's allocator gives to nobody else before an event
-    says that the copy is done.
-    """
-    source = torch.from_numpy(np.ascontiguousarray(values))
-    return (source.pin_memory() if device.type == "cuda" else source).to(device, non_blocking=True)
 
 
 def memory_format(numerics: Numerics) -> torch.memory_format:

@@ -8,7 +8,6 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from degradation.config.schema import Data
 from degradation.data.dataset import ImageDataset, Split, split_validation
@@ -20,21 +19,14 @@ TEST_EVERY = 5
 
 def load(data: Data) -> ImageDataset:
     """The set; raises DataError for a `data.val_size` that leaves nothing."""
-    table = _table()
+    # From scikit-learn's file, without importing scikit-learn: that takes over a second, a third of
+    # a run's whole start.
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None and found.origin is not None
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",", dtype=np.uint8)  # 64 pixels and the label a line
     images = table[:, :-1].reshape(-1, SIDE, SIDE, 1)
     labels = table[:, -1].astype(np.int64)
     test = np.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     train, validation = split_validation(Split(images[~test], labels[~test]), data.val_size)
     return ImageDataset(train, validation, Split(images[test], labels[test]), CLASSES, MAX_VALUE)
-
-
-def _table() -> NDArray[np.uint8]:
-    """(1797, 65): 64 pixels and the label a line.
-
-    It is read from scikit-learn's file, without importing scikit-learn: that takes over a second, a
-    third of a run's whole start.
-    """
-    found = importlib.util.find_spec("sklearn")
-    assert found is not None and found.origin is not None
-    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    return np.loadtxt(path, delimiter=",", dtype=np.uint8)

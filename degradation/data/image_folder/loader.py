@@ -175,18 +175,7 @@ def decoded(
     with signals_blocked():
         coming = iter(loader)
     try:
-        while (batch := _next(coming)) is not None:
-            yield batch
-    finally:
-        # The workers end with their iterator; at the next garbage collection they would end in
-        # whatever thread that runs, which would wait for them for seconds.
-        del coming
-
-
-def _next(coming: Iterator[Any]) -> Any:
-    """What comes next, None at the end. Raises as `decoded`."""
-    try:
-        return next(coming, None)
+        yield from coming
     except decode.DecodeError as error:
         # From a worker it comes with that one's traceback before it.
         reason = str(error).rpartition("DecodeError: ")[2].strip()
@@ -196,6 +185,10 @@ def _next(coming: Iterator[Any]) -> Any:
         ) from None
     except (RuntimeError, OSError, EOFError) as error:  # whichever is noticed first
         raise RuntimeError(f"DataLoader worker died: {error}") from error
+    finally:
+        # The workers end with their iterator; at the next garbage collection they would end in
+        # whatever thread that runs, which would wait for them for seconds.
+        del coming
 
 
 def faults(images: ImageFolder, workers: int) -> Iterator[tuple[str, str]]:
