@@ -13,7 +13,7 @@ Exit status: 0; 1 there is no run with a row; 2 a run can't be read; 5 the disk 
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,10 @@ def main() -> int:
 
 def _drawn(options: argparse.Namespace) -> int:
     if options.wandb:
-        options.runs = str(_downloaded(options.wandb))
+        from degradation.tracking import download  # wandb, only for those who want it
+
+        console.show_messages()
+        options.runs = str(download.fetch(options.wandb))
     folder = frames.read(options.runs)
     if folder.empty:
         return command.no_runs(options.runs, "run with a row", "quickstart")
@@ -97,28 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _downloaded(path: str) -> Path:
-    """A folder with the run folders of a W&B project. Raises RunDirError."""
-    from degradation.tracking import download  # wandb, only for those who want it
-
-    console.show_messages()
-    return download.fetch(path)
-
-
 def draw(study: Study, folder: str, out: Path, style: Style) -> None:
     """Write every figure and table of one study into `out`; print its errors and what it lacks."""
     drawn = {name: drawing for name, drawing in FIGURES.items() if drawing.suits(study)}
     for name, drawing in tqdm(drawn.items(), desc=study.name, disable=None, leave=False):
         stem = f"{study.name}-{name}"
-        _write_table(out / f"{stem}.csv", drawing.rows(study))
-        output.save(drawing.draw(study, style), out, stem + _suffix(style))
-    table = tables.errors(study)
-    found = tables.formats(table, tables.TITLES, tables.error_cells)
-    for kind, text in found.items():
-        output.write(out / f"{study.name}-errors.{kind}", text.encode())
-    names, kinds = ",".join(drawn), ",".join(output.FORMATS)
-    print(f"{out}/{study.name}-{{{names}}}{_suffix(style)}.{{{kinds}}}")
-    print(f"{out}/{study.name}-errors.{{{','.join(found)}}}\n\n{found['md']}")
+        _write_figure(drawing.draw(study, style), drawing.rows(study), out, stem, style)
+    print(f"{out}/{study.name}-{{{','.join(drawn)}}}{_kinds(style)}")
+    table = tables.formats(tables.errors(study), tables.TITLES, tables.error_cells)
+    _write_table(table, out, f"{study.name}-errors")
     for line in remarks(study, folder):
         print(console.escape_control_chars(line))
 
@@ -126,29 +116,36 @@ def draw(study: Study, folder: str, out: Path, style: Style) -> None:
 def write_evaluations(folder: str, out: Path) -> None:
     """The errors by ten crops and scales, where some run was evaluated so."""
     table = tables.evaluations(folder)
-    if table.empty:
-        return
-    found = tables.formats(table, tables.CROP_TITLES, tables.crop_cells)
-    for kind, text in found.items():
-        output.write(out / f"imagenet-crops.{kind}", text.encode())
-    print(f"{out}/imagenet-crops.{{{','.join(found)}}}\n\n{found['md']}")
+    if len(table):
+        written = tables.formats(table, tables.CROP_TITLES, tables.crop_cells)
+        _write_table(written, out, "imagenet-crops")
 
 
 def draw_finding(finding: Finding, out: Path, style: Style) -> None:
     """Write the figure of a side study and the rows it shows; print its findings."""
     stem = f"{finding.study}-{finding.name}"
-    _write_table(out / f"{stem}.csv", finding.rows)
-    output.save(finding.draw(style), out, stem + _suffix(style))
+    _write_figure(finding.draw(style), finding.rows, out, stem, style)
     text = console.escape_control_chars(studies.text(finding))
-    print(f"{out}/{stem}{_suffix(style)}.{{{','.join(output.FORMATS)}}}\n{text}\n")
+    print(f"{out}/{stem}{_kinds(style)}\n{text}\n")
+
+
+def _write_figure(figure: Figure, rows: pd.DataFrame, out: Path, stem: str, style: Style) -> None:
+    output.write(out / f"{stem}.csv", rows.to_csv(index=False).encode())
+    output.save(figure, out, stem + _suffix(style))
+
+
+def _write_table(formats: Mapping[str, str], out: Path, stem: str) -> None:
+    for kind, text in formats.items():
+        output.write(out / f"{stem}.{kind}", text.encode())
+    print(f"{out}/{stem}.{{{','.join(formats)}}}\n\n{formats['md']}")
 
 
 def _suffix(style: Style) -> str:
     return "" if style.name == "paper" else f"-{style.name}"
 
 
-def _write_table(path: Path, rows: pd.DataFrame) -> None:
-    output.write(path, rows.to_csv(index=False).encode())
+def _kinds(style: Style) -> str:
+    return f"{_suffix(style)}.{{{','.join(output.FORMATS)}}}"
 
 
 def remarks(study: Study, folder: str) -> list[str]:

@@ -6,7 +6,7 @@ band where it is at most twice the paper's own spread over five runs (110 layers
 evaluate` left in the runs' `evaluation.json`.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pandas as pd
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import ERRORS, MOMENTS, Study
-from degradation.runs import reference
 from degradation.runs.run_dir import runs_in
 from degradation.runs.summary import mean_and_std
 from degradation.system.paths import PAPER
@@ -22,9 +21,7 @@ from degradation.system.paths import PAPER
 Cells = list[list[str]]
 QUANTITIES = [f"{error}{suffix}" for suffix in MOMENTS for error in ERRORS]
 TITLES = ["network", "n"]
-TITLES += [
-    f"{error} error %, {moment}" for moment in MOMENTS.values() for error in ("train", "test")
-]
+TITLES += [f"{error} error %, {m}" for m in MOMENTS.values() for error in ("train", "test")]
 CROP_TITLES = ["network", "n", "test", "averages", "top-1 error %", "the paper's"]
 CROP_TITLES += ["top-5 error %", "the paper's"]
 OPTIONS = {"none": "", "identity": " A", "projection": " B", "projection_all": " C"}
@@ -36,33 +33,23 @@ def errors(study: Study) -> pd.DataFrame:
     """A row a network and quantity: ours (mean), spread (standard deviation, NaN for one seed), n
     (seeds), paper, difference (ours − paper), in_band (NaN where the paper has no number)."""
     moments = {"": frames.last(study.rows), "_before_drop": frames.before_drop(study.rows)}
-    keys = ["arm", "depth"]
-    values = pd.concat(
-        rows.rename(columns={error: error + suffix for error in ERRORS}).melt(
-            keys, [error + suffix for error in ERRORS], "quantity"
-        )
-        for suffix, rows in moments.items()
-    )
-    found = values.groupby([*keys, "quantity"], sort=False)["value"].agg(["mean", "std", "size"])
-    table = found.reset_index().sort_values(keys, kind="stable", ignore_index=True)
+    keys, parts = ["arm", "depth"], []
+    for suffix, rows in moments.items():
+        wide = rows.set_index(keys)[ERRORS].add_suffix(suffix)
+        parts.append(wide.melt(var_name="quantity", ignore_index=False).reset_index())
+    found = pd.concat(parts).groupby([*keys, "quantity"], sort=False)["value"]
+    table = found.agg(["mean", "std", "size"]).reset_index()
+    table = table.sort_values(keys, kind="stable", ignore_index=True)
     table = table.rename(columns={"mean": "ours", "std": "spread", "size": "n"})
-    table.insert(0, "network", [f"{r.arm}-{r.depth}" for r in table.itertuples()])
-    table["paper"] = [_paper(study, r.arm, r.depth, r.quantity) for r in table.itertuples()]
+    table.insert(0, "network", table["arm"] + "-" + table["depth"].astype(str))
+    theirs = frames.paper_errors().set_index(["data", *keys, "quantity"])["value"]
+    spread = theirs.xs("test_error_spread", level="quantity").iloc[0]  # of five runs
+    own = theirs[theirs.index.isin([study.data] if study.as_the_paper else [], level="data")]
+    table = table.join(own.rename("paper").droplevel("data"), on=[*keys, "quantity"])
     table["difference"] = table["ours"] - table["paper"]
-    band = 2 * table["spread"].clip(lower=paper_spread()).fillna(paper_spread())
+    band = 2 * table["spread"].clip(lower=spread).fillna(spread)
     table["in_band"] = (table["difference"].abs() <= band).where(table["paper"].notna())
     return table.drop(columns=keys)
-
-
-def paper_spread() -> float:
-    """The standard deviation of the paper's five runs of residual-110, in points."""
-    theirs = frames.paper_errors()
-    return float(theirs[theirs["quantity"] == "test_error_spread"]["value"].iloc[0])
-
-
-def _paper(study: Study, arm: Any, depth: Any, quantity: Any) -> float:
-    found = reference.errors().get((study.data, arm, depth, quantity))
-    return found if study.as_the_paper and found is not None else float("nan")
 
 
 def error_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
@@ -94,30 +81,27 @@ def evaluations(folder: str | Path) -> pd.DataFrame:
     """A row a network, test and kind of averages: n, mean and spread over seeds, in percent, and
     the paper's ten crops. Raises RunDirError."""
     lines = [
-        {"network": network, "test": test, "averages": averages, "classes": content["classes"]}
+        {
+            "network": f"{config.arm}-{config.depth}{OPTIONS[config.model.shortcut]}",
+            "test": test,
+            "averages": averages,
+            "classes": content["classes"],
+        }
         | {kind: errors[kind] for kind in ("top1", "top5")}
         for run in runs_in(folder)
         if (content := run.evaluated()) is not None
-        for network in [_network(run.config())]
+        for config in [run.config()]
         for averages in ("running", "true")
         for test, errors in content[averages].items()
     ]
     if not lines:
         return pd.DataFrame()
     found = pd.DataFrame(lines).groupby(["network", "test", "averages", "classes"], sort=False)
-    table = found.agg(
-        n=("top1", "size"),
-        top1=("top1", "mean"),
-        top1_spread=("top1", "std"),
-        top5=("top5", "mean"),
-        top5_spread=("top5", "std"),
-    ).reset_index()
-    table = table.merge(_paper_crops(), on=["network", "test", "classes"], how="left")
+    table = found.size().rename("n").to_frame()
+    for kind in ("top1", "top5"):
+        table[[kind, f"{kind}_spread"]] = found[kind].agg(["mean", "std"])
+    table = table.reset_index().merge(_paper_crops(), on=["network", "test", "classes"], how="left")
     return table.drop(columns="classes")
-
-
-def _network(config: Any) -> str:
-    return f"{config.arm}-{config.depth}{OPTIONS[config.model.shortcut]}"
 
 
 def _paper_crops() -> pd.DataFrame:
@@ -131,42 +115,30 @@ def _paper_crops() -> pd.DataFrame:
 
 
 def crop_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
-    return [
-        [row["network"], str(row["n"]), _TESTS[row["test"]], row["averages"]]
-        + [
-            cell
-            for kind in ("top1", "top5")
-            for cell in (
-                _mean(row[kind], row[f"{kind}_spread"], plus_minus),
-                "–" if pd.isna(row[f"paper_{kind}"]) else f"{row[f'paper_{kind}']:.2f}",
-            )
-        ]
-        for row in table.to_dict("records")
-    ]
+    lines = []
+    for row in table.to_dict("records"):
+        cells = [row["network"], str(row["n"]), _TESTS[row["test"]], row["averages"]]
+        for kind in ("top1", "top5"):
+            paper = row[f"paper_{kind}"]
+            cells.append(_mean(row[kind], row[f"{kind}_spread"], plus_minus))
+            cells.append("–" if pd.isna(paper) else f"{paper:.2f}")
+        lines.append(cells)
+    return lines
 
 
 # ---- formats
 
 
 def formats(
-    table: pd.DataFrame, titles: Sequence[str], cells: Callable[[pd.DataFrame, str], Cells]
+    table: pd.DataFrame, titles: list[str], cells: Callable[[pd.DataFrame, str], Cells]
 ) -> dict[str, str]:
-    """A table as Markdown, as CSV with all its digits, and as LaTeX, by file name extension."""
-    return {
-        "md": markdown(titles, cells(table, "±")),
-        "csv": table.to_csv(index=False),
-        "tex": latex(titles, cells(table, r"$\pm$")),
-    }
-
-
-def markdown(titles: Sequence[str], cells: Cells) -> str:
-    rule = ["---", *["--:"] * (len(titles) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *cells))
-
-
-def latex(titles: Sequence[str], cells: Cells) -> str:
-    """A tabular; it needs \\usepackage{booktabs}."""
-    table = pd.DataFrame(cells, columns=list(titles))
+    """A table by file name extension: as Markdown, as CSV with all its digits, and as a LaTeX
+    tabular, which needs \\usepackage{booktabs}."""
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *cells(table, "±")]
     columns = "l" + "r" * (len(titles) - 1)
-    text: str = table.to_latex(index=False, column_format=columns)
-    return text.replace("%", r"\%")
+    latex = pd.DataFrame(cells(table, r"$\pm$"), columns=titles)
+    return {
+        "md": "".join(f"| {' | '.join(line)} |\n" for line in lines),
+        "csv": table.to_csv(index=False),
+        "tex": latex.to_latex(index=False, column_format=columns).replace("%", r"\%"),
+    }
