@@ -19,7 +19,7 @@ layer alike have a healthy ratio: the norms stand beside it.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from degradation.runs.run_dir import RunDir
 
 BOUND = 1.0  # decades
 LEAST = 1e-45  # float32's smallest number: a norm of 0 is one below it
+MEAN = "geometric mean of the seeds, shaded: their range"
 QUESTION = "Is it vanishing gradients?"
 VANISHING, EXPLODING, HEALTHY = "vanishing", "exploding", "healthy"
 START, END = "at the start", "at the end"
@@ -51,7 +52,8 @@ LABELS = {
     "gradient_to_weight": "gradient / weight norm",
     "response_std": "std of the response",
 }
-Network = tuple[bool, str, int]
+Network = tuple[Hashable, ...]
+"""With normalization or without, arm, depth."""
 
 
 def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
@@ -59,31 +61,20 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
     layers = layer_log(table[table["base"] == table["protocol"]])
     if layers.empty:
         return
-    first = layers[layers["iteration"] == 0].drop_duplicates(
-        ["with_norm", *NETWORK, "seed", "layer"]
-    )
-    yield from _findings("gradients", table, first, "with_norm", START, rule, at_start)
+    keys = ["with_norm", *NETWORK, "seed", "layer"]
+    first = layers[layers["iteration"] == 0].drop_duplicates(keys)
     moments = layers.groupby("run")["iteration"].transform("nunique")
     later = layers[(moments > 2) & (layers["state"] == "done")]
-    yield from _findings("layers", table, later, "protocol", END, rule, along)
-
-
-def _findings(
-    name: str,
-    table: pd.DataFrame,
-    layers: pd.DataFrame,
-    by: str,
-    moment: str,
-    rule: Rule,
-    draw: Callable[[pd.DataFrame, Style], Figure],
-) -> Iterator[Finding]:
-    """A finding a protocol, the one of the most runs first."""
-    sizes = layers.groupby(by)["run"].nunique().sort_values(ascending=False, kind="stable")
-    for key, study in zip(sizes.index, study_names(table, sizes.index), strict=True):
-        own = layers[layers[by] == key]
-        question = f"{QUESTION} {moment.capitalize()}"
-        lines = tuple(_lines(ratios(own), moment, rule))
-        yield Finding(name, study, question, __doc__, lines, own, partial(draw, own))
+    for name, rows, by, moment, draw in (
+        ("gradients", first, "with_norm", START, at_start),
+        ("layers", later, "protocol", END, along),
+    ):
+        # The protocol of the most runs first.
+        sizes = rows.groupby(by)["run"].nunique().sort_values(ascending=False, kind="stable")
+        for key, study in zip(sizes.index, study_names(table, sizes.index), strict=True):
+            own, question = rows[rows[by] == key], f"{QUESTION} {moment.capitalize()}"
+            lines = tuple(_lines(ratios(own), moment, rule))
+            yield Finding(name, study, question, __doc__, lines, own, partial(draw, own))
 
 
 def layer_log(runs: pd.DataFrame) -> pd.DataFrame:
@@ -107,44 +98,37 @@ def layer_log(runs: pd.DataFrame) -> pd.DataFrame:
 def ratios(layers: pd.DataFrame) -> pd.DataFrame:
     """A line a run, of its last moment: log10 of the gradients' and of the responses' ratio, and
     the gradient norms of the first and the last layer."""
-    keys = ["run", *NETWORK]
     last = layers[layers["iteration"] == layers.groupby("run")["iteration"].transform("max")]
-    ordered = last.sort_values("layer").groupby(keys)[["gradient_norm", "response_std"]]
-    first, final = ordered.nth(0), ordered.nth(-1)
-    table = last.loc[first.index, keys].set_index("run")
-    for ends, name in ((first, "first"), (final, "last")):
-        table[[f"{name}_norm", f"{name}_std"]] = ends.set_axis(last.loc[ends.index, "run"])
-    values = table[["first_norm", "last_norm", "first_std", "last_std"]].clip(lower=LEAST)
-    return table.assign(
-        gradient=np.log10(values["first_norm"] / values["last_norm"]),
-        signal=np.log10(values["last_std"] / values["first_std"]),
-    ).reset_index()
+    by_run = last.sort_values("layer").groupby(["run", *NETWORK])
+    first, final = by_run.nth(0).set_index("run"), by_run.nth(-1).set_index("run")
+    at_first, at_last = (ends[NUMBERS].clip(lower=LEAST) for ends in (first, final))
+    return first[NETWORK].assign(
+        first_norm=first["gradient_norm"],
+        last_norm=final["gradient_norm"],
+        gradient=np.log10(at_first["gradient_norm"] / at_last["gradient_norm"]),
+        signal=np.log10(at_last["response_std"] / at_first["response_std"]),
+    )
 
 
 def words(ratios: pd.DataFrame, column: str, rule: Rule) -> dict[Network, Line]:
     """By network, its word and the numbers behind it."""
-    groups: dict[Network, pd.Series[float]] = {
-        (bool(norm), str(arm), int(str(depth))): own[column]
-        for (norm, arm, depth), own in ratios.groupby(NETWORK)
-    }
+    groups = {key: own[column] for key, own in ratios.groupby(NETWORK)}
     effects = [rule.effect(own) for own in groups.values()]
     low, high = (verdict_rules.sides(effects, bound, rule) for bound in (-BOUND, BOUND))
-    lost = [int(own.isna().sum()) for own in groups.values()]
-    return {
-        network: Line(_word(beside_low, beside_high, count > 0), _factor(effect, count))
-        for network, effect, beside_low, beside_high, count in zip(
-            groups, effects, low, high, lost, strict=True
-        )
-    }
+    found = {}
+    for (key, own), effect, *sides in zip(groups.items(), effects, low, high, strict=True):
+        lost = int(own.isna().sum())
+        found[key] = Line(_word(sides, lost > 0), _factor(effect, lost))
+    return found
 
 
-def _word(beside_low: str, beside_high: str, lost: bool) -> str:
+def _word(sides: list[str], lost: bool) -> str:
     """The word for the sides of the lower and of the upper bound; `lost`: some ratio is NaN."""
-    if beside_low == verdict_rules.BELOW:
+    if sides[0] == verdict_rules.BELOW:
         return VANISHING
-    if beside_high == verdict_rules.ABOVE:
+    if sides[1] == verdict_rules.ABOVE:
         return EXPLODING
-    inside = (beside_low, beside_high) == (verdict_rules.ABOVE, verdict_rules.BELOW)
+    inside = sides == [verdict_rules.ABOVE, verdict_rules.BELOW]
     return HEALTHY if inside and not lost else verdict_rules.UNDECIDED
 
 
@@ -161,10 +145,10 @@ def _lines(ratios: pd.DataFrame, moment: str, rule: Rule) -> Iterator[Line]:
     yield from _claims(gradients, signals, moment)
     norms = ratios.groupby(NETWORK)[["first_norm", "last_norm"]].median()
     for (key, line), (first, last) in zip(gradients.items(), norms.to_numpy(), strict=True):
-        text = f"gradients of {_name(*key)}, {moment}: first layer {line.text} of the last"
+        text = f"gradients of {_name(key)}, {moment}: first layer {line.text} of the last"
         yield Line(line.word, f"{text} (norms {first:.2g} and {last:.2g}, medians)")
     for key, line in signals.items():
-        text = f"signals of {_name(*key)}, {moment}: last response {line.text} of the first"
+        text = f"signals of {_name(key)}, {moment}: last response {line.text} of the first"
         yield Line(line.word, text)
 
 
@@ -187,7 +171,8 @@ def _claims(
         yield Line(word, f"the paper's {quote}, plain nets, {moment}")
 
 
-def _name(norm: bool, arm: str, depth: int) -> str:
+def _name(network: Network) -> str:
+    norm, arm, depth = network
     return f"{arm}-{depth}{'' if norm else ' without BN'}"
 
 
@@ -204,7 +189,7 @@ def at_start(layers: pd.DataFrame, style: Style) -> Figure:
             _by_layer(column, own, hue="network", style="network", **lines)
             column[0].set_title("with batch normalization" if norm else "without")
         axes[0][0].legend(fontsize="x-small")
-        footnote(figure, "before the first step; geometric mean of the seeds, shaded: their range")
+        footnote(figure, f"before the first step; {MEAN}")
     return figure
 
 
@@ -218,10 +203,7 @@ def along(layers: pd.DataFrame, style: Style) -> Figure:
             _by_layer(column, own, hue="iteration", palette="viridis")
             column[0].set_title(f"{arm}-{depth} (n={own['seed'].nunique()})")
         axes[-1][0].legend(title="iteration", fontsize="x-small", ncols=2)
-        footnote(
-            figure,
-            "on one batch, the same each time; geometric mean of the seeds, shaded: their range",
-        )
+        footnote(figure, f"on one batch, the same each time; {MEAN}")
     return figure
 
 
@@ -229,15 +211,8 @@ def _by_layer(column: list[Axes], layers: pd.DataFrame, **lines: Any) -> None:
     """LABELS by layer, one below the other: the seeds' geometric mean and their range."""
     for axis, (quantity, label) in zip(column, LABELS.items(), strict=True):
         axis.set_yscale("log")  # seaborn averages on the axis' scale
-        sns.lineplot(
-            layers.assign(value=layers[quantity].clip(lower=LEAST)),
-            x="layer",
-            y="value",
-            errorbar=("pi", 100),
-            err_kws={"alpha": 0.15, "linewidth": 0},
-            linewidth=1.2,
-            ax=axis,
-            **lines,
-        )
+        values = layers.assign(value=layers[quantity].clip(lower=LEAST))
+        band = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.15, "linewidth": 0}}
+        sns.lineplot(values, x="layer", y="value", ax=axis, linewidth=1.2, **band, **lines)
         remove_legend(axis)
         axis.set(xlabel="layer", ylabel=label)
