@@ -48,16 +48,15 @@ def lacks(study: Study, folder: str) -> list[Lack]:
             found.append(Lack(what, _command(study, arm, wanted, folder)))
     if frames.responses(study).empty and "done" in set(runs["state"]):
         what = ("layer responses (Figure 7) of the finished runs",)
-        found.append(
-            Lack(what, shlex.join(["degradation", "evaluate", "responses", *_unless_runs(folder)]))
-        )
+        words = ["degradation", "evaluate", "responses", *_unless_runs(folder)]
+        found.append(Lack(what, shlex.join(words)))
     return found
 
 
 def _absent(study: Study, runs: pd.DataFrame, arm: str) -> dict[int, list[int]]:
     """By depth, the seeds for which an arm has no run."""
     own = runs[runs["arm"] == arm]
-    depths = {int(depth) for depth in own["depth"]} | {*curves.missing(study).get(arm, [])}
+    depths = {int(depth) for depth in own["depth"]} | curves.wanted_depths(study, arm)
     seeds = {int(seed) for seed in runs["seed"]}
     there = {depth: {*own[own["depth"] == depth]["seed"]} for depth in sorted(depths)}
     return {depth: sorted(seeds - has) for depth, has in there.items() if seeds - has}

@@ -101,16 +101,14 @@ def _listed(run: dict[Hashable, Any], home: RunDir, page: Path) -> dict[Hashable
 
 def image(figure: Figure, name: str) -> str:
     """A figure as the address of an image, the same each time."""
-    return (
-        f"data:image/svg+xml;base64,{b64encode(output.figure_bytes(figure, 'svg', name)).decode()}"
-    )
+    content = b64encode(output.figure_bytes(figure, "svg", name)).decode()
+    return f"data:image/svg+xml;base64,{content}"
 
 
 def _panels(drawn: Charts) -> dict[str, Markup]:
     """Charts by title, as JSON that page.js hands to Plotly: nothing in it ends its script."""
-    return {
-        title: Markup(figure.to_json().replace("<", r"\u003c")) for title, figure in drawn.items()
-    }
+    texts = {title: figure.to_json() for title, figure in drawn.items()}
+    return {title: Markup(text.replace("<", r"\u003c")) for title, text in texts.items()}
 
 
 def _counted(column: "pd.Series[Any]") -> list[tuple[str, int]]:

@@ -14,7 +14,7 @@ from analysis.frames import pairs
 from analysis.frames.runs import Folder, Study
 from analysis.stats import claims, verdict_rules
 from analysis.stats.claims import Checked
-from analysis.stats.inference import Effect, format_effect
+from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule, Step
 from degradation.runs import run_dir
 
@@ -92,32 +92,28 @@ def _steps(verdict: Verdict) -> Iterator[str]:
         undecided = step.word == verdict_rules.UNDECIDED
         shows = f"; shows {step.shows}" if undecided and step.shows else ""
         yield _wrapped(f"{_name(step)}, {step.moment}: {step.word} ({step.why}){shows}", 2)
-        yield from _effects(step.train, step.test)
-        yield from _absent(step, (f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}"))
+        yield from _numbers(step, f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}")
 
 
 def _gaps(verdict: Verdict) -> Iterator[str]:
     for gap in verdict.gaps:
         yield f"  {gap.deep} layers, {gap.moment}"
-        yield from _effects(gap.train, gap.test)
-        yield from _absent(gap, (f"plain-{gap.deep}", f"residual-{gap.deep}"))
+        yield from _numbers(gap, f"plain-{gap.deep}", f"residual-{gap.deep}")
     if not verdict.gaps:
         yield "  no depth has both arms"
 
 
-def _effects(train: Effect, test: Effect) -> Iterator[str]:
-    if train.n > 1:
-        yield f"    train {format_effect(train)}"
-        yield f"    test  {format_effect(test)}"
-    elif train.n:
-        yield f"    {_both(train, test)}"
-
-
-def _absent(of: Step, names: tuple[str, str]) -> Iterator[str]:
-    if of.left_out:
-        counts = zip(of.diverged, names, strict=True)
+def _numbers(step: Step, *networks: str) -> Iterator[str]:
+    """The effects of a step from one network to another, and the seeds without them."""
+    if step.n > 1:
+        yield f"    train {format_effect(step.train)}"
+        yield f"    test  {format_effect(step.test)}"
+    elif step.n:
+        yield f"    {_both(step)}"
+    if step.left_out:
+        counts = zip(step.diverged, networks, strict=True)
         named = "".join(f"; diverged: {count} of {name}" for count, name in counts if count)
-        yield f"    seeds left out: {of.left_out}{named}"
+        yield f"    seeds left out: {step.left_out}{named}"
 
 
 def _claims(verdict: Verdict) -> Iterator[str]:
@@ -125,7 +121,7 @@ def _claims(verdict: Verdict) -> Iterator[str]:
         claim = checked.claim
         yield _wrapped(f"{checked.status:<20}{claim.text} ({claim.source})", 2, 22)
         for step in checked.steps:
-            yield _wrapped(f"{step.shallow}→{step.deep}: {_both(step.train, step.test)}", 22, 22)
+            yield _wrapped(f"{step.shallow}→{step.deep}: {_both(step)}", 22, 22)
 
 
 def _left_out(left_out: pd.DataFrame) -> Iterator[str]:
@@ -151,10 +147,10 @@ def _name(step: Step) -> str:
     return f"{step.arm} {step.shallow}→{step.deep}"
 
 
-def _both(train: Effect, test: Effect) -> str:
-    if train.n == 1:
-        return f"train {train.mean:+.2f}, test {test.mean:+.2f} (n=1, no interval)"
-    return f"train {format_effect(train)}, test {format_effect(test)}"
+def _both(step: Step) -> str:
+    if step.n == 1:
+        return f"train {step.train.mean:+.2f}, test {step.test.mean:+.2f} (n=1, no interval)"
+    return f"train {format_effect(step.train)}, test {format_effect(step.test)}"
 
 
 def _wrapped(line: str, indent: int, hanging: int = 4) -> str:

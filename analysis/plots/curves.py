@@ -121,18 +121,12 @@ def _key(study: Study, style: Style, key: str) -> str:
     return key + ("    pale: the paper's" if study.as_the_paper else "")
 
 
-def missing(study: Study) -> dict[str, list[int]]:
-    """The depths that the figures would show and that have no run, by arm."""
+def wanted_depths(study: Study, arm: str) -> set[int]:
+    """The depths that the figures would show of an arm."""
     shown = FIGURE4 if study.data == "imagenet" else FIGURE6
-    wanted = {
-        arm: {d for panel in shown.values() if panel.arm == arm for d in panel.depths_of(study)}
-        for arm in ("plain", "residual")
-    }
-    if not study.papers_data:
-        # The paper has no depths for this data: each arm should have those of the other.
-        wanted = dict.fromkeys(wanted, wanted["plain"] | wanted["residual"])
-    absent = {arm: sorted(depths - set(study.depths(arm))) for arm, depths in wanted.items()}
-    return {arm: depths for arm, depths in absent.items() if depths}
+    # The paper has no depths for other data: each arm should have those of the other.
+    arms = (arm,) if study.papers_data else ("plain", "residual")
+    return {d for panel in shown.values() if panel.arm in arms for d in panel.depths_of(study)}
 
 
 def _panel(
@@ -144,16 +138,9 @@ def _panel(
     style: Style,
 ) -> None:
     """Draw some quantities of some networks of one arm, set the limits, and name the curves."""
-    lines: dict[str, Any] = {
-        "ax": axis,
-        "x": "x",
-        "y": "error",
-        "hue": "depth",
-        "palette": {depth: style.colour(depth) for depth in depths},
-        "style": "quantity",
-        "dashes": dashes,
-        "legend": False,
-    }
+    palette = {depth: style.colour(depth) for depth in depths}
+    lines: dict[str, Any] = {"ax": axis, "x": "x", "y": "error", "legend": False}
+    lines |= {"hue": "depth", "palette": palette, "style": "quantity", "dashes": dashes}
     if study.as_the_paper:
         theirs = reference_curves(panel, depths, list(dashes))
         sns.lineplot(theirs, **lines, errorbar=None, **REFERENCE)
@@ -181,9 +168,9 @@ def _ours(rows: pd.DataFrame, lines: dict[str, Any], style: Style) -> None:
     # An unfinished run would cut the mean to its own rows; alone it is drawn as it is.
     averaged = rows[~several | (rows["state"] == "done")]
     if len(averaged):
-        bold = style.widths["test_error"]
-        one = len(lines["dashes"]) == 1
-        widths = {q: bold if one else style.widths[q] for q in lines["dashes"]}
+        widths = dict.fromkeys(lines["dashes"], style.widths["test_error"])
+        if len(widths) > 1:
+            widths = {quantity: style.widths[quantity] for quantity in widths}
         band: dict[str, Any] = {"errorbar": inference.t_interval if style.bands else None}
         band["err_kws"] = {"alpha": 0.15, "linewidth": 0}
         sns.lineplot(averaged, **lines, size="quantity", sizes=widths, **band)
@@ -206,12 +193,8 @@ def reference_curves(panel: Panel, depths: Sequence[int], quantities: list[str])
     """The paper's own curves of a panel: depth, x in 1e4 iterations, quantity, error."""
     curves = frames.paper_curves().replace(VALIDATION, "test_error")
     networks = {f"{panel.arm}-{depth}": depth for depth in depths}
-    own = curves[
-        (curves["figure"] == panel.figure)
-        & (curves["panel"] == panel.panel)
-        & curves["network"].isin(networks)
-        & curves["quantity"].isin(quantities)
-    ]
+    own = curves[(curves["figure"] == panel.figure) & (curves["panel"] == panel.panel)]
+    own = own[own["network"].isin(networks) & own["quantity"].isin(quantities)]
     own = own.assign(depth=own["network"].map(networks), x=own["x"] / 1e4)
     return own.rename(columns={"value": "error"})
 

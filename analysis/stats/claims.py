@@ -76,7 +76,9 @@ def _check(claim: Claim, judged: Sequence[Step], data: str) -> Checked:
     tested = tuple(step for step in steps if step.n)
     if not tested:
         return Checked(claim, NOT_TESTED, ())
-    return Checked(claim, _status([_answer(claim, step) for step in steps]), tested)
+    answers = {_answer(claim, step) for step in steps}
+    ranked = (CONTRADICTED, SEEN_OTHERWISE, OPEN, SEEN)
+    return Checked(claim, next((a for a in ranked if a in answers), REPRODUCED), tested)
 
 
 def _about(claim: Claim, judged: Sequence[Step]) -> list[Step]:
@@ -102,10 +104,3 @@ def _met(expects: str, train_is: str, word: str) -> bool | None:
         known = train_is != verdict_rules.UNKNOWN
         return (train_is == verdict_rules.UP) == (expects == DEGRADATION) if known else None
     return word == expects if word != UNDECIDED else None
-
-
-def _status(answers: Sequence[str]) -> str:
-    for status in (CONTRADICTED, SEEN_OTHERWISE, OPEN, SEEN):
-        if status in answers:
-            return status
-    return REPRODUCED
