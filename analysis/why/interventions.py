@@ -48,7 +48,6 @@ class Tried:
     """What an intervention, or none, did."""
 
     word: str
-    """Empty for the base."""
     gap: Step
     change: Effect
     """Of the deep net's error."""
@@ -116,23 +115,23 @@ def judged(own: pd.DataFrame, rule: Rule) -> dict[str, Tried]:
         paired_step(of[of["depth"] == shallow], deeper[name], rule) for name, of in nets.items()
     ]
     gaps = verdict_rules.judge_steps(pairs, rule)
-    steps = [paired_step(deeper[BASE], of, rule) for of in deeper.values()]
-    changes = [step.train for step in steps]
-    sides = ["", *verdict_rules.sides(changes[1:], -rule.margin, rule)]
+    changes = [paired_step(deeper[BASE], of, rule) for of in deeper.values()]
+    sides = ["", *verdict_rules.sides([c.train for c in changes[1:]], -rule.margin, rule)]
     return {
-        name: Tried(word_of(side, gap.train_is, step.diverged[1] > 0), gap, change)
-        for name, side, gap, change, step in zip(nets, sides, gaps, changes, steps, strict=True)
+        name: Tried(_word(side, gap, change), gap, change.train)
+        for name, side, gap, change in zip(nets, sides, gaps, changes, strict=True)
     }
 
 
-def word_of(change: str, gap_is: str, diverged: bool) -> str:
-    """The word for the side on which the change lies; `diverged`: some run of the deep net did."""
-    if change == verdict_rules.BELOW and diverged:
-        return verdict_rules.UNDECIDED  # the runs that are left favour the intervention
-    if change == verdict_rules.BELOW:
-        return CURES if gap_is == verdict_rules.NOT_UP else HELPS
-    words = {"": "", verdict_rules.ABOVE: NO_HELP}
-    return words.get(change, verdict_rules.UNDECIDED)
+def _word(side: str, gap: Step, change: Step) -> str:
+    """The word for the side of the bound on which the deep net's change lies; none: the base."""
+    if not side:
+        return "base"
+    if side == verdict_rules.ABOVE:
+        return NO_HELP
+    if side == verdict_rules.UNKNOWN or change.diverged[1]:
+        return verdict_rules.UNDECIDED  # diverged: the runs that are left favour the intervention
+    return CURES if gap.train_is == verdict_rules.NOT_UP else HELPS
 
 
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
@@ -148,28 +147,30 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
         counts = zip(gap.diverged, (gap.shallow, gap.deep), strict=True)
         lost = [f"{count} of {depth} layers" for count, depth in counts if count]
         text += f"; diverged: {', '.join(lost)}" if lost else ""
-        yield Line(tried.word or "base", text)
+        yield Line(tried.word, text)
 
 
 def figure(own: pd.DataFrame, rule: Rule, style: Style) -> Figure:
     """The gap by intervention, mean and interval | the two nets' errors; the residual net's too."""
-    found = judged(own, rule)
+    gaps = {name: tried.gap for name, tried in judged(own, rule).items()}
     shallow, deep = own["depth"].min(), own["depth"].max()
-    labels = {name: _label(name, tried.gap) for name, tried in found.items()}
-    gaps = {name: tried.gap.train.mean for name, tried in found.items()}
-    order = [labels[name] for name in sorted(gaps, key=lambda name: gaps[name])]
+    labels = {}
+    for name, gap in sorted(gaps.items(), key=lambda item: item[1].train.mean):
+        lost = f", {sum(gap.diverged)} diverged" if any(gap.diverged) else ""
+        labels[name] = f"{name} (n={gap.n}{lost})"
     own = own[own["intervention"].isin(labels)]
     own = own.assign(intervention=own["intervention"].map(labels))
+    errors = own.pivot_table("train_error", ["intervention", "seed"], "depth").dropna()
+    seeds, order = (errors[deep] - errors[shallow]).rename("gap").reset_index(), [*labels.values()]
     dots = {"y": "intervention", "order": order, "jitter": False, "size": 4, "alpha": 0.5}
     means = {"y": "intervention", "order": order, "errorbar": inference.t_interval}
     means |= {"linestyle": "none", "marker": "D", "markersize": 4, "capsize": 0.3}
     size = (1.2 * style.panel[0], 0.9 + 0.24 * len(order))
     with subplots(style, 2, size=size, sharey=True) as (drawn, axes):
         left, right = axes[0]
-        seeds = _gaps(own, shallow, deep)
         sns.stripplot(seeds, x="gap", color="0.5", ax=left, **dots)
         sns.pointplot(seeds, x="gap", color=style.arms["plain"], ax=left, **means)
-        left.axvline(gaps[BASE], color="0.4", linewidth=0.8, linestyle="--")
+        left.axvline(gaps[BASE].train.mean, color="0.4", linewidth=0.8, linestyle="--")
         left.axvline(0, color="0.4", linewidth=0.8)
         left.set(xlabel=f"gap {deep} − {shallow} layers,\ntraining error (points)", ylabel="")
         layers = own["depth"].astype(str) + " layers"
@@ -179,15 +180,3 @@ def figure(own: pd.DataFrame, rule: Rule, style: Style) -> Figure:
         right.legend(loc="best")
         footnote(drawn, "dots: a seed each; diamonds: means with their 95 % t intervals")
     return drawn
-
-
-def _label(name: str, gap: Step) -> str:
-    """`ghost (n=5)`, and how many runs diverged."""
-    lost = f", {sum(gap.diverged)} diverged" if any(gap.diverged) else ""
-    return f"{name} (n={gap.n}{lost})"
-
-
-def _gaps(own: pd.DataFrame, shallow: int, deep: int) -> pd.DataFrame:
-    """intervention, seed, gap: a line a seed that has both depths."""
-    errors = own.pivot_table("train_error", ["intervention", "seed"], "depth").dropna()
-    return (errors[deep] - errors[shallow]).rename("gap").reset_index()

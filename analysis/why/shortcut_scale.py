@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from analysis.plots.style import Style, subplots
 from analysis.stats import verdict_rules
-from analysis.stats.verdict_rules import Rule, Step
+from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import (
     Finding,
     Line,
@@ -58,23 +58,18 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
     shallow, *deeper = sorted(own["depth"].unique())
     for deep in deeper:
-        two = own[own["depth"].isin((shallow, deep))]
-        judged = _judged(two, shallow, deep, rule)
+        both = {
+            float(str(alpha)): (of[of["depth"] == shallow], of[of["depth"] == deep])
+            for alpha, of in own.groupby("alpha")
+            if {shallow, deep} <= {*of["depth"]}
+        }
+        steps = verdict_rules.judge_steps([paired_step(*of, rule) for of in both.values()], rule)
+        judged = dict(zip(both, steps, strict=True))
         words = {a: WORDS.get(j.train_is, verdict_rules.UNDECIDED) for a, j in judged.items()}
         yield threshold(shallow, deep, words)
         for alpha, j in judged.items():
             text = f"alpha {alpha:g}, {shallow}→{deep}: {in_points(j)}{diverged_note(j)}"
             yield Line(words[alpha], text)
-
-
-def _judged(two: pd.DataFrame, shallow: int, deep: int, rule: Rule) -> dict[float, Step]:
-    """By alpha, of those that both depths have."""
-    steps = {
-        float(str(alpha)): paired_step(of[of["depth"] == shallow], of[of["depth"] == deep], rule)
-        for alpha, of in two.groupby("alpha")
-        if of["depth"].nunique() == 2
-    }
-    return dict(zip(steps, verdict_rules.judge_steps(list(steps.values()), rule), strict=True))
 
 
 def threshold(shallow: int, deep: int, words: Mapping[float, str]) -> Line:
@@ -102,21 +97,15 @@ def figure(own: pd.DataFrame, style: Style) -> Figure:
     text = cells.agg(_cell).unstack().fillna("")
     size = (2.0 + 0.85 * grid.shape[1], 1.3 + 0.62 * grid.shape[0])
     with subplots(style, 1, size=size) as (drawn, axes):
-        sns.heatmap(
-            grid.iloc[::-1],
-            annot=text.iloc[::-1],
-            fmt="",
-            annot_kws={"fontsize": "x-small"},
-            cmap="cividis",
-            vmin=0,
-            vmax=90,
-            cbar_kws={"label": "training error (%)"},
-            ax=axes[0][0],
-        )
-        axes[0][0].grid(visible=False)
-        axes[0][0].tick_params(axis="y", rotation=0)
-        axes[0][0].set_xlabel("alpha: what the shortcut is multiplied by (0: plain, 1: residual)")
-        axes[0][0].set_ylabel("depth (layers)")
+        axis = axes[0][0]
+        colours = {"cmap": "cividis", "vmin": 0, "vmax": 90}
+        colours["cbar_kws"] = {"label": "training error (%)"}
+        small = {"fmt": "", "annot_kws": {"fontsize": "x-small"}}
+        sns.heatmap(grid.iloc[::-1], annot=text.iloc[::-1], **small, **colours, ax=axis)
+        axis.grid(visible=False)
+        axis.tick_params(axis="y", rotation=0)
+        axis.set_xlabel("alpha: what the shortcut is multiplied by (0: plain, 1: residual)")
+        axis.set_ylabel("depth (layers)")
     return drawn
 
 

@@ -44,18 +44,15 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
 def rows(table: pd.DataFrame) -> pd.DataFrame:
     """A line a run that has ended: network, its word, and the first rows below 90, 80, 20 %."""
     own = table[~table["layers_only"] & table["state"].isin(("done", "diverged"))].copy()
-    own["network"] = [_label(run) for run in own.to_dict("records")]
+    varied = " · " + own["variant"]
+    own["network"] = (
+        own["arm"] + "-" + own["depth"].astype(str) + varied.where(own["variant"] != "", "")
+    )
     own["word"] = [_word(run) for run in own.to_dict("records")]
     below = [f"below_{error}" for error in BELOW]
     columns = ["network", "arm", "depth", "iterations", "seed", "run", "word", *below, "state"]
     order = ["iterations", "arm", "depth", "network", "seed"]
     return own[columns].sort_values(order, ignore_index=True)
-
-
-def _label(run: dict[Hashable, Any]) -> str:
-    """`plain-56`, and what it varies: `plain-56 · lr_low`."""
-    name = f"{run['arm']}-{run['depth']}"
-    return f"{name} · {run['variant']}" if run["variant"] else name
 
 
 def _word(run: dict[Hashable, Any]) -> str:
@@ -93,8 +90,7 @@ def figure(own: pd.DataFrame, style: Style) -> Figure:
             _panel(axis, own, f"below_{error}", style)
             axis.set(title=f"below {error} %", xlabel="", ylabel="")
         axes[0][0].tick_params(axis="y", labelsize="x-small")
-        text = "first row with so little training error, as a fraction of the iterations"
-        footnote(drawn, text)
+        footnote(drawn, "first row with so little training error, as a fraction of the iterations")
     return drawn
 
 
@@ -102,18 +98,9 @@ def _panel(axis: Axes, own: pd.DataFrame, below: str, style: Style) -> None:
     """A dot a run; behind the last iteration the runs that never got so low or that diverged."""
     absent = own["state"].map({"done": NEVER, "diverged": LOST})
     fraction = (own[below] / own["iterations"]).fillna(absent)
-    sns.stripplot(
-        own.assign(fraction=fraction),
-        x="fraction",
-        y="network",
-        hue="arm",
-        palette=dict(style.arms),
-        legend=False,
-        jitter=False,
-        size=4,
-        alpha=0.5,
-        ax=axis,
-    )
+    own, arms = own.assign(fraction=fraction), {"hue": "arm", "palette": dict(style.arms)}
+    dots = {"legend": False, "jitter": False, "size": 4, "alpha": 0.5}
+    sns.stripplot(own, x="fraction", y="network", ax=axis, **arms, **dots)
     axis.axvline(1, color="0.4", linewidth=0.8)
     axis.axvline(SLOW, color="0.6", linewidth=0.7, linestyle=":")
     axis.set_xlim(0, LOST + 0.1)
