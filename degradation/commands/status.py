@@ -28,13 +28,9 @@ def main(arguments: list[str]) -> int:
     usage = "degradation status [DIR] [-m] [+sweeps=NAME | KEY=VALUE …]"
     _, rest = console.parser("status", __doc__, usage).parse_known_args(arguments)
     folder, runs = _progress(_with_folder(rest))
-    parts = [f"no runs in {Path(folder).absolute()}"]
-    if runs:
-        parts = [
-            listing(runs),
-            failures(runs),
-            summary.as_text(progress.final_errors(runs)),
-        ]
+    parts = [listing(runs), failures(runs), summary.as_text(progress.final_errors(runs))]
+    if not runs:
+        parts = [f"no runs in {Path(folder).absolute()}"]
     console.print_line(console.escape_control_chars("\n\n".join(filter(None, parts))))
     return 1 if any(run.state == "failed" for run in runs) else 0
 
