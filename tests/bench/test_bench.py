@@ -89,10 +89,15 @@ def test_contestants_do_the_same_work(
         comparison.check_same_work(config, asked.machine, images)
 
 
-def test_rounding_is_checked_where_it_is_small() -> None:
+def test_rounding_is_checked_where_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 110 layers each side is further from float64 than the limit, and both are right."""
+    built, network = [], baseline.ResNet
+    monkeypatch.setattr(
+        baseline, "ResNet", lambda depth, residual: built.append(depth) or network(depth, residual)
+    )
     asked = settings("residual", depth=110)
     comparison.check_same_work(asked.config, asked.machine, synthetic_run.noise(20))
+    assert built == [20]
 
 
 def test_both_sides_are_held_to_float64(monkeypatch: pytest.MonkeyPatch) -> None:

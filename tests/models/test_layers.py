@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from degradation.models.layers import BatchNorm, Conv3x3, matmul_2x2
+from degradation.models.layers import BatchNorm, matmul_2x2
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -68,17 +68,3 @@ def test_a_product_is_the_convolution_of_2x2_maps(
     assert ours[0].is_contiguous(memory_format=torch.channels_last)
     for mine, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize(("side", "stride", "calls"), [(2, 1, 1), (2, 2, 0), (4, 1, 0)])
-def test_only_the_convolution_of_2x2_maps_becomes_a_product(
-    side: int, stride: int, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-    monkeypatch.setattr(
-        "degradation.models.layers.matmul_2x2", lambda *a: made.append(1) or matmul_2x2(*a)
-    )
-    layer, x = Conv3x3(4, 6, stride), torch.randn(3, 4, side, side)
-    wanted = functional.conv2d(x, layer.weight, stride=stride, padding=1)
-    torch.testing.assert_close(layer(x), wanted)
-    assert len(made) == calls

@@ -12,6 +12,9 @@ from degradation.models.blocks import Identity, Projection
 from degradation.models.init import build
 from degradation.models.layers import MaxPool, max_pool_by_slices
 from degradation.models.resnet import Network, count_parameters, parameters_digest
+from degradation.training.devices.synthetic_run import noise
+from degradation.training.state import fresh
+from degradation.training.step import train_step
 
 PLAIN, A = Model("none", "back", 16), Model("identity", "back", 16)
 B, C = Model("projection", "back", 16), Model("projection_all", "back", 16)
@@ -178,3 +181,18 @@ def test_orthogonal_kernels(init: str) -> None:
     elsewhere = weight.clone()
     elsewhere[:, :, 1, 1] = 0
     assert bool(elsewhere.any()) == (init == "orthogonal")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shortcut", ["identity", "none"])
+def test_1202_residual_layers_train_and_plain_ones_overflow(shortcut: str, small) -> None:
+    """Batch normalization lets the gradient of a plain net grow by about a fifth a layer on its way
+    down, here 1.2¹²⁰⁰ times, past float32's range: the first loss is fine, the second is no number,
+    and that is a result."""
+    config = small(model__shortcut=shortcut, model__width=16, depth=1202)
+    state = fresh(config, noise(2, side=8, channels=1), torch.device("cpu"))
+    torch.manual_seed(0)
+    x, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 1])
+    for step in range(2):
+        train_step(state, x, labels, "fp32")
+        assert state.row.loss.isfinite() == (step == 0 or shortcut == "identity")

@@ -10,23 +10,6 @@ from torch import nn
 
 from degradation.training import optimizer as optim
 
-
-@pytest.mark.parametrize(
-    ("name", "kinds"), [("sgd", ["momentum"]), ("adamw", ["step", "exp_avg", "exp_avg_sq"])]
-)
-def test_moments_are_there_before_the_first_step_and_are_the_optimizers(
-    name: str, kinds: list[str], small
-) -> None:
-    net = nn.Linear(3, 2, bias=False)
-    optimizer = optim.build(net, small(recipe__optimizer=name).recipe)
-    before = optim.moments(net, optimizer)
-    assert list(before) == [f"{kind}.weight" for kind in kinds]
-    net(torch.arange(3.0)).sum().backward()
-    optimizer.step()
-    assert all(torch.equal(t, before[n]) for n, t in optim.moments(net, optimizer).items())
-    assert before[f"{kinds[-1]}.weight"].any()
-
-
 SPARED = {"weight_decay_on_norm": False, "weight_decay": 0.01}
 
 

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 import pytest
-import torch
 
-from degradation.training.devices.interleave import Steps, fraction, interleave
+from degradation.training.devices.interleave import Steps, interleave
 
 NAME: ContextVar[str] = ContextVar("name")
 
@@ -42,7 +41,7 @@ def test_as_many_at_once_as_fit_and_results_in_order(part: float, most: int) -> 
 
 @pytest.mark.parametrize(
     ("fractions", "order"),
-    [((0.5, 0.5, 0.5), "ababc"), ((0.5, 1.0, 0.5), "aabbc")],  # the second b waits for all of it
+    [((0.5, 0.5, 0.5), "ababc"), ((0.5, 1.0, 0.5), "aabbc")],  # here b waits until it is alone
 )
 def test_steps_alternate(fractions: tuple[float, ...], order: str) -> None:
     recorder = Recorder()
@@ -56,11 +55,3 @@ def test_a_run_that_would_wait_is_passed_over() -> None:
     slow = recorder.run("slow", 2, ready=lambda: next(answers, True))
     interleave([(slow, 0.5), (recorder.run("fast", 3), 0.5)])
     assert recorder.order == ["slow", "fast", "fast", "fast", "slow"]
-
-
-def test_fractions() -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
-    assert fraction("auto", 20, cpu) == fraction("auto", 20, None) == 1
-    assert fraction(4, 1202, cpu) == fraction(4, 20, gpu) == 1 / 4
-    parts = [fraction("auto", depth, gpu) for depth in (20, 56, 110, 1202)]
-    assert parts == sorted(parts) and parts[-1] == 1
