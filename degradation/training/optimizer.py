@@ -5,7 +5,7 @@ beginning, so that a step reads the one and moves the others without asking the 
 of it stays right when the learning rate changes.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +27,12 @@ class SGD:
         self.param_groups, self.momentum, self.nesterov = groups, momentum, nesterov
         # Zeros are what torch's first step assumes, too: it starts with the bare gradient.
         self.state: dict[Tensor, dict[str, Tensor]] = {
-            parameter: {"momentum_buffer": torch.zeros_like(parameter)}
+            parameter: {"momentum": torch.zeros_like(parameter)}
             for group in groups
             for parameter in group["params"]
         }
 
-    def zero_grad(self, set_to_none: Literal[True] = True) -> None:
+    def zero_grad(self) -> None:
         for parameter in self.state:
             parameter.grad = None
 
@@ -45,7 +45,7 @@ class SGD:
                 sgd(
                     moved,
                     [p.grad for p in moved],
-                    [self.state[p]["momentum_buffer"] for p in moved],
+                    [self.state[p]["momentum"] for p in moved],
                     weight_decay=group["weight_decay"],
                     lr=group["lr"],
                     momentum=self.momentum,
@@ -101,13 +101,10 @@ def learning_rate_tensor(optimizer: Optimizer) -> Tensor:
     return lr
 
 
-SAVED_AS = {"momentum_buffer": "momentum"}
-
-
 def moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors, as KIND.PARAMETER: momentum.conv.weight, …"""
     return {
-        f"{SAVED_AS.get(kind, kind)}.{name}": tensor
+        f"{kind}.{name}": tensor
         for name, parameter in network.named_parameters()
         for kind, tensor in optimizer.state[parameter].items()
     }

@@ -47,6 +47,7 @@ class RunLogger:
             file=IgnoreBrokenPipe(sys.stderr),
             disable=progress != "bar",
         )
+        """To be updated at each iteration."""
 
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""

@@ -18,7 +18,7 @@ def train_step(
     it does the same work each time.
     """
     if state.flat is None:
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.zero_grad()
     else:
         state.flat.gradients.zero_()
     logits = forward(state.network, x, precision, cast_at_once)
