@@ -1,6 +1,7 @@
 """Each kind of error has its message and exit status, a mistake in the code its traceback."""
 
 import signal
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,15 +12,6 @@ from degradation.launch.stopping import Interrupted
 from degradation.runs.run_dir import RunDirError
 from degradation.system.files import StorageError
 from degradation.training.checkpoint import CheckpointError
-
-
-def command(error: BaseException | None):
-    def main(words: list[str]) -> int:
-        if error is not None:
-            raise error
-        return len(words)
-
-    return main
 
 
 @pytest.mark.parametrize(
@@ -36,7 +28,7 @@ def command(error: BaseException | None):
     ],
 )
 def test_exit_statuses(error: BaseException | None, status: int, capsys) -> None:
-    assert exit_status.run(command(error), ["a word"]) == status
+    assert exit_status.run(Mock(side_effect=error, return_value=1), []) == status
     told = capsys.readouterr().err
     assert "\x1b" not in told
     assert told.startswith("why") == (status in (2, 3, 5))
@@ -44,4 +36,4 @@ def test_exit_statuses(error: BaseException | None, status: int, capsys) -> None
 
 def test_a_mistake_in_the_code_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        exit_status.run(command(ZeroDivisionError()), [])
+        exit_status.run(Mock(side_effect=ZeroDivisionError), [])

@@ -56,24 +56,15 @@ def naive(found: ImageDataset, table: Table, pad: int) -> NDArray[np.float32]:
 def test_batches_are_what_a_naive_version_makes(
     channels: int, max_value: int, pad: int, flip: bool, batch_size: int, monkeypatch
 ) -> None:
-    """Across several epochs and chunks of the table, also in the middle of a batch."""
+    """Across several epochs and chunks of the table, at any step first or next."""
     monkeypatch.setattr(device_loader, "CHUNK", 8 * batch_size)
     found = noise_dataset(channels, max_value)
     loader = loader_of(found, 4, batch_size, pad, flip)
-    for step in (0, 1, 2, 7, 8, 17):
+    for step in (17, 0, 1, 2, 7, 8, 7, 7):
         x, y = loader.get_batch(step)
         table = batch_table(4, step * batch_size, batch_size, N, pad, flip)
         np.testing.assert_allclose(x.numpy(), naive(found, table, pad), atol=1e-6, rtol=0)
         assert y.tolist() == found.train.labels[table.index].tolist()
-
-
-def test_a_batch_depends_on_seed_and_step_alone() -> None:
-    loader = loader_of(noise_dataset())
-    wanted = [[part.clone() for part in loader.get_batch(step)] for step in range(20)]
-    for step in (13, 0, 4, 19, 4, 2):
-        for one, other in zip(loader.get_batch(step), wanted[step], strict=True):
-            assert torch.equal(one, other)
-    assert not torch.equal(loader_of(noise_dataset(), seed=1).get_batch(0)[0], wanted[0][0])
 
 
 def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
