@@ -11,71 +11,37 @@ from degradation.config.validation import ConfigError
 from tests.config.test_identity import FOLDER
 from tests.conftest import small
 
-
-def machine_with(machine: schema.Machine, **changes: Any) -> schema.Machine:
-    return validation.read(schema.Machine, asdict(machine) | changes, "machine")
+SHORTCUTS = "'none', 'identity', 'projection' or 'projection_all'"
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "says"),
+    ("changes", "message"),
     [
-        ("depth", "20", "must be a valid integer"),
-        ("depth", 20.5, "must be a valid integer"),
-        ("depth", True, "must be a valid integer"),
-        ("seed", -1, "must be greater than or equal to 0"),
-        ("recipe__lr", 0, "must be greater than 0"),
-        ("recipe__lr", -0.1, "must be greater than 0"),
-        ("recipe__lr", math.nan, "must be a finite number"),
-        ("recipe__lr", math.inf, "must be a finite number"),
-        ("recipe__lr", 10**400, "must be a finite number"),
-        ("recipe__nesterov", "maybe", "must be a valid boolean"),
-        ("recipe__milestones", 5, "must be a valid array"),
-        ("recipe__warmup_min_depth", 0, "must be greater than or equal to 1"),
-        (
-            "model__shortcut",
-            "identty",
-            "must be 'none', 'identity', 'projection' or 'projection_all'"
-            " (did you mean 'identity'?)",
-        ),
-        ("model", 5, "must be an object"),
-    ],
-)
-def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, says: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        small(**{key: value})
-    message = str(caught.value)
-    assert message.startswith(f"{key.replace('__', '.')}=")
-    assert message.endswith(f": {says}")
-    assert message.isprintable() and len(message) < 300
-
-
-@pytest.mark.parametrize(
-    ("key", "meant"),
-    [
-        ("recipe__learning_rate", "recipe.lr"),
-        ("recipe__lrr", "recipe.lr"),
-        ("recipe__epochs", "recipe.iterations"),
-        ("model__ghost_batch", "model.ghost_batch_size"),
-        ("lr", "recipe.lr"),
-        ("layers", "depth"),
-    ],
-)
-def test_an_unknown_setting_is_answered_with_the_one_that_is_meant(key: str, meant: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        small(**{key: 1})
-    assert f": no such setting (did you mean {meant!r}?)" in str(caught.value)
-
-
-def test_a_missing_setting_says_how_to_give_it() -> None:
-    mapping = asdict(small())
-    del mapping["recipe"]["lr"]
-    with pytest.raises(ConfigError, match=r"^recipe\.lr: missing; give it as recipe\.lr=…$"):
-        validation.read(schema.RunConfig, mapping)
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
+        ({"depth": "20"}, "depth=.*: must be a valid integer"),
+        ({"depth": 20.5}, "depth=20.5: must be a valid integer"),
+        ({"depth": True}, "depth=.*: must be a valid integer"),
+        ({"depth": 1}, r"depth=1: must be 6n\+2 .*nearest 8$"),
+        ({"depth": 9}, r"depth=9: must be 6n\+2 .*nearest 8 and 14"),
+        ({"depth": 21}, r"depth=21: must be 6n\+2 .*nearest 20 and 26"),
+        ({"seed": -1}, "seed=-1: must be greater than or equal to 0"),
+        ({"recipe__lr": 0}, "recipe.lr=0.*: must be greater than 0"),
+        ({"recipe__lr": -0.1}, "recipe.lr=-0.1: must be greater than 0"),
+        ({"recipe__lr": math.nan}, "recipe.lr=.*: must be a finite number"),
+        ({"recipe__lr": math.inf}, "recipe.lr=.*: must be a finite number"),
+        ({"recipe__lr": 10**400}, "recipe.lr=.*: must be a finite number"),
+        ({"recipe__nesterov": "maybe"}, "recipe.nesterov=maybe: must be a valid boolean"),
+        ({"recipe__milestones": 5}, "recipe.milestones=5: must be a valid array"),
+        ({"recipe__warmup_min_depth": 0}, "recipe.warmup_min_depth=0: must be greater .* to 1"),
+        ({"model__shortcut": "identty"}, rf".*: must be {SHORTCUTS} \(did you mean 'identity'\?\)"),
+        ({"model": 5}, "model=5: must be an object"),
+        # An unknown setting is answered with the one that is meant.
+        ({"recipe__learning_rate": 1}, "recipe.learning_rate: no such setting .*'recipe.lr'.*"),
+        ({"recipe__lrr": 1}, "recipe.lrr: no such setting .*'recipe.lr'.*"),
+        ({"recipe__epochs": 1}, "recipe.epochs: no such setting .*'recipe.iterations'.*"),
+        ({"model__ghost_batch": 1}, "model.ghost_batch: no such .*'model.ghost_batch_size'.*"),
+        ({"lr": 1}, "lr: no such setting .*'recipe.lr'.*"),
+        ({"layers": 1}, "layers: no such setting .*'depth'.*"),
+        # Settings that do not go together.
         ({"data__crop_size": 224}, r"data\.crop_size=224: has no meaning for data=digits"),
         ({"data__name": "imagenet"}, r"data\.pad=1: has no meaning for data=imagenet"),
         ({"data__name": "imagenet", "data__pad": 0}, r"data\.crop_size=None, .*: both must be"),
@@ -91,13 +57,21 @@ def test_a_missing_setting_says_how_to_give_it() -> None:
         ({"numerics__native": True, "numerics__precision": "bf16"}, r"numerics\.precision=bf16: "),
         (
             {"numerics__fused": True, "numerics__compiled": True},
-            r"numerics\.compiled=true: must be false where numerics\.fused=true",
+            r"numerics\.compiled=true: must be ",
         ),
     ],
 )
-def test_settings_that_do_not_go_together(changes: dict[str, Any], why: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{why}"):
+def test_wrong_settings_are_named_with_what_is_allowed(changes, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}") as caught:
         small(**changes)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+
+
+def test_a_missing_setting_says_how_to_give_it() -> None:
+    mapping = asdict(small())
+    del mapping["recipe"]["lr"]
+    with pytest.raises(ConfigError, match=r"^recipe\.lr: missing; give it as recipe\.lr=…$"):
+        validation.read(schema.RunConfig, mapping)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +86,6 @@ def test_a_convolution_that_crashes_torch_is_refused(changes: dict[str, Any]) ->
     with pytest.raises(ConfigError, match=r"^model\.width=.*oneDNN"):
         small(**changes)
     assert small(**changes | {"model__width": 8})
-
-
-@pytest.mark.parametrize(("depth", "near"), [(1, "8"), (9, "8 and 14"), (21, "20 and 26")])
-def test_other_depths_are_answered_with_the_nearest(depth: int, near: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^depth={depth}: must be 6n\+2 .*nearest {near}$"):
-        small(depth=depth)
 
 
 def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
@@ -136,8 +104,6 @@ def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
         ({"wandb_project": "a b"}, r"machine\.wandb_project=a b: .*"),
     ],
 )
-def test_other_machines_are_refused(
-    changes: dict[str, Any], says: str, machine: schema.Machine
-) -> None:
+def test_other_machines_are_refused(changes: dict[str, Any], says: str, machine) -> None:
     with pytest.raises(ConfigError, match=f"^{says}"):
-        machine_with(machine, **changes)
+        validation.read(schema.Machine, asdict(machine) | changes, "machine")
