@@ -51,7 +51,7 @@ def of_study(study: Study, folder: str) -> dict[str, Any]:
         "untested": [c for c in judged.claims if c.status == claims.NOT_TESTED],
         "titles": tables.TITLES,
         "errors": tables.error_cells(tables.errors(study)),
-        "left_out": _left_out(judged.left_out),
+        "left_out": [(*why, ", ".join(moments)) for *why, moments in verdict.left_out(judged)],
         "lacks": missing.lacks(study, folder),
         "curves": _panels(charts.curves_over_training(study)),
         "depth": _panels(charts.errors_against_depth(study)),
@@ -115,11 +115,3 @@ def _counted(column: "pd.Series[Any]") -> list[tuple[str, int]]:
     """The values of a column with their number of runs."""
     counts = column.fillna("unknown").value_counts().sort_index(kind="stable")
     return [(str(value), int(count)) for value, count in counts.items()]
-
-
-def _left_out(entries: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """What was not compared, why, and at which moments."""
-    return [
-        (str(what), str(reason), ", ".join(own["moment"]))
-        for (what, reason), own in entries.groupby(["what", "reason"], sort=False)
-    ]

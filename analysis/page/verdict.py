@@ -59,8 +59,8 @@ def of(study: Study, rule: Rule) -> Verdict:
 def in_no_study(runs: str | Path, folder: Folder) -> list[str]:
     """The runs below `runs` that neither a study nor a side study holds: with another shortcut
     than the paper's two arms, or without a row, as all of their protocol."""
-    known = {run for study in folder.studies for run in study.rows["run"].unique()}
-    known |= {run for study in folder.studies if len(study.idle) for run in study.idle["run"]}
+    known = {run for study in folder.studies for run in study.rows["run"]}
+    known |= {run for study in folder.studies for run in study.idle.get("run", ())}
     if len(folder.runs):
         side = folder.runs["side_study"] & folder.runs["first_train"].notna()
         known |= {*folder.runs[side]["run"]}
@@ -73,6 +73,12 @@ def reproduced(verdicts: Sequence[Verdict]) -> bool:
     return statuses - {claims.NOT_TESTED} == {claims.REPRODUCED}
 
 
+def left_out(verdict: Verdict) -> list[tuple[str, str, list[str]]]:
+    """What was not compared, why, and at which moments."""
+    entries = verdict.left_out.groupby(["what", "reason"], sort=False)
+    return [(str(what), str(reason), [*own["moment"]]) for (what, reason), own in entries]
+
+
 # ---- for people
 
 
@@ -82,7 +88,7 @@ def text(verdict: Verdict) -> str:
         f"{verdict.study}: {verdict.runs} runs\n\nEach step in depth": _steps(verdict),
         "The shortcut's effect at each depth, residual − plain": _gaps(verdict),
         f"The paper's claims, on {verdict.data}": _claims(verdict),
-        "Left out": _left_out(verdict.left_out),
+        "Left out": _left_out(verdict),
     }
     return "\n\n".join("\n".join([head, *lines]) for head, lines in parts.items())
 
@@ -124,15 +130,14 @@ def _claims(verdict: Verdict) -> Iterator[str]:
             yield _wrapped(f"{step.shallow}→{step.deep}: {_both(step)}", 22, 22)
 
 
-def _left_out(left_out: pd.DataFrame) -> Iterator[str]:
-    entries = [own for _, own in left_out.groupby(["what", "reason"], sort=False)]
-    for own in entries[:LISTED]:
-        one = own.iloc[0]
-        moment = f" ({one['moment']})" if len(own) == 1 else ""
-        yield _wrapped(f"{one['what']}: {one['reason']}{moment}", 2)
+def _left_out(verdict: Verdict) -> Iterator[str]:
+    entries = left_out(verdict)
+    for what, reason, moments in entries[:LISTED]:
+        moment = f" ({moments[0]})" if len(moments) == 1 else ""
+        yield _wrapped(f"{what}: {reason}{moment}", 2)
     if len(entries) > LISTED:
         yield f"  and {len(entries) - LISTED} more; --json lists them"
-    if left_out.empty:
+    if not entries:
         yield "  nothing"
 
 

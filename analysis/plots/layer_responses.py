@@ -21,13 +21,12 @@ def figure7(study: Study, style: Style) -> Figure:
     size = (1.5 * style.panel[0], 0.85 * style.panel[1])
     with subplots(style, 1, rows=2, size=size) as (figure, axes):
         for axis, x in zip(axes[:, 0], ("layer", "rank"), strict=True):
-            drawing = {"x": x, "y": "response_std", "ax": axis, "errorbar": None}
+            drawing: dict[str, Any] = {"x": x, "y": "response_std", "ax": axis, "errorbar": None}
             drawing |= {"hue": "network", "style": "network"}
             if study.as_the_paper:
                 theirs = papers_responses()
-                sns.lineplot(
-                    theirs, **drawing, **network_lines(theirs, style), legend=False, **REFERENCE
-                )
+                look = network_lines(theirs, style) | REFERENCE
+                sns.lineplot(theirs, **drawing, **look, legend=False)
             sns.lineplot(ours, **drawing, **network_lines(ours, style), linewidth=1.4)
             axis.set_ylabel("std")
             axis.set_ylim(bottom=0)

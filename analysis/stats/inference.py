@@ -28,10 +28,6 @@ class Effect:
     high: float
     """The t interval of the mean."""
 
-    @property
-    def standard_error(self) -> float:
-        return self.spread / math.sqrt(self.n) if self.n else math.nan
-
 
 def effect(differences: ArrayLike, level: float = 0.05, least_spread: float = 0.0) -> Effect:
     """The mean difference with its 1 − `level` interval; a single difference has no interval.
@@ -86,9 +82,9 @@ def p_within(effect: Effect, margin: float) -> float:
 def _p(effect: Effect, distance: float) -> float:
     if effect.n < 2:
         return math.nan
-    if effect.standard_error == 0:
+    if not (standard_error := effect.spread / math.sqrt(effect.n)):
         return 0.0 if distance > 0 else 1.0
-    return min(1.0, 2 * float(stdtr(effect.n - 1, -distance / effect.standard_error)))
+    return min(1.0, 2 * float(stdtr(effect.n - 1, -distance / standard_error)))
 
 
 def holm(p: Sequence[float]) -> Floats:

@@ -25,14 +25,7 @@ from analysis.plots.style import Style, footnote, remove_legend, subplots
 from analysis.stats import verdict_rules
 from analysis.stats.inference import format_effect
 from analysis.stats.verdict_rules import Rule, Step
-from analysis.why.finding import (
-    Finding,
-    Line,
-    diverged_note,
-    in_points,
-    paired_step,
-    study_names,
-)
+from analysis.why.finding import Finding, Line, diverged_note, in_points, paired_step, study_names
 
 QUESTION = "Does SGD keep the constructed solution, and from how far away?"
 WORDS = {

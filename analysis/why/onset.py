@@ -69,9 +69,7 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
 def between(name: str, steps: list[Step]) -> Line:
     """Between which of the depths that were trained degradation begins."""
     deepest = steps[-1]
-    after = len(steps)
-    while after and steps[after - 1].train_is == verdict_rules.UP:
-        after -= 1
+    after = max((i for i, j in enumerate(steps, 1) if j.train_is != verdict_rules.UP), default=0)
     if after == len(steps):
         known = deepest.train_is == verdict_rules.NOT_UP
         text = f"{name}: degradation is not known to begin up to {deepest.deep} layers"

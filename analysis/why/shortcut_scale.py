@@ -21,14 +21,7 @@ from matplotlib.figure import Figure
 from analysis.plots.style import Style, subplots
 from analysis.stats import verdict_rules
 from analysis.stats.verdict_rules import Rule
-from analysis.why.finding import (
-    Finding,
-    Line,
-    diverged_note,
-    in_points,
-    paired_step,
-    study_names,
-)
+from analysis.why.finding import Finding, Line, diverged_note, in_points, paired_step, study_names
 
 QUESTION = "At which scale of the shortcut does degradation vanish, by depth?"
 DEGRADES, VANISHED = "degrades", "vanished"
@@ -74,19 +67,15 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
 
 def threshold(shallow: int, deep: int, words: Mapping[float, str]) -> Line:
     """Where degradation vanishes for good, as alpha rises."""
-    alphas = sorted(words)
-    after = len(alphas)
-    while after and words[alphas[after - 1]] == VANISHED:
-        after -= 1
-    what = f"{shallow}→{deep} layers: degradation"
+    what, alphas = f"{shallow}→{deep} layers: degradation", sorted(words)
     if not alphas:
         return Line(verdict_rules.UNDECIDED, f"{what} was tried at no alpha")
-    if after == len(alphas):
-        last = alphas[-1]
-        return Line(words[last], f"{what} is not known to vanish at any alpha, up to {last:g}")
-    if not after:
+    low = max((alpha for alpha in alphas if words[alpha] != VANISHED), default=None)
+    if low is None:
         return Line(VANISHED, f"{what} is at no alpha, from {alphas[0]:g} on")
-    low, high = alphas[after - 1], alphas[after]
+    if low == alphas[-1]:
+        return Line(words[low], f"{what} is not known to vanish at any alpha, up to {low:g}")
+    high = alphas[alphas.index(low) + 1]
     return Line(VANISHED, f"{what} vanishes between alpha {low:g} ({words[low]}) and {high:g}")
 
 

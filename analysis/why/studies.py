@@ -8,14 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.stats.verdict_rules import Rule
-from analysis.why import (
-    gradients,
-    identity_init,
-    interventions,
-    onset,
-    shortcut_scale,
-    slow_start,
-)
+from analysis.why import gradients, identity_init, interventions, onset, shortcut_scale, slow_start
 from analysis.why.finding import Finding
 
 STUDIES: tuple[Callable[[pd.DataFrame, Rule], Iterator[Finding]], ...] = (
