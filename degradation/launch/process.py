@@ -39,12 +39,6 @@ class Group:
     gpu: str | None = None
     """The one that is theirs, as CUDA_VISIBLE_DEVICES names it; None: what the machine has."""
 
-    @property
-    def machine(self) -> Machine:
-        """The one GPU that a process sees is its first, whatever it is called outside."""
-        machine = self.runs[0].machine
-        return machine if self.gpu is None else dataclasses.replace(machine, device="cuda:0")
-
 
 def train_alone(settings: Settings) -> None:
     """Bring one run to its result, or leave the reason in its folder. Raises Interrupted."""
@@ -121,12 +115,10 @@ def _train(groups: Sequence[Group]) -> None:
 
 def _start(runs: Sequence[RunDir], group: Group) -> "subprocess.Popen[bytes]":
     """The process that trains, to which signals are passed on."""
+    machine = group.runs[0].machine
+    words, env = command(runs, machine), environment(machine.threads, group.gpu)
     # A session of its own: the terminal's Ctrl-C reaches it once, through us.
-    process = subprocess.Popen(
-        command(runs, group.machine),
-        env=environment(group.machine.threads, group.gpu),
-        start_new_session=True,
-    )
+    process = subprocess.Popen(words, env=env, start_new_session=True)
     stopping.watch(process)
     return process
 

@@ -88,9 +88,3 @@ def test_a_launcher_that_breaks_is_named(machine, monkeypatch, caplog) -> None:
     monkeypatch.setattr("degradation.launch.launchers.log.propagate", True)
     train(study(machine, "joblib"))
     assert "RuntimeError: no partition for ['depth=8']" in caplog.text
-
-
-def test_a_process_sees_its_gpu_alone(machine) -> None:
-    group = process.Group([Settings(small(), dataclasses.replace(machine, device="auto"))], "MIG-a")
-    assert group.machine.device == "cuda:0"
-    assert process.environment(1, group.gpu)["CUDA_VISIBLE_DEVICES"] == "MIG-a"
