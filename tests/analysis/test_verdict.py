@@ -126,12 +126,8 @@ def test_a_diverged_network_is_named_and_not_averaged() -> None:
 # ---- the paper's own curves
 
 
-@pytest.fixture(scope="module")
-def papers() -> dict[str, Verdict]:
-    return {study.data: verdict.of(study, Rule()) for study in paper.studies()}
-
-
-def test_the_papers_curves_show_what_it_claims(papers: dict[str, Verdict]) -> None:
+def test_the_papers_curves_show_what_it_claims() -> None:
+    papers = {study.data: verdict.of(study, Rule()) for study in paper.studies()}
     cifar, imagenet = (words(papers[data], field="shows") for data in ("cifar10", "imagenet"))
     assert {step: word for step, word in cifar.items() if step.startswith("plain")} == {
         "plain 20→32": "overfitting",  # −0.3 points of train error, +0.4 of test error
@@ -144,9 +140,7 @@ def test_the_papers_curves_show_what_it_claims(papers: dict[str, Verdict]) -> No
     assert imagenet == {"plain 18→34": "degradation", "residual 18→34": "benefit"}
     before = words(papers["cifar10"], BEFORE_DROP, "shows")
     assert all(step.startswith("plain") == (w == "degradation") for step, w in before.items())
-
-
-def test_the_papers_claims_are_seen_once_in_its_curves(papers: dict[str, Verdict]) -> None:
+    # There is one curve of each network: every claim is seen once, and nothing is decided.
     assert statuses(papers["cifar10"]) == ["seen once"] * 5 + ["not tested"] * 2
     assert statuses(papers["imagenet"]) == ["not tested"] * 5 + ["seen once"] * 2
     assert {word for found in papers.values() for word in words(found).values()} == {"undecided"}

@@ -78,6 +78,7 @@ def test_every_study_opens_with_its_command_and_keeps_its_promise(name: str, stu
     ("name", "variants"),
     [
         ("quickstart", {""}),
+        ("interventions", {path.stem for path in CONF.glob("intervention/*")} - {"none"} | {""}),
         ("alpha", {"alpha=0", "alpha=0.1", "alpha=0.2", "alpha=0.3", "alpha=0.5", "alpha=1"}),
         ("gradients", {"norm=true", "norm=false"}),
         ("grown", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
@@ -86,11 +87,6 @@ def test_every_study_opens_with_its_command_and_keeps_its_promise(name: str, stu
 )
 def test_a_study_names_what_it_varies(name: str, variants: set[str], studies) -> None:
     assert {s.config.variant for s in studies[name]} == variants
-
-
-def test_an_intervention_is_named_after_its_file(studies) -> None:
-    files = {path.stem for path in (CONF / "intervention").glob("*.yaml")} - {"none"}
-    assert {s.config.variant for s in studies["interventions"]} == files | {""}
 
 
 LONGER = ["data=digits", "recipe.iterations=2400", "recipe.milestones=[1200,1800]"]

@@ -35,7 +35,7 @@ def test_pinned_names(data: str, arm: str, depth: int, seed: int, pin: str) -> N
     assert composed(data, arm, depth, seed).name == f"{data}-{arm}-{depth}-s{seed}-{pin}"
 
 
-def test_pinned_hashes_of_the_papers_study() -> None:
+def test_pinned_pair_and_protocol() -> None:
     config = composed("cifar10", "residual", 56)
     assert (config.pair, config.protocol) == ("bc859657", "7250565a")
 

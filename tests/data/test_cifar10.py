@@ -81,8 +81,6 @@ def test_validation_images_are_the_last_of_training(folder: Path) -> None:
     assert np.array_equal(found.train.images, everything.train.images[:15])
     assert np.array_equal(found.validation.images, everything.train.images[15:])
     assert found.validation.labels.tolist() == [3, 0, 1, 2, 3]
-    with pytest.raises(DataError, match=r"^data\.val_size=20: must be below 20"):
-        load(folder, val_size=20)
 
 
 def test_root_may_lie_in_the_home_folder(folder: Path, monkeypatch) -> None:
