@@ -85,7 +85,7 @@ def train(context: TrainContext) -> Steps[dict[str, Any]]:
         saver.save_or_stop()
         advance(context)
         if context.logger is not None:
-            context.logger.bar.update()
+            context.logger.tick()
         yield context.engine.ready
 
 

@@ -36,18 +36,18 @@ class RunLogger:
         self.label = run.name.rpartition("-")[0]
         self.replayed = self._lines()[rows:]
         self.last = time.monotonic(), iteration
-        self.bar: tqdm[Any] = tqdm(
-            total=iterations,
-            initial=iteration,
-            desc=self.label,
-            unit="it",
-            dynamic_ncols=True,
-            leave=False,
-            mininterval=0.2,
-            file=IgnoreBrokenPipe(sys.stderr),
-            disable=progress != "bar",
-        )
-        """To be updated at each iteration."""
+        self.bar: tqdm[Any] | None = None
+        if progress == "bar":  # a disabled one, too, would start a thread
+            self.bar = tqdm(
+                total=iterations,
+                initial=iteration,
+                desc=self.label,
+                unit="it",
+                dynamic_ncols=True,
+                leave=False,
+                mininterval=0.2,
+                file=IgnoreBrokenPipe(sys.stderr),
+            )
 
     def _lines(self) -> list[str]:
         """The whole lines on the disk; a torn one is cut off."""
@@ -61,6 +61,11 @@ class RunLogger:
         if self.run.curves.exists() and self.run.curves.stat().st_size > _size(lines):
             files.truncate(self.run.curves, _size(lines))
         return lines
+
+    def tick(self) -> None:
+        """One more iteration is done, or at least launched."""
+        if self.bar is not None:
+            self.bar.update()
 
     def row(self, row: dict[str, Any], images: int, evaluation: float) -> None:
         """Write `row`. `images`: trained on since the last one; `evaluation`: seconds of it."""
@@ -76,6 +81,10 @@ class RunLogger:
         """Append the layers' statistics to layers.jsonl, a line a measurement."""
         line = json.dumps({"iteration": iteration, "layers": layers}, allow_nan=False)
         files.append_line(self.run.layers, line)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
     def _compare(self, line: str, before: str) -> None:
         if line == before:
@@ -105,8 +114,9 @@ class RunLogger:
 
     def _show(self, row: dict[str, Any], rate: float) -> None:
         errors = f"train {row['train_error']:.2f} %  test {row['test_error']:.2f} %"
-        self.bar.set_postfix_str(errors)
-        if self.progress == "lines" and rate:
+        if self.bar is not None:
+            self.bar.set_postfix_str(errors)
+        elif self.progress == "lines" and rate:
             remaining = tqdm.format_interval((self.iterations - row["iteration"]) / rate)
             done = f"{row['iteration']:{len(str(self.iterations))}}/{self.iterations}"
             speed = f"{rate:.3g} it/s  {remaining} left"

@@ -181,7 +181,7 @@ def train_to_result(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[N
         outcome = yield from train(context)
     finally:
         if context.logger is not None:
-            context.logger.bar.close()
+            context.logger.close()
         context.loader.close()
         context.engine.close()
     rows = run.rows()

@@ -61,7 +61,7 @@ def stop_here(context: TrainContext) -> bool:
     except Stopped:
         return True
     finally:
-        context.logger.bar.close()
+        context.logger.close()
         context.loader.close()
     return False
 
