@@ -18,9 +18,7 @@ from tqdm import tqdm
 
 from degradation.bench import comparison, roof, table
 from degradation.bench.comparison import Plan, Result
-from degradation.bench.roof import Roof
 from degradation.config import compose
-from degradation.config.schema import Settings
 from degradation.config.validation import ConfigError
 from degradation.models.kernels import library
 from degradation.system import console, files, provenance
@@ -84,12 +82,11 @@ def measure(
 ) -> Iterator[tuple[str, list[Result]]]:
     """The parts of the page, one after the other, each with the results in it."""
     gpu = device.type == "cuda"
-    networks = [_settings(arm, d, device) for d in depths for arm in ("plain", "residual")]
+    swept = [f"depth={','.join(map(str, depths))}", "model=plain,residual"]
+    networks = compose.runs_of(["-m", *swept, f"machine.device={device}"])
     devices.apply(networks[0].machine, networks[0].config.numerics)
     precisions: set[str] = {"fp32", *(ENGINES[name].precision for name, _ in engines)}
-    roofs: dict[str, Roof] = {
-        precision: roof.measure(device, precision) for precision in sorted(precisions)
-    }
+    roofs = {precision: roof.measure(device, precision) for precision in sorted(precisions)}
     name = torch.cuda.get_device_name(device) if gpu else provenance.processor()
     yield f"{table.heading(name, roofs.values())}\n\n{table.HEAD}", []
     images = noise(IMAGES)
@@ -100,12 +97,6 @@ def measure(
         yield table.rows(results), results
     if not gpu:
         yield f"\n{table.NOT_ON_A_CPU}", []
-
-
-def _settings(arm: str, depth: int, device: torch.device) -> Settings:
-    words = [f"model={arm}", f"depth={depth}", f"machine.device={device}"]
-    [settings] = compose.runs_of(words)
-    return settings
 
 
 def keep(folder: Path, lines: Sequence[str], results: Sequence[Result]) -> None:
