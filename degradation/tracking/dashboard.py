@@ -164,19 +164,10 @@ def send_media(path: str, runs: Path, figures: Path) -> str:
     images, tables = sorted(figures.glob("*.png")), sorted(figures.glob("*-errors.csv"))
     if not images + tables:
         raise RunDirError(f"{figures} holds no figures: python analysis/plot_curves.py {runs}")
-    wandb = wandb_api.library()
-    run = wandb_api.open_run(
-        runs,
-        to_server=True,
-        project=project,
-        entity=entity,
-        id="study-figures",
-        name="figures",
-        group="study",
-        job_type="figures",
-        tags=["figures"],
-    )
-    with wandb_api.tracking_errors():
+    where = {"entity": entity, "project": project, "id": "study-figures", "group": "study"}
+    named = {"name": "figures", "job_type": "figures", "tags": ["figures"]}
+    run = wandb_api.open_run(runs, to_server=True, **where, **named)
+    with wandb_api.tracking_errors() as wandb:
         media = {f"figure/{image.stem}": wandb.Image(str(image)) for image in images}
         for table in tables:
             html = pd.read_csv(table).to_html(index=False)

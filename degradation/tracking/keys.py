@@ -60,9 +60,11 @@ def config(config: schema.RunConfig, launch: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def tags(config: schema.RunConfig) -> list[str]:
+def names(config: schema.RunConfig) -> dict[str, Any]:
+    """What the run is called and listed under, as wandb.init takes it."""
     numbers = [f"depth-{config.depth}", f"seed-{config.seed}", f"recipe-{config.protocol}"]
-    return [config.data.name, config.arm, *numbers]
+    tags = [config.data.name, config.arm, *numbers]
+    return {"name": config.label, "group": config.study, "job_type": config.arm, "tags": tags}
 
 
 def summary(

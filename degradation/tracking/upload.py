@@ -129,10 +129,7 @@ class Upload:
             project=self.note.project,
             entity=self.note.entity,
             id=self.note.id,
-            name=config.label,
-            group=config.study,
-            job_type=config.arm,
-            tags=keys.tags(config),
+            **keys.names(config),
             config=keys.config(config, launches[-1] if launches else {}),
         )
         if self.to_server:

@@ -81,8 +81,7 @@ def online(mode: str) -> bool:
 @cache
 def has_key() -> bool:
     """Whether a key is configured; asks no one, and needs no network."""
-    wandb = library()
-    with tracking_errors():
+    with tracking_errors() as wandb:
         return bool(wandb.login(prompt=False, verify=False))
 
 
@@ -97,10 +96,9 @@ def open_run(folder: Path, *, to_server: bool, **arguments: Any) -> Any:
 
     Its `starting_step` is the first step that the server lacks. Raises TrackingError.
     """
-    wandb = library()
     if to_server:
         check_key()
-    with tracking_errors():
+    with tracking_errors() as wandb:
         try:
             run = wandb.init(
                 mode="online" if to_server else "offline",
@@ -133,8 +131,7 @@ def last_step(path: str) -> int:
 
     Raises TrackingError.
     """
-    wandb = library()
-    with tracking_errors():
+    with tracking_errors() as wandb:
         try:
             run = wandb.Api(timeout=READ_TIMEOUT).run(path)
         except (ValueError, wandb.CommError) as error:
@@ -154,9 +151,8 @@ def entity_and_project(path: str) -> tuple[str, str]:
 
 def project_runs(path: str) -> list[Any]:
     """The runs of `entity/project`, as wandb's public API has them. Raises TrackingError."""
-    wandb = library()
     check_key()
-    with tracking_errors():
+    with tracking_errors() as wandb:
         return list(wandb.Api(timeout=READ_TIMEOUT).runs(path, lazy=False))
 
 
@@ -167,10 +163,11 @@ def history(run: Any) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def tracking_errors() -> Iterator[None]:
-    """Turn whatever wandb raises into a TrackingError."""
+def tracking_errors() -> Iterator[Any]:
+    """The module `wandb`; whatever it raises inside becomes a TrackingError."""
+    wandb = library()
     try:
-        yield
+        yield wandb
     except TrackingError:
         raise
     except Exception as error:
