@@ -24,6 +24,7 @@ PAPER_ITERATIONS = {"cifar10": 64_000, "imagenet": 600_000}
 SHORTCUTS = ("none", "identity")  # the arms of the paper's CIFAR-10 figures: plain, option A
 # Percent of training error: the paper's mark of a start, the end of its warm-up, a trained net.
 BELOW = (90, 80, 20)
+IDLE = ["run", "arm", "depth", "state"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Study:
     data: str
     rows: pd.DataFrame
     """The rows of the paper's two arms, as `degradation.runs.frames.load` gives them."""
-    idle: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """The runs that have no row yet, a line each."""
+    idle: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=IDLE))
+    """The runs that have no row yet, a line each; of their columns at least IDLE."""
 
     @property
     def iterations(self) -> int:

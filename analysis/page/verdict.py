@@ -59,8 +59,7 @@ def of(study: Study, rule: Rule) -> Verdict:
 def in_no_study(runs: str | Path, folder: Folder) -> list[str]:
     """The runs below `runs` that neither a study nor a side study holds: with another shortcut
     than the paper's two arms, or without a row, as all of their protocol."""
-    known = {run for study in folder.studies for run in study.rows["run"]}
-    known |= {run for study in folder.studies for run in study.idle.get("run", ())}
+    known = {run for s in folder.studies for run in (*s.rows["run"].unique(), *s.idle["run"])}
     if len(folder.runs):
         side = folder.runs["side_study"] & folder.runs["first_train"].notna()
         known |= {*folder.runs[side]["run"]}

@@ -204,8 +204,8 @@ def _handle(study: Study, arm: str, depth: int, quantity: str, top: float, style
     own = study.network(arm, depth)
     line: dict[str, Any] = {"color": style.colour(depth), "linewidth": 2}
     if own.empty:
-        idle = study.idle[study.idle["depth"] == depth] if len(study.idle) else study.idle
-        lost = len(idle) and "diverged" in {*idle[idle["arm"] == arm]["state"]}
+        idle = study.idle[(study.idle["arm"] == arm) & (study.idle["depth"] == depth)]
+        lost = "diverged" in {*idle["state"]}
         why = "diverged before its first row" if lost else "not trained"
         return Line2D([], [], **line, alpha=0.3, label=f"{arm}-{depth}, {why}")
     finished = own[own["state"] == "done"]["run"].nunique()
