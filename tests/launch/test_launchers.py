@@ -1,6 +1,7 @@
 """Which runs go where: to this process, to a process for each GPU, or to a launcher's jobs."""
 
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +43,23 @@ def test_without_a_gpu_one_run_follows_the_other(machine, trained) -> None:
     assert [depths(groups) for groups in trained] == [{None: [d]} for d in (8, 14, 20, 26)]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_one_gpu_gets_all_runs_in_one_process(machine, trained, monkeypatch, launcher: str) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    train(study(machine, launcher, device="auto"))
-    assert [depths(groups) for groups in trained] == [{None: [26, 20, 14, 8]}]
-
-
-def test_each_gpu_gets_a_group_of_about_the_same_length(machine, trained, monkeypatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
-    train(study(machine, "joblib", device="auto"))
-    assert [depths(groups) for groups in trained] == [{"MIG-a": [26, 8], "MIG-b": [20, 14]}]
-
-
-def test_a_gpu_that_another_study_holds_is_left_to_it(machine, trained, monkeypatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    with gpus.claimed(["0"]):
-        train(study(machine, "joblib", device="auto"))
-    assert [depths(groups) for groups in trained] == [{"1": [26, 20, 14, 8]}]
+@pytest.mark.parametrize(
+    ("launcher", "visible", "held", "groups"),
+    [
+        ("basic", "0", [], {None: [26, 20, 14, 8]}),
+        ("joblib", "0", [], {None: [26, 20, 14, 8]}),
+        ("joblib", "MIG-a,MIG-b", [], {"MIG-a": [26, 8], "MIG-b": [20, 14]}),
+        ("joblib", "0,1", ["0"], {"1": [26, 20, 14, 8]}),
+    ],
+)
+def test_each_free_gpu_gets_a_group_of_about_the_same_length(
+    machine, trained, monkeypatch, launcher: str, visible: str, held: list[str], groups: object
+) -> None:
+    """Those that another study holds are left to it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with gpus.claimed(held) if held else nullcontext():
+        train(study(machine, launcher, device="auto"))
+    assert [depths(found) for found in trained] == [groups]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 from degradation.config.schema import Settings
 from degradation.launch import process
 from degradation.launch.stopping import Interrupted, Stopping
-from degradation.runs.run_dir import RunDir
+from degradation.runs.run_dir import RunDir, runs_in
 from tests.conftest import wait_until
+from tests.training.train_here import created
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +28,8 @@ def stopping(monkeypatch) -> Stopping:
 def run_with(monkeypatch, settings: Settings, code: str) -> RunDir:
     """Let a stub take the worker's place; it finds the run's folder in `folder`."""
     run = RunDir.of(settings.config, settings.machine.runs)
-    stub = (
-        f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})\n{code}"
-    )
-    monkeypatch.setattr(process, "command", lambda *_: [sys.executable, "-c", stub])
+    head = f"import os, pathlib, signal, sys, time; folder = pathlib.Path({str(run.folder)!r})"
+    monkeypatch.setattr(process, "command", lambda *_: [sys.executable, "-c", f"{head}\n{code}"])
     process.train_alone(settings)
     return run
 
@@ -52,8 +51,7 @@ def test_every_end_without_a_result_is_named(monkeypatch, settings, code: str, r
 
 
 def test_a_finished_run_is_not_started(monkeypatch, settings) -> None:
-    run = RunDir.of(settings.config, settings.machine.runs)
-    run.create(settings.config)
+    run = created(settings.config, settings.machine)
     run.done_json.write_text('{"outcome": "done"}')
     run_with(monkeypatch, settings, '(folder / "started").touch()')
     assert not (run.folder / "started").exists()
@@ -83,11 +81,8 @@ def test_each_group_has_its_gpu_and_what_a_dead_process_leaves_goes_on_alone(
     monkeypatch, settings, small
 ) -> None:
     runs = [Settings(small(seed=seed), settings.machine) for seed in range(3)]
-    monkeypatch.setattr(
-        process,
-        "command",
-        lambda runs, _: [sys.executable, "-c", STUB, *(str(run.folder) for run in runs)],
-    )
+    stub = [sys.executable, "-c", STUB]
+    monkeypatch.setattr(process, "command", lambda runs, _: [*stub, *(str(r.folder) for r in runs)])
     process.train_groups([process.Group(runs[:2], "MIG-a"), process.Group(runs[2:], "MIG-b")])
     folders = [RunDir.of(one.config, one.machine.runs) for one in runs]
     assert [run.state() for run in folders] == ["done"] * 3
@@ -163,12 +158,11 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     """SIGKILL leaves no time to pass anything on: the kernel tells the worker."""
     runs = tmp_path / "runs"
     settings = "data=digits depth=8 recipe.iterations=5000 recipe.milestones=[] machine.device=cpu"
-    words = [sys.executable, "-m", "degradation.run", *settings.split(), f"machine.runs={runs}"]
-    study = subprocess.Popen(
-        [*words, "machine.wandb=disabled"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    words = [*settings.split(), f"machine.runs={runs}", "machine.wandb=disabled"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    study = subprocess.Popen([sys.executable, "-m", "degradation.run", *words], **quiet)
     wait_until(lambda: any(runs.glob("*/curves.jsonl")))
-    (run,) = (RunDir(p.parent) for p in runs.glob("*/config.json"))
+    [run] = runs_in(runs)
     assert run.state() == "running"
     study.kill()
     study.wait()
@@ -176,7 +170,10 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     assert any(run.checkpoints.iterdir())
 
 
-def test_the_environment_makes_cublas_deterministic(settings) -> None:
-    env = process.environment(3)
+def test_a_process_sees_its_gpu_alone_and_a_deterministic_cublas(settings) -> None:
+    group = process.Group([settings], "MIG-a")
+    assert group.machine.device == "cuda:0"
+    env = process.environment(3, group.gpu)
+    assert env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
     assert env["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert env["OMP_NUM_THREADS"] == "3"
