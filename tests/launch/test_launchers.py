@@ -1,6 +1,7 @@
-"""Which runs go where: to this process, to a process for each GPU, or to a launcher's jobs."""
+"""Which runs go where: to this process, to a process for each free GPU, or to a launcher's jobs."""
 
 import dataclasses
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,40 @@ def train(found: Study) -> None:
 def test_without_a_gpu_one_run_follows_the_other(machine, trained) -> None:
     train(study(machine, "basic"))
     assert [depths(groups) for groups in trained] == [{None: [d]} for d in (8, 14, 20, 26)]
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "usable"),
+    [
+        ("auto", "0,1,2", ["0", "1", "2"]),
+        ("cuda", "MIG-5af1, MIG-77", ["MIG-5af1", "MIG-77"]),
+        *(("cuda:1", "0,1,2", ["0"]), ("cpu", "0", []), ("auto", "", []), ("auto", "-1", [])),
+    ],
+)
+def test_which_gpus_runs_are_shared_out_to(
+    device: str, visible: str, usable: list[str], machine, monkeypatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus.usable(dataclasses.replace(machine, device=device)) == usable
+
+
+def test_two_studies_never_have_one_gpu(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(gpus, "WAIT", 0.01)
+    third: list[list[str]] = []
+
+    def wait() -> None:
+        with gpus.claimed(["0", "1"], tmp_path) as ours:
+            third.append(ours)
+
+    with gpus.claimed(["0"], tmp_path) as first:
+        with gpus.claimed(["0", "1"], tmp_path) as second:
+            assert (first, second) == (["0"], ["1"])
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            waiting.join(0.2)
+            assert third == []
+        waiting.join(10)
+    assert third == [["1"]]
 
 
 @pytest.mark.parametrize(
