@@ -12,12 +12,6 @@ from degradation.models import init, layer_stats
 from degradation.runs.run_dir import whole_lines
 from tests.training.train_here import bits, train_here
 
-
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(6, 1, 8, 8, generator=generator), torch.arange(6)
-
-
 PROJECTIONS = {"model__shortcut": "projection_all", "model__width": 8}
 
 
@@ -25,7 +19,8 @@ PROJECTIONS = {"model__shortcut": "projection_all", "model__width": 8}
 def test_the_numbers_are_those_of_a_plain_backward_pass(changes: dict[str, object], small) -> None:
     config = small(depth=14, **changes)
     net = init.build(config.model, 14, 1, 10, 0, "fan_in")
-    x, labels = batch()
+    torch.manual_seed(0)
+    x, labels = torch.randn(6, 1, 8, 8), torch.arange(6)
     found = layer_stats.measure(net, x, labels, "fp32")
     assert [layer["layer"] for layer in found] == list(range(1, 14))
     functional.cross_entropy(net(x), labels).backward()

@@ -22,9 +22,9 @@ B, C = Model("projection", "back", 16), Model("projection_all", "back", 16)
 PARAMETERS = {20: 269_722, 56: 853_018, 110: 1_727_962, 1202: 19_421_274}
 
 
-def empty(model: Model, depth: int) -> Network:
+def empty(model: Model, depth: int, classes: int = 10) -> Network:
     with torch.device("meta"):
-        return Network(model, depth, 3, 10)
+        return Network(model, depth, 3, classes)
 
 
 @pytest.mark.parametrize(("depth", "count"), PARAMETERS.items())
@@ -49,8 +49,7 @@ def imagenet(shortcut: str = "identity", width: int = 64) -> Model:
 
 @pytest.mark.parametrize(("depth", "shortcut", "count"), IMAGENET)
 def test_parameters_for_imagenet(depth: int, shortcut: str, count: int) -> None:
-    with torch.device("meta"):
-        net = Network(imagenet(shortcut), depth, 3, 1000)
+    net = empty(imagenet(shortcut), depth, 1000)
     assert count_parameters(net) == count
     assert weighted_layers(net) == depth
 

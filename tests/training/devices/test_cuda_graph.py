@@ -30,22 +30,13 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 LONG = {"recipe__iterations": 60, "recipe__milestones": [25], "recipe__eval_every": 60}
 VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {"model__shortcut": "identity"},
-    "warm-up": {
-        "recipe__warmup_min_depth": 8,
-        "recipe__warmup_error": 90,
-        "recipe__warmup_window": 5,
-    },
+    "warm-up": {"recipe__warmup_min_depth": 8, "recipe__warmup_error": 90},
     "nesterov": {"recipe__nesterov": True, "recipe__weight_decay_on_norm": False},
     "adamw": {"recipe__optimizer": "adamw", "recipe__lr": 0.001},
     "ghost batches": {"model__ghost_batch_size": 4},
     "no norm": {"model__norm": False, "model__shortcut": "identity", "recipe__lr": 0.001},
-    "projection": {"model__shortcut": "projection", "model__width": 8},
-    "bottleneck": {
-        "model__design": "bottleneck",
-        "model__shortcut": "projection_all",
-        "model__width": 8,
-        "depth": 11,
-    },
+    "projection": {"model__shortcut": "projection_all", "model__width": 8},
+    "bottleneck": {"model__design": "bottleneck", "model__width": 8, "depth": 11},
     "bf16": {"numerics__precision": "bf16"},
 }
 
