@@ -13,21 +13,13 @@ import torch
 from degradation.commands import estimate, plan, probe
 from degradation.commands.probe import Speed
 from degradation.config.schema import Model, Settings
-from degradation.models import cost, resnet
+from degradation.models import cost
 from degradation.runs.progress import of_configs
 from degradation.training.devices import synthetic_run
 from degradation.training.state import fresh
 from tests.analysis.conftest import add
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize("shortcut", ["none", "identity", "projection", "projection_all"])
-def test_parameters_are_counted_as_torch_does(small, shortcut: str) -> None:
-    config = small(depth=20, model__shortcut=shortcut, model__width=8)
-    with torch.device("meta"):
-        net = resnet.Network(config.model, 20, 1, 10)
-    assert estimate.work(config).parameters == resnet.count_parameters(net)
 
 
 def test_disk_is_what_checkpoints_take(small) -> None:

@@ -30,14 +30,6 @@ def test_a_study_by_name_takes_other_axes() -> None:
     assert asked == [f"digits-{arm}-8-s{seed}" for arm in ("plain", "residual") for seed in (1, 2)]
 
 
-def test_the_data_chooses_its_recipe_and_network() -> None:
-    (digits,) = compose.runs_of(["data=digits"])
-    (other,) = compose.runs_of(["data=digits", "recipe=cifar10"])
-    (imagenet,) = compose.runs_of(["data=imagenet"])
-    assert digits.config.recipe.iterations < other.config.recipe.iterations == 64_000
-    assert imagenet.config.model.design == "imagenet"
-
-
 @pytest.fixture(scope="module")
 def studies() -> dict[str, list[Settings]]:
     """The runs of every study with one of its seeds: a composition takes a tenth of a second."""
