@@ -63,6 +63,14 @@ def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class After:
     """Asks to stop at the n-th look."""
 

@@ -26,7 +26,7 @@ from degradation.data.image_folder.loader import FolderEvalLoader, FolderLoader
 from degradation.data.image_folder.manifest import ImageFolder
 from degradation.data.order import batch_table, below, draws
 from degradation.system.paths import TOP
-from tests.conftest import wait_until
+from tests.conftest import is_running, wait_until
 from tests.data import photographs
 
 CPU = torch.device("cpu")
@@ -196,11 +196,6 @@ for step in itertools.count():
         print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
     time.sleep(0.02)
 """
-
-
-def is_running(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 @pytest.mark.slow

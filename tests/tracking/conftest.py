@@ -28,6 +28,7 @@ from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.system.paths import TOP
 from degradation.tracking import sync
+from tests.commands.conftest import environment
 from tests.conftest import small
 
 KEY = "0123456789abcdef" * 2 + "01234567"  # no one's
@@ -227,10 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {}
 
 
-COMMAND = [
-    sys.executable,
-    "-c",
-    """
+IMPATIENT = """
 import sys
 from degradation.tracking import sync, wandb_api
 wandb_api.READ_TIMEOUT = 2
@@ -239,8 +237,8 @@ wandb_api.SETTINGS["x_file_stream_transmit_interval"] = 1.0
 sync.POLL, sync.RETRY, sync.LINGER = 0.1, 0.2, 8.0
 from degradation.commands import exit_status
 sys.exit(exit_status.run(sync.main, sys.argv[1:]))
-""",
-]
+"""
+COMMAND = [sys.executable, "-c", IMPATIENT]
 LAUNCH = {"commit": "c", "digests": {"initial": "i", "stream": "s"}, "parameters": 7}
 LAUNCH |= {"fingerprint": {"device": "cpu"}}
 
@@ -252,6 +250,8 @@ class World:
         self.server, self.sync = Server(), sync.Sync()
         self.runs, self.output = folder / "runs", folder / "output"
         self.runs.mkdir()
+        self.environment: dict[str, str] = {}
+        """That of the commands that are called; the senders have the test's own."""
 
     def create(self, seed: int = 0, mode: str = "auto") -> tuple[RunDir, Settings]:
         """The folder of a run that begins to train, or goes on."""
@@ -328,17 +328,15 @@ def curve(iteration: int) -> Json:
 def w(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A world whose study starts impatient processes, and that leaves none behind."""
     made = World(tmp_path)
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+    here = {"WANDB_BASE_URL": made.server.url, "WANDB_API_KEY": KEY, "PYTHONPATH": str(TOP)}
+    here |= {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_WEAVE": "true"}
+    made.environment = environment(tmp_path) | here
+    for name in set(os.environ) - set(made.environment):
         monkeypatch.delenv(name)
-    homes = {"HOME": "", "XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config"}
-    here = {name: str(tmp_path / folder) for name, folder in homes.items()}
-    here |= {"WANDB_ERROR_REPORTING": "false", "WANDB_DISABLE_WEAVE": "true", "NETRC": "/dev/null"}
-    here |= {"WANDB_BASE_URL": made.server.url, "WANDB_API_KEY": KEY, "PYTHONPATH": str(TOP)}
-    for name, value in here.items():
+    for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
     shell = ["sh", "-c", f'exec "$@" 2>>{made.output}', "sh"]
     monkeypatch.setattr(sync, "FOLLOW", [*shell, *COMMAND, "--follow"])
-    made.environment = dict(os.environ)
     yield made
     made.kill_senders()
     made.sync.finish([])

@@ -16,6 +16,7 @@ from tests.tracking.conftest import World
 
 PLOT = [sys.executable, str(TOP / "analysis" / "plot_curves.py")]
 CODE = "from degradation.tracking import download; download.fetch('team/project')"
+FETCH = [sys.executable, "-c", CODE]
 
 
 @pytest.mark.slow
@@ -24,11 +25,10 @@ def test_what_is_downloaded_equals_what_was_trained(w: World) -> None:
     runs = [w.train(6, seed, mode="disabled", result=seed == 0) for seed in range(2)]
     with w.server:
         assert w.command("--project", "project").returncode == 0
-        assert w.call([sys.executable, "-c", CODE]).returncode == 0
+        assert w.call(FETCH).returncode == 0
         histories = w.server.requests.count("HistoryPage")
-        assert (
-            w.call([sys.executable, "-c", CODE]).returncode == 0
-        )  # the finished one is in the cache
+        # The finished one is in the cache.
+        assert w.call(FETCH).returncode == 0
         assert w.server.requests.count("HistoryPage") == histories + 1
     cache = w.runs.parent / "wandb-runs" / "team" / "project"
     for run in runs:

@@ -16,7 +16,7 @@ from degradation.runs.run_dir import RunDir
 from degradation.system import files
 from degradation.tracking import keys, sync, wandb_api
 from degradation.tracking.upload import Upload, read_note, write_note
-from tests.conftest import wait_until
+from tests.conftest import is_running, wait_until
 from tests.tracking.conftest import COMMAND, KEY, World, curve
 
 
@@ -155,7 +155,6 @@ def test_nothing_is_started_where_w_and_b_is_disabled(w: World, mode, variable, 
 STUDY = f"""
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
 from degradation.tracking import sync
 from tests.tracking.conftest import World
 sync.FOLLOW = {[*COMMAND, "--follow"]}
@@ -171,9 +170,9 @@ def test_the_sender_ends_soon_after_the_study_is_killed(w: World, tmp_path: Path
     (tmp_path / "other").mkdir()
     words = [sys.executable, "-c", STUDY, str(tmp_path / "other")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=w.environment) as study:
-        status = Path(f"/proc/{int(study.stdout.readline())}/status")
+        sender = int(study.stdout.readline())
         study.kill()
-    wait_until(lambda: not status.exists() or "State:\tZ" in status.read_text())
+    wait_until(lambda: not is_running(sender))
 
 
 def test_a_row_waits_for_its_timing(w: World, monkeypatch) -> None:
