@@ -74,14 +74,6 @@ def test_scales_by_hand(net, images) -> None:
         torch.testing.assert_close(found[0], total, rtol=1e-4, atol=1e-6)
 
 
-@torch.no_grad()
-def test_one_scale_of_an_image_as_large_as_a_crop_is_the_network(net, images) -> None:
-    batch = default_collate([multi_crop.scales(images[2], (64,))])
-    dense = multi_crop.FullyConvolutional(net, 64)
-    found, wanted = (multi_crop.probabilities(one, batch, prepare) for one in (dense, net))
-    torch.testing.assert_close(found, wanted)
-
-
 def test_errors_count_the_first_and_the_first_five() -> None:
     order = torch.tensor([[6, 5, 4, 3, 2, 1, 0]]).float()  # class 0 is best, then 1 …
     batches = [([], torch.tensor([label])) for label in (0, 1, 4, 5)]

@@ -31,11 +31,6 @@ def test_common_names_are_understood(shortcut: str, prefix: str, small) -> None:
     assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in state.items())
 
 
-def test_of_a_checkpoint_only_the_network_is_taken() -> None:
-    found = weights.named({"network.conv.weight": torch.ones(1), "row.loss": torch.ones(1)})
-    assert list(found) == ["conv.weight"]
-
-
 def test_what_does_not_fit_is_named(small) -> None:
     net = init.build(small().model, 8, 1, 10, 0, "fan_in")
     state = dict(net.state_dict())

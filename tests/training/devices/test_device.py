@@ -45,6 +45,8 @@ def test_a_gpu_is_set_by_its_number(
     asked = dataclasses.replace(machine, device=name)
     assert devices.apply(asked, small().numerics) == torch.device("cuda", index)
     assert four_gpus == [torch.device("cuda", index)]
+    with pytest.raises(ConfigError, match=r"machine\.device=cuda:7: not found.*cpu, cuda:0"):
+        devices.resolve("cuda:7")
 
 
 def use_two_threads(machine: Machine, numerics: Numerics) -> None:
@@ -67,12 +69,6 @@ def test_without_a_gpu_there_is_the_cpu(ask, says: str, small, machine, monkeypa
     assert capture_for("auto", CPU) is capture_for("off", CPU) is None
     with pytest.raises(ConfigError, match=says):
         ask(machine, small(numerics__fused=True).numerics)
-
-
-@pytest.mark.usefixtures("four_gpus")
-def test_a_gpu_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"machine\.device=cuda:7: not found.*cpu, cuda:0"):
-        devices.resolve("cuda:7")
 
 
 def engine_of(config: RunConfig) -> Engine:
