@@ -31,15 +31,9 @@ def start(
     run: RunDir, machine: schema.Machine, before: Callable[[], object]
 ) -> "subprocess.Popen[str]":
     """A worker as `run` starts it, once it has called `before`."""
-    words = [
-        "-m",
-        "degradation.training.worker",
-        str(run.folder),
-        json.dumps(dataclasses.asdict(machine)),
-    ]
-    return subprocess.Popen(
-        [sys.executable, *words], stderr=subprocess.PIPE, text=True, preexec_fn=before
-    )
+    words = [str(run.folder), json.dumps(dataclasses.asdict(machine))]
+    command = [sys.executable, "-m", "degradation.training.worker", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=before)
 
 
 def message(run: RunDir) -> str:

@@ -63,7 +63,9 @@ def use_two_threads(machine: Machine, numerics: Numerics) -> None:
         (lambda *_: capture_for("on", CPU), r"numerics\.graph=on: needs a CUDA device"),
     ],
 )
-def test_without_a_gpu_there_is_the_cpu(ask, says: str, small, machine, monkeypatch) -> None:
+def test_without_a_gpu_what_needs_one_is_refused(
+    ask, says: str, small, machine, monkeypatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert devices.resolve("auto") == CPU
     assert capture_for("auto", CPU) is capture_for("off", CPU) is None
@@ -113,11 +115,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(
-        torch.nn.Module,
-        "compile",
-        lambda *words, **how: compile_here(*words, **how | {"backend": backend}),
-    )
+    def compile_module(module: torch.nn.Module, **how: object) -> None:
+        compile_here(module, **how | {"backend": backend})
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_module)
     return graphs
 
 

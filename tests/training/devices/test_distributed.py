@@ -127,10 +127,7 @@ def test_a_stop_and_a_killed_process_change_no_byte(pair: RunDir, tmp_path: Path
     ("word", "says"),
     [
         ("recipe.batch_size=33", "recipe.batch_size=33.*multiple of 2"),
-        (
-            "model.ghost_batch_size=null",
-            "size=null(?s:.*)give model.ghost_batch_size=16",
-        ),
+        ("model.ghost_batch_size=null", "size=null(?s:.*)give model.ghost_batch_size=16"),
     ],
 )
 def test_what_several_cannot_train_is_refused(word: str, says: str) -> None:
