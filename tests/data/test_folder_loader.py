@@ -43,8 +43,9 @@ def dataset(root: Path) -> ImageFolder:
     return sources.load(photographs.data(root))
 
 
-def folder_loader(dataset: ImageFolder, place: Placement = ALONE, batch_size: int = 5):
-    config = photographs.config(dataset.root, recipe__batch_size=batch_size, seed=3)
+def folder_loader(dataset: ImageFolder, place: Placement = ALONE, batch_size: int = 5, **sizes):
+    own = {f"data__{key}": value for key, value in sizes.items()}
+    config = photographs.config(dataset.root, recipe__batch_size=batch_size, seed=3, **own)
     return FolderLoader(dataset, config, place)
 
 
@@ -233,6 +234,6 @@ def test_real_photographs_are_read_with_their_trap_listed(tmp_path: Path) -> Non
     (tmp_path / "skip.txt").write_text(f"{trap}\n")
     found = sources.load(dataclasses.replace(data, skip=str(tmp_path / "skip.txt")))
     assert found.counts == {"classes": 2, "train": 40, "val": 20, "skipped": 1}
-    x, labels = folder_loader(found, batch_size=8).get_batch(0)
+    x, labels = folder_loader(found, batch_size=8, **sizes).get_batch(0)
     assert x.shape == (8, 3, 224, 224) and set(labels.tolist()) <= {0, 1}
     assert x.mean().abs() < 0.3 and 0.15 < x.std() < 0.4
