@@ -170,10 +170,8 @@ def test_the_process_ends_when_the_study_is_killed(tmp_path: Path, small) -> Non
     assert any(run.checkpoints.iterdir())
 
 
-def test_a_process_sees_its_gpu_alone_and_a_deterministic_cublas(settings) -> None:
-    group = process.Group([settings], "MIG-a")
-    assert group.machine.device == "cuda:0"
-    env = process.environment(3, group.gpu)
+def test_a_process_sees_its_gpu_alone_and_a_deterministic_cublas() -> None:
+    env = process.environment(3, "MIG-a")
     assert env["CUDA_VISIBLE_DEVICES"] == "MIG-a"
     assert env["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert env["OMP_NUM_THREADS"] == "3"
