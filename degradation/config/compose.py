@@ -114,17 +114,24 @@ def _refuse_secrets(text: str) -> None:
 def in_order(words: Sequence[str]) -> list[str]:
     """`words` with the settings behind Hydra's options, where argparse alone finds them all.
 
-    Raises ConfigError for an option that Hydra doesn't have.
+    Raises ConfigError, with the line as it would be right, for an option that Hydra doesn't have.
     """
     settings = [word for word in words if re.match("~|[^-].*=", word)]
     ordered = [*(word for word in words if word not in settings), *settings]
     _, unknown = get_args_parser().parse_known_args(ordered)
     if wrong := next((word for word in unknown if word.startswith("-")), None):
-        key, _, value = wrong.lstrip("-").partition("=")
-        raise ConfigError(
-            f"{wrong}: no such option; settings are given as key=value: {key}={value or '…'}"
-        )
+        raise ConfigError(f"{wrong}: no such option; {_corrected(words, wrong)}")
     return ordered
+
+
+def _corrected(words: Sequence[str], wrong: str) -> str:
+    """What `--depth 20` was meant to be."""
+    at, (key, _, value) = list(words).index(wrong), wrong.lstrip("-").partition("=")
+    following = list(words[at + 1 :])
+    if not value and following and re.match("[^-=]+$", following[0]):
+        value = following.pop(0)
+    line = " ".join([*words[:at], f"{key}={value or '…'}", *following])
+    return f"settings are given as key=value: {line}"
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:

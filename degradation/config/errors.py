@@ -44,8 +44,11 @@ def message(error: Exception) -> str:
     if match := re.search(r"Could not override '([\w./@]+)'", text):
         groups = (path.name for path in CONF.iterdir() if path.is_dir())
         return no_such_setting(match[1], [*schema.keys(), *groups])
-    if match := re.search(r"Ambiguous value for argument '(.*)'", text):
-        return f"{match[1]}: several values; add -m (--multirun) to train each"
+    if match := re.search(r"Ambiguous value for argument '((.*?)=.*)'", text):
+        return (
+            f"{match[1]}: several values; add -m (--multirun) to train each, or {match[2]}=[…] for "
+            "a list"
+        )
     lines = [escape_control_chars(line)[:200] for line in text.splitlines() if line.strip()]
     return "\n".join([line for line in lines if "https://hydra.cc" not in line][:MOST_LINES])
 

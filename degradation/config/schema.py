@@ -5,11 +5,12 @@ the result (see identity.py).
 """
 
 import dataclasses
+import re
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, StringConstraints
 from pydantic.dataclasses import dataclass
 
 from degradation.config import architecture
@@ -22,6 +23,17 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 # The 1×1 convolutions of stride 2 that oneDNN computes; its backward pass writes outside its arrays
 # where they have fewer input channels (oneDNN issue 6035, seen with torch 2.13).
 LEAST_CHANNELS = 8
+
+
+def _matching(pattern: str, says: str) -> AfterValidator:
+    """Checks for text that matches `pattern`; `says` describes that to people."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {says}")
+        return value
+
+    return AfterValidator(check)
 
 
 def _auto_or(low: int, high: int) -> PlainValidator:
@@ -41,7 +53,7 @@ Pixels = Annotated[int, Field(ge=8, le=8192)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 LearningRate = Annotated[float, Field(gt=0, le=1e6)]
 Path = Annotated[str, Field(min_length=1, max_length=1000)]
-Name = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+Name = Annotated[str, _matching(r"[\w.-]{1,64}", "1 to 64 letters, digits, ., _ or -")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -244,7 +256,7 @@ class Numerics:
 class Machine:
     """Where and beside what a run runs: never part of its identity."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,4})?)$")]
+    device: Annotated[str, _matching(r"auto|cpu|cuda(:\d{1,4})?", "auto, cpu, cuda or cuda:N")]
     threads: Annotated[int, Field(ge=1, le=1024)]
     runs: Path
     """Folder of the run folders."""
@@ -273,8 +285,8 @@ class RunConfig:
     depth: Depth
     """Weighted layers."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    study: Annotated[str, Field(pattern=r"^[\w.-]{0,64}$")] = field(
-        default="", metadata=NOT_IDENTITY
+    study: Annotated[str, _matching(r"[\w.-]{0,64}", "at most 64 letters, digits, ., _ or -")] = (
+        field(default="", metadata=NOT_IDENTITY)
     )
     """The study that first trained this run: W&B groups by it."""
     # Lower case, since Hydra's `${model.norm}` in a text gives True, where its users write true.

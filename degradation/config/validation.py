@@ -77,8 +77,7 @@ def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
     if error["type"] == "unexpected_keyword_argument":
         return no_such_setting(key, [f"{path}.{name}" if path else name for name in known])
     value = error["input"]
-    says = error["msg"].removeprefix("Value error, ")
-    says = says.replace("Input should", "must").replace("String should", "must")
+    says = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     hint = ""
     if error["type"] == "literal_error":
         hint = did_you_mean(str(value), str(error["ctx"]["expected"]).split("'")[1::2])

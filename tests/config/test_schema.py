@@ -97,7 +97,7 @@ def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"device": "gpu"}, r"machine\.device=gpu: must match pattern"),
+        ({"device": "gpu"}, r"machine\.device=gpu: must be auto, cpu, cuda or cuda:N"),
         ({"workers": -1}, r"machine\.workers=-1: must be auto, or a whole number from 0 to 256"),
         ({"runs_per_gpu": True}, r"machine\.runs_per_gpu=True: must be auto, or"),
         ({"wandb": "ofline"}, r"machine\.wandb=ofline: .*did you mean 'offline'"),
