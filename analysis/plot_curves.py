@@ -13,7 +13,7 @@ Exit status: 0; 1 there is no run with a row; 2 a run can't be read; 5 the disk 
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,7 @@ def _drawn(options: argparse.Namespace) -> int:
     style = STYLES[options.style]
     for study in folder.studies:
         draw(study, options.runs, options.out, style)
+    draw_across(folder.studies, options.out, style)
     write_evaluations(options.runs, options.out)
     for finding in studies.findings(folder.runs, Rule()):
         draw_finding(finding, options.out, style)
@@ -111,6 +112,13 @@ def draw(study: Study, folder: str, out: Path, style: Style) -> None:
     _write_table(table, out, f"{study.name}-errors")
     for line in remarks(study, folder):
         print(console.escape_control_chars(line))
+
+
+def draw_across(studies: Sequence[Study], out: Path, style: Style) -> None:
+    """Figure 6 from several data sets, where none of them alone fills its panels."""
+    if (figure := curves.figure6_across(studies, style)) is not None:
+        output.save(figure, out, f"figure6{_suffix(style)}")
+        print(f"{out}/figure6{_kinds(style)}")
 
 
 def write_evaluations(folder: str, out: Path) -> None:

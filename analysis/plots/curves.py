@@ -37,7 +37,7 @@ class Panel:
     """The paper's figure, and its panel, that has the reference curves."""
     panel: str
     depths: tuple[int, ...]
-    """The paper's; on other data those that were trained are shown."""
+    """The paper's; of another length or on other data those that were trained are shown."""
     x: tuple[float, float]
     """The paper's limits, in 1e4 iterations."""
     y: tuple[float, float]
@@ -46,7 +46,7 @@ class Panel:
     """On other data, only so many of the deepest."""
 
     def depths_of(self, study: Study) -> list[int]:
-        if study.papers_data:
+        if study.as_the_paper:
             return list(self.depths)
         trained = study.depths(self.arm)
         return trained[-self.deepest :] if self.deepest else trained
@@ -58,6 +58,9 @@ class Panel:
         trained = study.depths(self.arm)
         return len(trained) > self.deepest and bool({*trained} & {*self.depths_of(study)})
 
+
+Shown = tuple[str, Study, Panel]
+"""A panel's title, the study it shows, and which of its networks."""
 
 FIGURE1 = Panel("plain", "fig6", "left", (20, 56), (0, 6.4), (0, 20))
 FIGURE6 = {
@@ -81,18 +84,37 @@ def figure1(study: Study, style: Style) -> Figure:
         for axis, quantity in zip(axes[0], LABELS, strict=True):
             _panel(axis, study, FIGURE1, ends, {quantity: SOLID}, style)
             axis.set_ylabel(LABELS[quantity])
-        styles.footnote(figure, _key(study, style, "bold: mean of seeds"))
+        styles.footnote(figure, _key([study], style, "bold: mean of seeds"))
     return figure
 
 
 def figure4(study: Study, style: Style) -> Figure:
     """Figure 4: plain | residual on ImageNet; thin training, bold validation (center crop)."""
-    return _arms(study, style, SOLID, "thin: training error    bold: validation error")
+    shown = [(title, study, panel) for title, panel in panels_of(study).items()]
+    return _arms(shown, style, SOLID, "thin: training error    bold: validation error")
 
 
 def figure6(study: Study, style: Style) -> Figure:
     """Figure 6: plain | residual | the two deepest of three residual nets and more."""
-    return _arms(study, style, DASHED, "dashed: training error    bold: test error")
+    return _figure6([(title, study, panel) for title, panel in panels_of(study).items()], style)
+
+
+def figure6_across(studies: Sequence[Study], style: Style) -> Figure | None:
+    """Figure 6 with each panel from the first study that fills it, the paper's data first; None
+    where one study fills them all, or none fills one."""
+    ordered = sorted(studies, key=lambda study: not study.papers_data)
+    shown = []
+    for title, panel in FIGURE6.items():
+        fitting = (s for s in ordered if panel.suits(s) and s.depths(panel.arm))
+        if (study := next(fitting, None)) is None:
+            return None
+        named = f"{title}\n{study.data}, {study.iterations:,} iterations"
+        shown.append((named, study, panel))
+    return _figure6(shown, style) if len({study.name for _, study, _ in shown}) > 1 else None
+
+
+def _figure6(shown: Sequence[Shown], style: Style) -> Figure:
+    return _arms(shown, style, DASHED, "dashed: training error    bold: test error")
 
 
 def panels_of(study: Study) -> dict[str, Panel]:
@@ -101,31 +123,30 @@ def panels_of(study: Study) -> dict[str, Panel]:
     return {title: panel for title, panel in shown.items() if panel.suits(study)}
 
 
-def _arms(study: Study, style: Style, train: object, key: str) -> Figure:
-    """Both errors in the panels of the two arms; `train`: the dashes of the training error."""
-    shown = panels_of(study)
+def _arms(shown: Sequence[Shown], style: Style, train: object, key: str) -> Figure:
+    """Both errors in each of the panels; `train`: the dashes of the training error."""
     dashes = {"train_error": train, "test_error": SOLID}
     with subplots(style, len(shown)) as (figure, axes):
-        for axis, (title, panel) in zip(axes[0], shown.items(), strict=True):
+        for axis, (title, study, panel) in zip(axes[0], shown, strict=True):
             _panel(axis, study, panel, panel.depths_of(study), dashes, style)
             axis.set(title=title, ylabel="error (%)")
-        styles.footnote(figure, _key(study, style, key))
+        styles.footnote(figure, _key([study for _, study, _ in shown], style, key))
     return figure
 
 
-def _key(study: Study, style: Style, key: str) -> str:
+def _key(studies: Sequence[Study], style: Style, key: str) -> str:
     """What the lines mean."""
-    if study.rows["seed"].nunique() > 1:
+    if any(study.rows["seed"].nunique() > 1 for study in studies):
         key += "    faint thin: a seed each"
         key += "    shaded: 95 % t interval of the mean" if style.bands else ""
-    return key + ("    pale: the paper's" if study.as_the_paper else "")
+    return key + ("    pale: the paper's" if any(s.as_the_paper for s in studies) else "")
 
 
 def wanted_depths(study: Study, arm: str) -> set[int]:
     """The depths that the figures would show of an arm."""
     shown = FIGURE4 if study.data == "imagenet" else FIGURE6
     # The paper has no depths for other data: each arm should have those of the other.
-    arms = (arm,) if study.papers_data else ("plain", "residual")
+    arms = (arm,) if study.as_the_paper else ("plain", "residual")
     return {d for panel in shown.values() if panel.arm in arms for d in panel.depths_of(study)}
 
 

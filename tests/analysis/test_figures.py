@@ -90,6 +90,28 @@ def test_before_the_drop_is_the_mean_of_its_last_rows(papers: frames.Study) -> N
     assert frames.before_drop(rows).set_index("depth").loc[20, "train_error"] == 8
 
 
+def test_figure_6_takes_each_panel_from_the_first_study_that_fills_it(runs: Path, small) -> None:
+    recipe = {"recipe__iterations": 8000, "recipe__milestones": [4000]}
+    short = [
+        (small(data__name="cifar10", depth=20, model__shortcut=s, **recipe), e)
+        for s, e in (("none", 30), ("identity", 20))
+    ]
+    for config, error in short:
+        add(runs, config, [(4000, error + 5, error + 5), (8000, error, error)])
+    assert curves.figure6_across(frames.studies(runs), PAPER) is None  # no third residual depth
+    add(runs, small(depth=20, model__shortcut="identity"), [(6, 4, 5), (12, 1, 3)])
+    figure = curves.figure6_across(frames.studies(runs), PAPER)
+    assert figure is not None
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [
+        "plain\ncifar10, 8,000 iterations",
+        "residual\ncifar10, 8,000 iterations",
+        "residual, the deepest two\ndigits, 12 iterations",
+    ]
+    assert "residual-14 (n=2)\nresidual-20 (n=1)" in texts(figure)
+    assert "not trained" not in texts(figure)  # the paper's depths are wanted at its length alone
+
+
 # ---- against depth
 
 
