@@ -56,7 +56,9 @@ def _lines(own: pd.DataFrame, rule: Rule) -> Iterator[Line]:
             for alpha, of in own.groupby("alpha")
             if {shallow, deep} <= {*of["depth"]}
         }
-        steps = verdict_rules.judge_steps([paired_step(*of, rule) for of in both.values()], rule)
+        steps = verdict_rules.judge_steps(
+            [paired_step(*of, rule, "residual") for of in both.values()], rule
+        )
         judged = dict(zip(both, steps, strict=True))
         words = {a: WORDS.get(j.train_is, verdict_rules.UNDECIDED) for a, j in judged.items()}
         yield threshold(shallow, deep, words)
