@@ -1,6 +1,5 @@
 """A run in a process of its own: however that ends, it is named, and signals reach it."""
 
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from tests.training.train_here import created
 
 @pytest.fixture(autouse=True)
 def stopping(monkeypatch) -> Stopping:
-    """No test starts with a request to stop."""
+    """No test starts with a request to stop, or leaves one to the processes of later tests."""
+    monkeypatch.setattr(Stopping, "_tell_pool", lambda *_: None)
     monkeypatch.setattr(process, "stopping", Stopping())
     return process.stopping
 
@@ -127,12 +127,20 @@ def test_a_signal_that_came_while_the_process_was_being_started_reaches_it(
     assert time.monotonic() - began < 30
 
 
-def test_a_stop_reaches_processes_that_a_launcher_starts_later(stopping, monkeypatch) -> None:
-    stopping.receive(signal.SIGTERM)
-    late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
-    late.start()
-    late.join(30)
-    assert late.exitcode == -signal.SIGTERM
+LATE = """
+import multiprocessing, signal, time
+from degradation.launch.stopping import stopping
+stopping.receive(signal.SIGTERM)
+late = multiprocessing.get_context("spawn").Process(target=time.sleep, args=[60])
+late.start()
+late.join(30)
+print(late.exitcode)
+"""
+
+
+def test_a_stop_reaches_processes_that_a_launcher_starts_later() -> None:
+    told = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True)
+    assert told.stdout == f"-{signal.SIGTERM:d}\n", told.stderr
 
 
 LISTENING = """
