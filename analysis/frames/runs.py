@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.frames import variants
-from degradation.runs import columns
+from degradation.runs import columns, reference
 from degradation.runs import frames as run_frames
 from degradation.runs.run_dir import RunDir, RunDirError
 from degradation.system.paths import PAPER
@@ -20,7 +20,6 @@ ERRORS = list(columns.ERRORS)
 MOMENTS = {"": "at the end", "_before_drop": "before the first drop"}
 # The paper's means before the first drop are those of 27k to 32k of 32k iterations.
 BEFORE_DROP = 27 / 32
-PAPER_ITERATIONS = {"cifar10": 64_000, "imagenet": 600_000}
 SHORTCUTS = ("none", "identity")  # the arms of the paper's CIFAR-10 figures: plain, option A
 # Percent of training error: the paper's mark of a start, the end of its warm-up, a trained net.
 BELOW = (90, 80, 20)
@@ -46,12 +45,12 @@ class Study:
     @property
     def papers_data(self) -> bool:
         """Whether the paper trained on this data, so that its depths are the ones to show."""
-        return self.data in PAPER_ITERATIONS
+        return self.data in reference.ITERATIONS
 
     @property
     def as_the_paper(self) -> bool:
         """Whether the paper's curves belong beside these: its data, its length."""
-        return PAPER_ITERATIONS.get(self.data) == self.iterations
+        return reference.ITERATIONS.get(self.data) == self.iterations
 
     @property
     def scale(self) -> float:

@@ -5,6 +5,9 @@ from functools import cache
 
 from degradation.system.paths import PAPER
 
+ITERATIONS = {"cifar10": 64_000, "imagenet": 600_000}
+"""How long the paper trained on each data set."""
+
 
 @cache
 def errors() -> dict[tuple[str, str, int, str], float]:
@@ -20,6 +23,11 @@ def errors() -> dict[tuple[str, str, int, str], float]:
         }
 
 
-def error(data: str, arm: str, depth: int, name: str, variant: str = "") -> float | None:
-    """The paper's error of one network in percent, if it has one; none of a variant of ours."""
-    return None if variant else errors().get((data, arm, depth, name))
+def error(
+    data: str, arm: str, depth: int, name: str, iterations: int, variant: str = ""
+) -> float | None:
+    """The paper's error of one network in percent, if it has one; none of a variant of ours, and
+    none of another length."""
+    if variant or iterations != ITERATIONS.get(data):
+        return None
+    return errors().get((data, arm, depth, name))

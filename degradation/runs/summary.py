@@ -19,8 +19,8 @@ def mean_and_std(mean: float, std: float | None, plus_minus: str = "±") -> str:
 def as_text(rows: Iterable[Mapping[str, Any]]) -> str:
     """The table for a terminal, a line a network; "" without rows.
 
-    `rows`: the last row of each finished run, with the columns of IDENTITY and its study. Runs of
-    two recipes are never averaged together.
+    `rows`: the last row of each finished run, with the columns of IDENTITY, its study and its
+    iterations. Runs of two recipes are never averaged together.
     """
     networks: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -41,9 +41,10 @@ def as_text(rows: Iterable[Mapping[str, Any]]) -> str:
 def _cells(name: str, key: tuple[Any, ...], rows: Sequence[Mapping[str, Any]]) -> str:
     """One error of one network's seeds, and the paper's."""
     data, arm, depth, _, variant, _ = key
+    iterations = rows[0]["iterations"]
     values = [row[name] for row in rows]
     std = statistics.stdev(values) if len(values) > 1 else None
-    paper = reference.error(data, arm, depth, name, variant)
+    paper = reference.error(data, arm, depth, name, iterations, variant)
     ours = mean_and_std(statistics.fmean(values), std)
     return f"  {ours:>18} {'–' if paper is None else f'{paper:.2f}':>6}"
 

@@ -84,7 +84,7 @@ def summary(
         values[f"last_{name}"] = last = curves[-1][name]
         values[f"min_{name}"] = min(row[name] for row in curves)
         network = config.data.name, config.arm, config.depth
-        paper = reference.error(*network, name, config.variant)
+        paper = reference.error(*network, name, config.recipe.iterations, config.variant)
         if paper is not None:
             values[f"paper_{name}"] = paper
             values[f"{name}_minus_paper"] = round(last - paper, 4)

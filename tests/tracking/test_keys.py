@@ -22,6 +22,7 @@ def test_the_page_lists_exactly_the_keys_that_are_logged(small, monkeypatch) -> 
     assert listed("Configuration") == list(keys.config(small(), {}))
     every = {("digits", "plain", 8, name): 1.0 for name in keys.ERRORS}
     monkeypatch.setattr(keys.reference, "errors", lambda: every)
+    monkeypatch.setitem(keys.reference.ITERATIONS, "digits", small().recipe.iterations)
     row = dict.fromkeys(keys.CURVES, 1.0)
     assert set(listed("Summary")) == set(keys.summary(small(), {"outcome": "done"}, [row]))
     for key in keys.LAUNCH:
@@ -29,7 +30,8 @@ def test_the_page_lists_exactly_the_keys_that_are_logged(small, monkeypatch) -> 
 
 
 def test_the_summary_tells_last_least_and_the_papers_apart(small) -> None:
-    config = small(data__name="cifar10", depth=20, model__shortcut="identity")
+    network = {"data__name": "cifar10", "depth": 20, "model__shortcut": "identity"}
+    config = small(**network, recipe__iterations=64_000)
     curves = [{"train_error": 5.0, "test_error": 8.0}, {"train_error": 3.0, "test_error": 9.0}]
     found = keys.summary(config, {"outcome": "done", "iteration": 8}, curves)
     assert (found["last_test_error"], found["min_test_error"]) == (9.0, 8.0)
