@@ -3,11 +3,8 @@
 from degradation.runs import summary
 
 NETWORK = {"data": "cifar10", "arm": "residual", "depth": 110, "shortcut": "identity"}
-RUN = (
-    NETWORK
-    | {"iterations": 64_000}
-    | {"variant": "", "protocol": "p", "study": "figure6", "train_error": 0.1}
-)
+RECIPE = {"iterations": 64_000, "variant": "", "protocol": "p", "study": "figure6"}
+RUN = NETWORK | RECIPE | {"train_error": 0.1}
 SEEDS = [RUN | {"test_error": error} for error in (6.45, 6.77)]
 
 

@@ -21,7 +21,8 @@ def test_every_panel_shows_keys_that_are_logged(small) -> None:
     config = keys.config(small(), {})
     rows = {*keys.CURVES, *keys.TIMING}
     row = dict.fromkeys(keys.CURVES, 1.0)
-    summary = keys.summary(small(data__name="cifar10", depth=20), {"outcome": "done"}, [row])
+    papers = small(data__name="cifar10", depth=20, recipe__iterations=64_000)
+    summary = keys.summary(papers, {"outcome": "done"}, [row])
     for panel in PANELS:
         assert panel.by in config
         if panel.x == "iteration":
