@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.frames import runs as frames
 from analysis.frames.runs import Study
@@ -31,6 +32,7 @@ def figure7(study: Study, style: Style) -> Figure:
             axis.set_ylabel("std")
             axis.set_ylim(bottom=0)
             axis.margins(x=0.01)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0][0].set_xlabel("layer index (original)")
         axes[1][0].set_xlabel("layer index (sorted by magnitude)")
         remove_legend(axes[1][0])
