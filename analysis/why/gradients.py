@@ -200,7 +200,7 @@ def along(layers: pd.DataFrame, style: Style) -> Figure:
     shared = {"sharey": "row", "sharex": "col"}
     with subplots(style, len(networks), rows=3, size=size, **shared) as (figure, axes):
         for column, ((arm, depth), own) in zip(axes.T, networks, strict=True):
-            _by_layer(column, own, hue="iteration", palette="viridis")
+            _by_layer(column, own, hue="iteration", palette="viridis", legend="full")
             column[0].set_title(f"{arm}-{depth} (n={own['seed'].nunique()})")
         axes[-1][0].legend(title="iteration", fontsize="x-small", ncols=2)
         footnote(figure, f"on one batch, the same each time; {MEAN}")
