@@ -171,5 +171,5 @@ def test_a_compiler_that_does_not_compile(
 def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(ConfigError, match="needs a C compiler.*numerics=reference"):
+    with pytest.raises(ConfigError, match=r"needs a C compiler.*numerics=reference"):
         library.compiler()
