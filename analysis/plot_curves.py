@@ -5,8 +5,9 @@
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it shows as CSV; and the errors beside the paper's as
-Markdown, CSV and LaTeX. For each side study its figure and its findings. It draws what exists and
-prints the commands that train the rest.
+Markdown, CSV and LaTeX. One more Figure 6 where only several data sets together fill its panels.
+For each side study its figure and its findings. It draws what exists and prints the commands that
+train the rest.
 
 Exit status: 0; 1 there is no run with a row; 2 a run can't be read; 5 the disk refused.
 """

@@ -100,6 +100,8 @@ def test_figure_6_takes_each_panel_from_the_first_study_that_fills_it(runs: Path
         add(runs, config, [(4000, error + 5, error + 5), (8000, error, error)])
     assert curves.figure6_across(frames.studies(runs), PAPER) is None  # no third residual depth
     add(runs, small(depth=20, model__shortcut="identity"), [(6, 4, 5), (12, 1, 3)])
+    plot_curves.draw_across(frames.studies(runs), runs.parent, PAPER)
+    assert (runs.parent / "figure6.svg").stat().st_size
     figure = curves.figure6_across(frames.studies(runs), PAPER)
     assert figure is not None
     titles = [axis.get_title() for axis in figure.axes]
