@@ -72,7 +72,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = runner(folder)
     one = {"recipe__iterations": 1, "recipe__milestones": [], "recipe__eval_every": 1}
     networks = {("plain", 8): 5, ("plain", 14): 40, ("residual", 8): 4, ("residual", 14): 4}
-    grown = {("plain", 0): 4, ("plain", 1): 60, ("residual", 0): 4, ("residual", 1): 4}
+    deepened = {("plain", 0): 4, ("plain", 1): 60, ("residual", 0): 4, ("residual", 1): 4}
     for seed in SEEDS:
         for (arm, depth), error in networks.items():
             own = run(arm, depth, seed, error)
@@ -81,9 +81,9 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 labels = {"study": "gradients", "variant": f"norm={norm}"}
                 own = run(arm, depth, seed, 90, model__norm=norm, **one, **labels)
                 log_layers(own, {0: first, 1: [1.0, 1.0, 1.0]})
-        for (arm, noise), error in grown.items():
+        for (arm, noise), error in deepened.items():
             start = {"recipe__identity_init_from": 8, "recipe__identity_init_noise": noise}
-            run(arm, 14, seed, error, **start, study="grown", variant=f"noise={noise}")
+            run(arm, 14, seed, error, **start, study="identity_init", variant=f"noise={noise}")
         for alpha, error in ((0.0, 40.0), (0.3, 5.0)):
             labels = {"study": "alpha", "variant": f"alpha={alpha:g}"}
             run("residual", 8, seed, 4.0, model__alpha=alpha, **labels)

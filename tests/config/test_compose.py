@@ -73,7 +73,7 @@ def test_every_study_opens_with_its_command_and_keeps_its_promise(name: str, stu
         ("interventions", {path.stem for path in CONF.glob("intervention/*")} - {"none"} | {""}),
         ("alpha", {"alpha=0", "alpha=0.1", "alpha=0.2", "alpha=0.3", "alpha=0.5", "alpha=1"}),
         ("gradients", {"norm=true", "norm=false"}),
-        ("grown", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
+        ("identity_init", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
         ("warmup", {"warmup=110", "warmup=none"}),
     ],
 )
