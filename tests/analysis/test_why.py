@@ -85,7 +85,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
             start = {"recipe__identity_init_from": 8, "recipe__identity_init_noise": noise}
             run(arm, 14, seed, error, **start, study="identity_init", variant=f"noise={noise}")
         for alpha, error in ((0.0, 40.0), (0.3, 5.0)):
-            labels = {"study": "alpha", "variant": f"alpha={alpha:g}"}
+            labels = {"study": "shortcut_scale", "variant": f"alpha={alpha:g}"}
             run("residual", 8, seed, 4.0, model__alpha=alpha, **labels)
             run("residual", 14, seed, error, model__alpha=alpha, **labels)
         for name, (change, shallow, deep) in INTERVENTIONS.items():

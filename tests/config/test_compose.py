@@ -71,7 +71,10 @@ def test_every_study_opens_with_its_command_and_keeps_its_promise(name: str, stu
     [
         ("quickstart", {""}),
         ("interventions", {path.stem for path in CONF.glob("intervention/*")} - {"none"} | {""}),
-        ("alpha", {"alpha=0", "alpha=0.1", "alpha=0.2", "alpha=0.3", "alpha=0.5", "alpha=1"}),
+        (
+            "shortcut_scale",
+            {"alpha=0", "alpha=0.1", "alpha=0.2", "alpha=0.3", "alpha=0.5", "alpha=1"},
+        ),
         ("gradients", {"norm=true", "norm=false"}),
         ("identity_init", {"noise=0", "noise=0.1", "noise=0.3", "noise=1"}),
         ("warmup", {"warmup=110", "warmup=none"}),
