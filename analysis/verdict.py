@@ -11,7 +11,7 @@ GPU, no network and no torch, and reads a study that still trains.
 
 Exit status: 0; 1 there is no run with a row, or, with --strict, not every claim that was tested is
 reproduced in each study that tested it, or none was tested (`seen once` is not reproduced); 2 a run
-can't be read, or a bad option.
+can't be read, or a bad option; 5 the disk refused.
 """
 
 import argparse
@@ -30,13 +30,12 @@ from degradation.system.console import escape_control_chars
 
 def main() -> int:
     """The command; its exit status (see the module's docstring)."""
-    options = _parser().parse_args()
-    try:
-        rule = Rule(margin=options.margin)
-        folder = Folder(tuple(paper.studies())) if options.paper else frames.read(options.runs)
-    except ValueError as error:  # a bad margin, or RunDirError
-        print(escape_control_chars(str(error)), file=sys.stderr)
-        return 2
+    return command.exit_status(_judged, _parser().parse_args())
+
+
+def _judged(options: argparse.Namespace) -> int:
+    rule = Rule(margin=options.margin)
+    folder = Folder(tuple(paper.studies())) if options.paper else frames.read(options.runs)
     if folder.empty:
         return command.no_runs(options.runs, "run with a row", "seeds")
     verdicts = [page.of(study, rule) for study in folder.studies]

@@ -24,9 +24,8 @@ from analysis.frames.runs import ERRORS
 
 END, BEFORE_DROP = MOMENTS = tuple(frames.MOMENTS.values())
 SIDES = ("first", "second")
-_CONFIG = ["arm", "shortcut", "depth", "seed", "protocol"]
-_IDENTITY = ["run", *_CONFIG, "pair", "initial", "stream", "state", "exact", "iteration"]
-_IDENTITY += ["iterations", "drop"]
+_IDENTITY = ["run", *frames.NETWORK_AND_SEED, "pair", "initial", "stream", "state", "exact"]
+_IDENTITY += ["iteration", "iterations", "drop"]
 _SIDE = ["run", "depth", "initial", "stream", "diverged", *ERRORS, "reason"]
 _COLUMNS = ["arm", *SIDES, "depth_first", "depth_second", "seed", "moment", "train", "test"]
 _COLUMNS += [f"{name}_{side}" for side in SIDES for name in ("run", *ERRORS, "diverged")]
@@ -42,8 +41,8 @@ def finals(rows: pd.DataFrame, idle: pd.DataFrame | None = None) -> pd.DataFrame
     if idle is not None and len(idle):
         runs = pd.concat([runs, idle.assign(iteration=0)[_IDENTITY]])
     runs = runs.sort_values(["arm", "depth", "seed", "run"], ignore_index=True)
-    original = runs.groupby(_CONFIG)["run"].transform("first")
-    runs["copy_of"] = original.where(runs.duplicated(_CONFIG), None)
+    original = runs.groupby(frames.NETWORK_AND_SEED)["run"].transform("first")
+    runs["copy_of"] = original.where(runs.duplicated(frames.NETWORK_AND_SEED), None)
     last = frames.last(rows)
     errors = {END: last[last["iteration"] == last["iterations"]]}
     if runs["drop"].notna().any():

@@ -24,6 +24,7 @@ SHORTCUTS = ("none", "identity")  # the arms of the paper's CIFAR-10 figures: pl
 # Percent of training error: the paper's mark of a start, the end of its warm-up, a trained net.
 BELOW = (90, 80, 20)
 IDLE = ["run", "arm", "depth", "state"]
+NETWORK_AND_SEED = ["arm", "shortcut", "depth", "seed", "protocol"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Study:
     rows: pd.DataFrame
     """The rows of the paper's two arms, as `degradation.runs.frames.load` gives them."""
     idle: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=IDLE))
-    """The runs that have no row yet, a line each; of their columns at least IDLE."""
+    """The runs that have no row yet, and copies of a folder under another name, which are no
+    further seeds; a line each, of their columns at least IDLE."""
 
     @property
     def iterations(self) -> int:
@@ -100,7 +102,8 @@ def read(folder: str | Path) -> Folder:
 
 def _studies(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Study]:
     """A study a protocol that has rows."""
-    rows = rows[rows["run"].isin(runs["run"])] if len(rows) else rows
+    originals = runs[~runs.duplicated(NETWORK_AND_SEED)]
+    rows = rows[rows["run"].isin(originals["run"])] if len(rows) else rows
     for data, of_data in rows.groupby("data") if len(rows) else ():
         default = {*runs[runs["default"]]["protocol"]}
         sizes = of_data["protocol"].value_counts(sort=False)
@@ -115,7 +118,8 @@ def _studies(runs: pd.DataFrame, rows: pd.DataFrame) -> Iterator[Study]:
 def _ended(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The runs, and how each went.
 
-    train_error and test_error are those of a finished run's last row, else NaN; first_train and
+    train_error and test_error are those of a finished run's last row; NaN in one that is not
+    finished, whose resume was not exact, or that is a copy of another. first_train and
     first_test those of its first row; below_90, below_80 and below_20 its first iteration with so
     little training error, else NaN.
     """
@@ -124,7 +128,8 @@ def _ended(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     by_run = rows.sort_values(["run", "iteration"]).groupby("run")[ERRORS]
     first = by_run.first().set_axis(["first_train", "first_test"], axis=1)
     ended = runs.join(by_run.last(), on="run").join(first, on="run")
-    ended.loc[ended["state"] != "done", ERRORS] = float("nan")
+    usable = (ended["state"] == "done") & ended["exact"] & ~ended.duplicated(NETWORK_AND_SEED)
+    ended.loc[~usable, ERRORS] = float("nan")
     for percent in BELOW:
         ended[f"below_{percent}"] = ended["run"].map(_first_below(rows, percent)).astype(float)
     return ended

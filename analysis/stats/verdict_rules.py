@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 
 from analysis.stats import inference
 from analysis.stats.inference import Effect, Floats
+from degradation.config.validation import ConfigError
 
 DEGRADATION, OVERFITTING, BENEFIT = "degradation", "overfitting", "benefit"
 NO_DIFFERENCE, UNDECIDED = "no difference", "undecided"
@@ -52,7 +53,7 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin < math.inf:
-            raise ValueError(f"margin={self.margin}: must be a number of at least 0")
+            raise ConfigError(f"margin={self.margin}: must be a number of at least 0")
 
     def effect(self, differences: ArrayLike) -> Effect:
         return inference.effect(differences, self.level, self.least_spread)

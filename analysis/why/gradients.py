@@ -18,7 +18,6 @@ batch; what a norm of a factor 10 does to SGD it does not say. Gradients that ar
 layer alike have a healthy ratio: the norms stand beside it.
 """
 
-import json
 from collections.abc import Hashable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,8 +35,7 @@ from analysis.stats import verdict_rules
 from analysis.stats.inference import Effect
 from analysis.stats.verdict_rules import Rule
 from analysis.why.finding import Finding, Line, study_names
-from degradation.runs import run_dir
-from degradation.runs.run_dir import RunDir
+from degradation.runs.run_dir import RunDir, parsed_lines
 
 BOUND = 1.0  # decades
 LEAST = 1e-45  # float32's smallest number: a norm of 0 is one below it
@@ -83,9 +81,8 @@ def layer_log(runs: pd.DataFrame) -> pd.DataFrame:
     columns = ["run", "protocol", "with_norm", "state", *NETWORK, "seed"]
     for run in runs.to_dict("records"):
         path = RunDir(Path(str(run["folder"]))).layers
-        logged = [json.loads(line) for line in run_dir.whole_lines(path)]
         # A resumed run may have logged a moment twice.
-        moments = {entry["iteration"]: entry["layers"] for entry in logged}
+        moments = {entry["iteration"]: entry["layers"] for entry in parsed_lines(path)}
         own = {column: run[column] for column in columns}
         for iteration, layers in moments.items():
             lines += [{**own, "iteration": iteration, **layer} for layer in layers]

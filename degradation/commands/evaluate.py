@@ -8,6 +8,7 @@ tabulates the results. Exit status: 0, 2 where a run can't be read, 3 no data, 5
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,7 +50,9 @@ def _device(run: RunDir, asked: str) -> torch.device:
     # Deterministic products of matrices need it, from before CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     machine = overrides.content("machine", "local") | {"device": asked}
-    return devices.apply(read(schema.Machine, machine, "machine"), run.config().numerics)
+    # What is measured is the plain network, without the kernels that trained it.
+    numerics = replace(run.config().numerics, native=False, fused=False)
+    return devices.apply(read(schema.Machine, machine, "machine"), numerics)
 
 
 def _named(folders: list[Path]) -> list[RunDir]:

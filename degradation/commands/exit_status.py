@@ -5,7 +5,6 @@ a run folder); 3: the data is not there; 5: the disk refused; 128 + n: stopped b
 """
 
 import signal
-import sys
 from collections.abc import Callable
 
 from degradation.config.validation import ConfigError
@@ -32,6 +31,5 @@ def run(command: Callable[[list[str]], int], words: list[str]) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except tuple(STATUSES) as error:
-        message = console.escape_control_chars(str(error))
-        print(message, file=console.IgnoreBrokenPipe(sys.stderr))
+        console.print_error(str(error))
         return next(status for kind, status in STATUSES.items() if isinstance(error, kind))

@@ -9,7 +9,6 @@ study's cheapest network on images of noise. Exit status: 0; 1 where this machin
 study needs; 2 where a setting is refused.
 """
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> int:
     console.print_line("\n".join([table(groups, speed), *notes(groups, speed)]))
     problems += lacking(groups, speed, Path(machine.runs).expanduser())
     for problem in problems:
-        print(console.escape_control_chars(problem), file=sys.stderr)
+        console.print_error(problem)
     return 1 if problems else 0
 
 

@@ -105,7 +105,7 @@ class DeviceLoader:
         index, first_pixel, mean_crop = self.table[line]
         lines = (first_pixel[:, None] + self.images.line_offsets).flatten()
         x = self.images.pixel_runs.index_select(0, lines).view(self.share, *self.shape)
-        x = x.float().div_(self.max_value).sub_(self.images.mean_crops.index_select(0, mean_crop))
+        x = unit_scale(x, self.max_value).sub_(self.images.mean_crops.index_select(0, mean_crop))
         x = channels_first(x, self.place.memory_format)
         return x, self.images.labels.index_select(0, index)
 
@@ -153,7 +153,7 @@ class DeviceEvalLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for places in self.place.batches(len(self), self.batch_size):
             part, found = slice(places.start, places.stop), self.images
-            x = found.images[part].float() / self.max_value - found.mean
+            x = unit_scale(found.images[part], self.max_value).sub_(found.mean)
             yield channels_first(x, self.place.memory_format), found.labels[part]
 
 
@@ -179,6 +179,12 @@ def memory_format(numerics: Numerics) -> torch.memory_format:
     """What `numerics.memory_format` names."""
     channels_last = numerics.memory_format == "channels_last"
     return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def unit_scale(images: Tensor, max_value: int) -> Tensor:
+    """uint8 of 0 to `max_value` → a new float32 tensor of 0 to 1: the same bits on every device."""
+    # Beside a Python number a GPU multiplies by its reciprocal, which rounds otherwise.
+    return images.float().div_(torch.full((), float(max_value), device=images.device))
 
 
 def channels_first(x: Tensor, memory_format: torch.memory_format) -> Tensor:

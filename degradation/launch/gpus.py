@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from degradation.config.schema import Machine
+from degradation.launch.stopping import stopping
 from degradation.system import files
 
 WAIT = 1.0  # seconds between two attempts to claim a GPU
@@ -38,7 +39,10 @@ def usable(machine: Machine) -> list[str]:
 
 @contextmanager
 def claimed(wanted: list[str], folder: Path | None = None) -> Iterator[list[str]]:
-    """Those of the GPUs `wanted` that are free, and ours until the end; waits for a first one."""
+    """Those of the GPUs `wanted` that are free, and ours until the end; waits for a first one.
+
+    Raises Interrupted where it is asked to stop meanwhile.
+    """
     place = folder or Path(tempfile.gettempdir()) / f"degradation-gpus-{os.getuid()}"
     files.make_folder(place)
     with ExitStack() as stack:
@@ -50,5 +54,6 @@ def claimed(wanted: list[str], folder: Path | None = None) -> Iterator[list[str]
                     ours.append(name)
             if ours:
                 break
+            stopping.check()
             time.sleep(WAIT)
         yield ours

@@ -139,14 +139,16 @@ def _words(study: Study, settings: Settings) -> list[str]:
     kept = [word for word in words if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
     if study.launcher in HERE:
         return kept
-    paths = {"machine.runs": settings.machine.runs, "data.root": settings.config.data.root}
-    return [*kept, *(f"{key}={written(path)}" for key, path in paths.items())]
+    data = settings.config.data
+    paths = {"machine.runs": settings.machine.runs, "data.root": data.root, "data.skip": data.skip}
+    return [*kept, *(f"{key}={written(path)}" for key, path in paths.items() if path)]
 
 
 def with_whole_paths(settings: Settings) -> Settings:
     """With the folders as another machine finds them, whatever folder it starts in."""
     config, machine = settings.config, settings.machine
-    data = dataclasses.replace(config.data, root=_whole(config.data.root))
+    skip = config.data.skip and _whole(config.data.skip)
+    data = dataclasses.replace(config.data, root=_whole(config.data.root), skip=skip)
     config = dataclasses.replace(config, data=data)
     return Settings(config, dataclasses.replace(machine, runs=_whole(machine.runs)))
 

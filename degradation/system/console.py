@@ -81,6 +81,11 @@ def print_line(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def print_error(text: str) -> None:
+    """Print `text` on stderr, if someone reads it."""
+    print(escape_control_chars(text), file=IgnoreBrokenPipe(sys.stderr))
+
+
 class ConsoleHandler(logging.Handler):
     """Writes log messages to stderr, above a progress bar."""
 

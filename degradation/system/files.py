@@ -17,12 +17,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 TEMPORARY = ".tmp"
-Bytes = bytes | memoryview
 NO_SPACE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some of your quota",
@@ -66,7 +65,7 @@ def _refusals(verb: str, path: Path, need: int = 0) -> Iterator[None]:
         raise StorageError(error.errno, message) from error
 
 
-def write_atomically(path: Path, content: Bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, or leave it as it was. Raises StorageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -101,7 +100,7 @@ def _sync_folder(folder: Path) -> None:
                 raise
 
 
-def _write_all(descriptor: int, content: Bytes) -> None:
+def _write_all(descriptor: int, content: bytes) -> None:
     """Write all of `content`, however many calls that takes; usually one."""
     view = memoryview(content)
     while view:
@@ -133,12 +132,6 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             os.ftruncate(descriptor, size)
             raise
-
-
-def open_log(path: Path) -> BinaryIO:
-    """A file whose writes go to the end of `path`. Raises StorageError."""
-    with _refusals("write", path):
-        return path.open("ab", buffering=0)
 
 
 def truncate(path: Path, size: int) -> None:

@@ -54,6 +54,7 @@ def main(arguments: list[str]) -> int:
     *folders, machine_json = arguments
     machine = validation.read(schema.Machine, json.loads(machine_json), "machine")
     stop = Stop()
+    faulthandler.enable()
     end_with_parent()
     console.show_messages()
     log.addHandler(RunLogHandler())
@@ -89,7 +90,7 @@ def help_to_train(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
     end = time.monotonic() + ARRIVAL
     while not run.config_json.exists():
         if time.monotonic() > end:
-            _print_error(
+            console.print_error(
                 f"{run.folder} is not there; machine.runs must name a folder that all processes "
                 "of a run share"
             )
@@ -100,7 +101,7 @@ def help_to_train(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
     except Stopped:
         return stop.status
     except DataError as error:
-        _print_error(f"{run.name}: {error}")
+        console.print_error(f"{run.name}: {error}")
         return DATA
     except (distributed.LostError, ValueError) as error:
         # The main process tells people why.
@@ -134,7 +135,7 @@ def train_run(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int]:
         with files.lock(run.lock):
             return (yield from _train_locked(run, machine, stop))
     except (files.StorageError, ValueError) as error:
-        _print_error(f"{run.name}: {error}")
+        console.print_error(f"{run.name}: {error}")
         return _status(error)
     except Stopped:
         return stop.status
@@ -150,28 +151,24 @@ def _train_locked(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[int
     the log alone."""
     if run.result() is not None:
         return 0
-    with files.open_log(run.log) as file:
-        faulthandler.enable(file)
-        # A disk that refuses it does so now, and not after a row.
-        files.make_folder(run.checkpoints)
-        files.remove(run.failed_json)
-        files.remove_temporary(run.folder)
-        files.remove_temporary(run.checkpoints)
-        try:
-            yield from train_to_result(run, machine, stop)
-            return 0
-        except Exception as error:
-            status, message = _status(error), str(error)
-            if status == FAILED:
-                message = f"{type(error).__name__}: {error}{_remedy(error, run)}"
-            log.error(message, exc_info=error, extra=console.HIDDEN)
-            with suppress(files.StorageError):  # the process that started this one reports it then
-                run.fail(type(error).__name__, message)
-            if status == STORAGE:
-                raise
-            return status
-        finally:
-            faulthandler.disable()
+    # A disk that refuses it does so now, and not after a row.
+    files.make_folder(run.checkpoints)
+    files.remove(run.failed_json)
+    files.remove_temporary(run.folder)
+    files.remove_temporary(run.checkpoints)
+    try:
+        yield from train_to_result(run, machine, stop)
+        return 0
+    except Exception as error:
+        status, message = _status(error), str(error)
+        if status == FAILED:
+            message = f"{type(error).__name__}: {error}{_remedy(error, run)}"
+        log.error(message, exc_info=error, extra=console.HIDDEN)
+        with suppress(files.StorageError):  # the process that started this one reports it then
+            run.fail(type(error).__name__, message)
+        if status == STORAGE:
+            raise
+        return status
 
 
 def train_to_result(run: RunDir, machine: schema.Machine, stop: Stop) -> Steps[None]:
@@ -209,10 +206,6 @@ class RunLogHandler(logging.Handler):
         if (run := LOGGED.get(None)) is not None:
             with suppress(files.StorageError):  # a full disk has been reported already
                 files.append_line(run.log, f"{provenance.now()} {self.format(record)}")
-
-
-def _print_error(message: str) -> None:
-    print(console.escape_control_chars(message), file=console.IgnoreBrokenPipe(sys.stderr))
 
 
 def _remedy(error: Exception, run: RunDir) -> str:

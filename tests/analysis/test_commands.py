@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 
 from analysis import plot_curves, report, verdict
+from degradation.runs.run_dir import runs_in
 
 
 @pytest.mark.parametrize("command", [plot_curves, report, verdict])
@@ -20,3 +21,16 @@ def test_nothing_to_show_and_nothing_to_read(
     status, _, message = call(command, runs)
     assert status == 2 and f"{damaged}, line 1" in message
     assert list(tmp_path.iterdir()) == [runs]
+
+
+def test_what_the_verdict_can_not_read_is_named(runs: Path, call) -> None:
+    status, _, message = call(verdict, runs, "--margin=-1")
+    assert (status, message) == (2, "margin=-1.0: must be a number of at least 0\n")
+    run = runs_in(runs)[0]
+    run.layers.write_text("{\n")
+    status, _, message = call(verdict, runs)
+    assert status == 2 and f"{run.layers}, line 1" in message
+    run.curves.unlink()
+    run.curves.mkdir()
+    status, _, message = call(verdict, runs)
+    assert status == 5 and str(run.curves) in message

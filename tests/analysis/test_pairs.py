@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.frames import pairs, runs
+from analysis.plots import tables
 from degradation.runs import frames
 from degradation.runs.run_dir import RunDir
 from degradation.system import files
@@ -122,6 +123,8 @@ def test_a_copied_folder_is_no_second_seed(tmp_path: Path, network: Network) -> 
     copy = shutil.copytree(run.folder, run.folder.with_name(f"{run.name}-copy"))
     matched = pairs.by_depth(finals(tmp_path))
     assert (len(used(matched)), len(matched)) == (1, 2)  # a seed, at two moments
+    (study,) = runs.studies(tmp_path)
+    assert set(tables.errors(study)["n"]) == {1}
     assert reasons(tmp_path) == [(copy.name, m, f"a copy of {run.name}") for m in pairs.MOMENTS]
 
 

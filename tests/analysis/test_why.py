@@ -1,6 +1,7 @@
 """Why it degrades: side studies are told apart, never mixed in, and each rule gives its words."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_interventions_close_the_gap_help_or_do_nothing(whole) -> None:
 
 
 # ---- slow starts, onset
+
+
+def test_a_resume_that_was_not_exact_and_a_copy_are_no_seeds(run: Run, tmp_path: Path) -> None:
+    for seed in SEEDS:
+        for depth, error in ((8, 5.0), (14, 20.0), (20, 30.0)):
+            made = run("plain", depth, seed, error)
+    made.resume_mismatches.write_text("{}\n")
+    shutil.copytree(made.folder, made.folder.with_name(f"{made.name}-copy"))
+    lines = found(tmp_path / "runs")["onset"].lines
+    assert "n=3" in lines[1].text and "n=2" in lines[2].text
 
 
 def test_stuck_slow_and_diverged(tmp_path: Path) -> None:

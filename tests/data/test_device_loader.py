@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradation.data import device_loader, loaders
 from degradation.data.dataset import ImageDataset, Split
-from degradation.data.device_loader import DeviceEvalLoader, DeviceLoader, Placement
+from degradation.data.device_loader import (
+    DeviceEvalLoader,
+    DeviceLoader,
+    Placement,
+    unit_scale,
+)
 from degradation.data.order import Table, batch_table
 from tests.conftest import small
 
@@ -72,6 +78,25 @@ def test_digest_is_of_seed_batch_size_pad_and_flip() -> None:
     digests = [loader_of(noise_dataset(), **other).digest() for other in others]
     assert len(set(digests)) == len(digests)
     assert loader_of(noise_dataset(3, 16)).digest() == digests[0]
+
+
+class DividesAsAGpu(TorchDispatchMode):
+    """torch's CUDA kernels multiply by the reciprocal of what is no tensor on the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.div, torch.ops.aten.div_):
+            x, divisor = args
+            if not isinstance(divisor, torch.Tensor):
+                func, args = torch.ops.aten.mul.Tensor, (x, 1 / np.float32(divisor))
+        return func(*args, **(kwargs or {}))
+
+
+def test_scaled_pixels_have_the_same_bits_where_division_is_a_gpus() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8)
+    wanted = np.arange(256, dtype=np.float32) / np.float32(255)
+    with DividesAsAGpu():
+        assert not np.array_equal((pixels.float() / 255).numpy(), wanted)
+        assert np.array_equal(unit_scale(pixels, 255).numpy(), wanted)
 
 
 @pytest.mark.gpu

@@ -62,6 +62,12 @@ def test_the_command_leaves_its_numbers_in_the_run(small, machine, capsys) -> No
         evaluate.main(["responses", str(run.folder)])
 
 
+def test_a_run_that_kernels_of_another_device_trained_is_measured(small, machine) -> None:
+    run = created(small(numerics__fused=True), machine)
+    with pytest.raises(RunDirError, match="no checkpoint"):  # and not: fused needs a GPU
+        evaluate.main(["responses", str(run.folder)])
+
+
 def test_a_network_without_normalization_has_no_response(small, machine) -> None:
     run = created(small(model__norm=False), machine)
     with pytest.raises(ConfigError, match=r"model\.norm=false"):

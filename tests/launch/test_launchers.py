@@ -1,6 +1,7 @@
 """Which runs go where: to this process, to a process for each free GPU, or to a launcher's jobs."""
 
 import dataclasses
+import signal
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from degradation.config.compose import Study
+from degradation.config.overrides import content
 from degradation.config.schema import Settings
 from degradation.launch import gpus, launchers, process
+from degradation.launch.stopping import Interrupted, stopping
 from tests.conftest import small
 
 
@@ -76,6 +79,27 @@ def test_two_studies_never_have_one_gpu(tmp_path: Path, monkeypatch) -> None:
             assert third == []
         waiting.join(10)
     assert third == [["1"]]
+
+
+def test_a_study_that_waits_for_a_gpu_can_be_stopped(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(stopping, "signal", signal.SIGINT)
+    with gpus.claimed(["0"], tmp_path), pytest.raises(Interrupted), gpus.claimed(["0"], tmp_path):
+        pass
+
+
+def test_another_machine_finds_the_paths(machine, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = content("data", "imagenet") | {"root": "photos", "skip": "bad files.txt"}
+    config = small(data=data, model__design="imagenet", depth=18)
+    settings = Settings(config, dataclasses.replace(machine, runs="runs"))
+    there = launchers.with_whole_paths(settings)
+    words = launchers._words(Study([there], {config.name: ["depth=8"]}, "ray"), there)
+    assert words == [
+        "depth=8",
+        f"machine.runs={tmp_path}/runs",
+        f"data.root={tmp_path}/photos",
+        f"data.skip='{tmp_path}/bad files.txt'",
+    ]
 
 
 @pytest.mark.parametrize(

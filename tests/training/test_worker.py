@@ -15,7 +15,7 @@ import torch
 from degradation.config import schema
 from degradation.runs.run_dir import RunDir
 from degradation.system import files, signals
-from degradation.training import checkpoint, loop
+from degradation.training import checkpoint, loop, worker
 from degradation.training.worker import BUSY, DATA, REFUSED, STORAGE
 from tests.training.train_here import bits, context_of, created, train_here, work
 
@@ -154,13 +154,17 @@ def test_after_a_stop_the_runs_that_wait_are_not_begun(
     assert not runs[1].launches_jsonl.exists()
 
 
-def test_interleaved_runs_have_the_bytes_of_their_solo_runs(small, machine, tmp_path) -> None:
+def test_interleaved_runs_have_the_bytes_and_messages_of_their_solo_runs(
+    small, machine, tmp_path, before_each_iteration
+) -> None:
+    before_each_iteration(lambda context: worker.log.warning("in %s", context.config.name))
     configs = [small(), small(model__shortcut="identity"), small(seed=3)]
     packed = [created(config, machine, tmp_path / "packed") for config in configs]
     assert work(packed, machine, at_once=2) == 0
     for run, config in zip(packed, configs, strict=True):
         assert bits(run) == bits(train_here(config, machine))
-        assert all(config.label in line for line in run.log.read_text().splitlines())
+        messages = [line.split(" ", 1)[1] for line in run.log.read_text().splitlines()]
+        assert messages == [f"in {config.name}"] * config.recipe.iterations
 
 
 def test_runs_of_other_numerics_are_not_interleaved(small, machine, before_each_iteration) -> None:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from degradation.config.schema import Data, RunConfig
 from degradation.data.dataset import DataError
-from degradation.data.device_loader import Placement, channels_first
+from degradation.data.device_loader import Placement, channels_first, unit_scale
 from degradation.data.image_folder import decode
 from degradation.data.image_folder.imagenet import LIGHTING, MEAN
 from degradation.data.image_folder.manifest import Files, ImageFolder
@@ -91,7 +91,7 @@ class FolderLoader:
         self.next_step = step + 1
         batch = next(self.decoded)
         crops, shift, labels = (part.to(self.place.device, non_blocking=True) for part in batch)
-        x = crops.float().div_(MAX_VALUE).add_(shift[:, None, None])
+        x = unit_scale(crops, MAX_VALUE).add_(shift[:, None, None])
         return channels_first(x, self.place.memory_format), labels
 
     def positions(self, step: int) -> Iterator[range]:
@@ -150,7 +150,7 @@ def mean_colour(device: torch.device) -> Tensor:
 
 def normalized(pixels: Tensor, place: Placement) -> Tensor:
     """uint8 (n, height, width, 3) → float32 (n, 3, height, width) on the device, less the mean."""
-    x = pixels.to(place.device, non_blocking=True).float().div_(MAX_VALUE)
+    x = unit_scale(pixels.to(place.device, non_blocking=True), MAX_VALUE)
     return channels_first(x.sub_(mean_colour(place.device)), place.memory_format)
 
 
