@@ -6,6 +6,7 @@ from importlib import import_module
 from degradation.commands import exit_status
 from degradation.config.validation import ConfigError
 from degradation.system.console import did_you_mean, print_line
+from degradation.system.paths import CONF
 
 USAGE = """\
 usage: degradation [COMMAND] …
@@ -53,10 +54,10 @@ def command(words: list[str]) -> int:
         return 0
     if first not in COMMANDS:
         if first.isidentifier():
-            known = ", ".join(COMMANDS)
-            raise ConfigError(
-                f"{first}: no such command; must be one of {known}{did_you_mean(first, COMMANDS)}"
-            )
+            known, meant = ", ".join(COMMANDS), did_you_mean(first, COMMANDS)
+            if (CONF / "sweeps" / f"{first}.yaml").exists():
+                meant = f" (did you mean '+sweeps={first}'?)"
+            raise ConfigError(f"{first}: no such command; must be one of {known}{meant}")
         first, words = "train", ["train", *words]
     status: int = import_module(COMMANDS[first]).main(words[1:])
     return status

@@ -106,7 +106,7 @@ def speed(study: Study, style: Style) -> Figure:
             depth_axis(axis, first["depth"])
             axis.set_ylim(0, study.iterations * 1.12)
             axis.set_title(f"training error below {error} %")
-        axes[0][0].set_ylabel("iterations")
+            axis.set_ylabel("iterations")
         axes[0][0].legend(loc="best")
         footnote(figure, KEY)
     return figure

@@ -61,8 +61,8 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
         return
     keys = ["with_norm", *NETWORK, "seed", "layer"]
     first = layers[layers["iteration"] == 0].drop_duplicates(keys)
-    moments = layers.groupby("run")["iteration"].transform("nunique")
-    later = layers[(moments > 2) & (layers["state"] == "done")]
+    trained = layers.groupby("run")["iteration"].transform("max") > 0
+    later = layers[trained & ~layers["layers_only"] & (layers["state"] == "done")]
     for name, rows, by, moment, draw in (
         ("gradients", first, "with_norm", START, at_start),
         ("layers", later, "protocol", END, along),
@@ -78,7 +78,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
 def layer_log(runs: pd.DataFrame) -> pd.DataFrame:
     """A line a run, moment and layer: the run's columns, iteration, layer, NUMBERS, their ratio."""
     lines = []
-    columns = ["run", "protocol", "with_norm", "state", *NETWORK, "seed"]
+    columns = ["run", "protocol", "with_norm", "state", "layers_only", *NETWORK, "seed"]
     for run in runs.to_dict("records"):
         path = RunDir(Path(str(run["folder"]))).layers
         # A resumed run may have logged a moment twice.
@@ -212,4 +212,7 @@ def _by_layer(column: list[Axes], layers: pd.DataFrame, **lines: Any) -> None:
         band = {"errorbar": ("pi", 100), "err_kws": {"alpha": 0.15, "linewidth": 0}}
         sns.lineplot(values, x="layer", y="value", ax=axis, linewidth=1.2, **band, **lines)
         remove_legend(axis)
+        # Where all layers have the same, the axis is not to show the noise of it.
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, high / 4), max(high, low * 4))
         axis.set(xlabel="layer", ylabel=label)

@@ -5,7 +5,7 @@ several epochs"; its warm-up ends below 80 %. The rule, of one run's rows of tra
 
     diverged      its loss was no finite number
     stuck         finished, and no row below 80 %
-    slow start    the first row below 80 % comes after a quarter of its iterations
+    slow start    the first row below 80 % comes after a quarter of its iterations, and a row above
     in time       all others
 
 Rows are `eval_every` iterations apart, and so is what is known of the moment.
@@ -48,6 +48,9 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     own["network"] = (
         own["arm"] + "-" + own["depth"].astype(str) + varied.where(own["variant"] != "", "")
     )
+    # Two recipes of one network and length are never taken together.
+    several = own.groupby(["network", "iterations"])["protocol"].transform("nunique") > 1
+    own["network"] += (" · " + own["protocol"]).where(several, "")
     own["word"] = [_word(run) for run in own.to_dict("records")]
     below = [f"below_{error}" for error in BELOW]
     columns = ["network", "arm", "depth", "iterations", "seed", "run", "word", *below, "state"]
@@ -61,7 +64,8 @@ def _word(run: dict[Hashable, Any]) -> str:
     first = run[f"below_{STARTED}"]
     if pd.isna(first):
         return STUCK
-    return SLOW_START if first > SLOW * run["iterations"] else IN_TIME
+    late = first > SLOW * run["iterations"] and run["first_train"] >= STARTED
+    return SLOW_START if late else IN_TIME
 
 
 def _lines(own: pd.DataFrame) -> Iterator[Line]:

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
             result = imagenet.evaluate(run, device)
             files.write_json(run.evaluation, result)
             tqdm.write(f"{run.name}: {imagenet.summary(result)}")
-    print("figures and tables: python analysis/plot_curves.py")
+    print(f"figures and tables: python analysis/plot_curves.py {run.folder.parent}")
     return 0
 
 

@@ -141,8 +141,10 @@ def report(runs: Sequence[Settings]) -> int:
             console.print_line(console.escape_control_chars(line))
     unfinished = sum(not run.finished for run in found)
     if unfinished:
+        mended = "once that is mended, " if any(run.state == "failed" for run in found) else ""
         console.print_line(
-            f"{unfinished} of {len(found)} runs have no result yet; the same command trains them"
+            f"{unfinished} of {len(found)} runs have no result yet; {mended}the same command "
+            "trains them"
         )
     console.print_line(f"figures: python analysis/plot_curves.py {folder}")
     return 1 if unfinished else 0

@@ -56,7 +56,10 @@ def runs_of(words: Sequence[str]) -> list[Settings]:
     line = arguments(words)
     overrides = list(line.overrides)
     if line.config_dir is not None:
-        overrides.append(f"hydra.searchpath=[file://{Path(line.config_dir).resolve()}]")
+        folder = Path(line.config_dir).resolve()
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir={line.config_dir}: must be a folder")
+        overrides.append(f"hydra.searchpath=[file://{folder}]")
     with errors.for_people(), initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
@@ -118,9 +121,12 @@ def in_order(words: Sequence[str]) -> list[str]:
     """
     settings = [word for word in words if re.match("~|[^-].*=", word)]
     ordered = [*(word for word in words if word not in settings), *settings]
-    _, unknown = get_args_parser().parse_known_args(ordered)
+    line, unknown = get_args_parser().parse_known_args(ordered)
     if wrong := next((word for word in unknown if word.startswith("-")), None):
         raise ConfigError(f"{wrong}: no such option; {_corrected(words, wrong)}")
+    if line.cfg or line.info:
+        # Hydra shows what it has composed for the whole study, and refuses -m beside that.
+        return [word for word in ordered if word not in ("-m", "--multirun")]
     return ordered
 
 

@@ -25,6 +25,12 @@ def for_people() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(message(error)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise ConfigError(
+            "null is no choice of a group of settings; give one by its name, as in recipe=digits"
+        ) from error
 
 
 def message(error: Exception) -> str:
@@ -49,7 +55,8 @@ def message(error: Exception) -> str:
             f"{match[1]}: several values; add -m (--multirun) to train each, or {match[2]}=[…] for "
             "a list"
         )
-    lines = [escape_control_chars(line)[:200] for line in text.splitlines() if line.strip()]
+    text = escape_control_chars(text.expandtabs())
+    lines = [line[:200] for line in text.splitlines() if line.strip()]
     return "\n".join([line for line in lines if "https://hydra.cc" not in line][:MOST_LINES])
 
 

@@ -86,6 +86,11 @@ def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
 
 def no_such_setting(key: str, known: Collection[str]) -> str:
     """The message about an unknown key, with the one that was probably meant."""
+    if key in known:
+        return (
+            f"{key}: not part of what is chosen here, which `--cfg job` prints; +{key}=… adds it, "
+            "where it has a meaning"
+        )
     return (
         f"{short_repr(key)}: no such setting{_meant(key, known)}; `--cfg job` prints all settings"
     )

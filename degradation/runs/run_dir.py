@@ -19,7 +19,7 @@ wandb.lock                  held by the process that sends rows to W&B
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ class RunDir:
         return cls(Path(runs).expanduser() / config.name)
 
     def create(self, config: schema.RunConfig) -> None:
-        """Make the folder, or check that it is this run's.
+        """Make the folder, or check that it is this run's, and note what may change: where its
+        data lies, how the device is driven.
 
         Raises RunDirError with the difference, and files.StorageError.
         """
@@ -71,12 +72,17 @@ class RunDir:
         if not self.config_json.exists():
             files.write_json(self.config_json, asdict(config))
             return
-        before = identity.identity(self.config())
-        if lines := identity.difference(before, identity.identity(config)):
+        before = self.config()
+        wanted = identity.identity(config)
+        if lines := identity.difference(identity.identity(before), wanted):
             raise RunDirError(
                 "\n  ".join([f"{self.folder} holds another run:", *lines])
                 + "\nmove the folder away, or give machine.runs=OTHER"
             )
+        # It stays a run of the study that trained it first.
+        now = replace(config, study=before.study, variant=before.variant)
+        if now != before:
+            files.write_json(self.config_json, asdict(now))
 
     def config(self) -> schema.RunConfig:
         """The run that is trained here. Raises RunDirError where config.json holds none."""
@@ -133,7 +139,16 @@ class RunDir:
                 raise RunDirError(f"{self.curves}, line {number}: {fault}; {RESTORE}")
             rows.append(row)
             last = row["iteration"]
+        self._check_digest()
         return rows
+
+    def _check_digest(self) -> None:
+        trained = (self.result() or {}).get("curves_sha256")
+        if trained and not (self.curves.exists() and files.sha256_of(self.curves) == trained):
+            raise RunDirError(
+                f"{self.curves}: not the rows that were trained (their digest in done.json "
+                f"differs); {RESTORE}"
+            )
 
     def timing(self) -> list[dict[str, Any]]:
         """The complete rows of wall-clock figures; what was trained twice appears twice."""

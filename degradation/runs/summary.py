@@ -26,12 +26,14 @@ def as_text(rows: Iterable[Mapping[str, Any]]) -> str:
     for row in rows:
         networks[tuple(row[key] for key in IDENTITY)].append(row)
     names = Counter(key[:-1] for key in networks)
+    studies = Counter((key[:-1], own[0]["study"]) for key, own in networks.items())
     lines = [("", "n", "".join(f"  {f'{COLUMNS[e].label} %':>18} {'paper':>6}" for e in ERRORS))]
     for key, own in sorted(networks.items()):
         name = network(*key[:-1])
         if names[key[:-1]] > 1:
-            # Two recipes of one network are told apart by their study.
-            name += f" {own[0]['study'] or key[-1]}"
+            # Two recipes of one network are told apart by their study, or else by their hash.
+            study = own[0]["study"]
+            name += f" {study}" if study and studies[key[:-1], study] == 1 else f" {key[-1]}"
         lines.append((name, str(len(own)), "".join(_cells(e, key, own) for e in ERRORS)))
     width = max(24, *(len(name) for name, *_ in lines))
     table = (f"{name:{width}} {count:>2}{cells}" for name, count, cells in lines)

@@ -234,7 +234,7 @@ def is_locked(path: Path) -> bool:
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (BlockingIOError, PermissionError):
         # One that belongs to another user can't be asked.

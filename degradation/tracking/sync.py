@@ -169,7 +169,8 @@ def main(arguments: list[str]) -> int:
             behind += 1
             tqdm.write(f"{run.name} stays behind: {error}", file=sys.stderr)
     complete = len(wanted) - sent - behind
-    print(f"{sent} runs sent, {behind} left behind, {complete} were complete")
+    how = "sent" if wandb_api.has_key() else "written offline"
+    print(f"{sent} runs {how}, {behind} left behind, {complete} were complete")
     if any(folder.glob("wandb/offline-run-*")):
         print(
             f"without a server, in {folder}/wandb: `wandb sync {folder}/wandb/offline-run-*` "

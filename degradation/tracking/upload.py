@@ -66,13 +66,16 @@ def _save(run: RunDir, note: Note) -> None:
     files.write_json(run.wandb_json, asdict(note))
 
 
+def lacks(note: Note, run: RunDir) -> bool:
+    """Whether W&B lacks something of a run, as far as the note says."""
+    return note.rows < len(run.rows()) or (run.result() is not None and not note.result)
+
+
 def is_behind(run: RunDir) -> bool:
     """Whether W&B, where it is wanted, was not sent all of a run, as far as its note says."""
     try:
         note = read_note(run)
-        if note is None or note.mode == "disabled":
-            return False
-        return note.rows < len(run.rows()) or (run.result() is not None and not note.result)
+        return note is not None and note.mode != "disabled" and lacks(note, run)
     except (OSError, ValueError):
         # `degradation sync` says what is wrong.
         return True
@@ -178,7 +181,7 @@ def send_all(run: RunDir, note: Note) -> bool:
             f"iteration {there} is there, and {run.curves} ends at {last}: "
             f"delete the run {note.path} in W&B"
         )
-    if not is_behind(run) and there == (last if upload.to_server else -1):
+    if not lacks(note, run) and there == (last if upload.to_server else -1):
         return False
     try:
         upload.send(final=True)

@@ -35,7 +35,8 @@ class MismatchError(ValueError):
     """What a run was begun with differs from what there is now: numerics, data, initial weights."""
 
     def __init__(self, begun: str, differences: list[str], remedy: str) -> None:
-        super().__init__("\n  ".join([begun, *differences]) + f"\n{remedy}")
+        # On the first line, which is what the list of failed runs shows.
+        super().__init__(f"{begun} {'; '.join(differences)}\n{remedy}")
 
 
 def prepare(run: RunDir, machine: schema.Machine, stop: Stop) -> TrainContext:

@@ -222,10 +222,10 @@ def test_stuck_slow_and_diverged(tmp_path: Path) -> None:
         outcome = "diverged" if train == 70 else "done"
         add(tmp_path, config, rows_to(config, train, start=95), outcome)
     finding = found(tmp_path)["slow_start"]
-    assert list(finding.rows["word"]) == ["stuck", "slow start", "slow start", "diverged"]
+    assert list(finding.rows["word"]) == ["stuck", "slow start", "in time", "diverged"]
     assert list(finding.rows["below_80"].fillna(-1)) == [-1, 8, 4, 8]
     (line,) = finding.lines
-    assert line.text.endswith("1 stuck, 2 slow start, 1 diverged, of 4")
+    assert line.text.endswith("1 stuck, 1 slow start, 1 diverged, of 4")
 
 
 def test_degradation_begins_between_two_depths(run: Run, tmp_path: Path) -> None:

@@ -125,6 +125,10 @@ def test_the_files_that_no_study_names_compose() -> None:
         (["+dept=20"], ["dept", "did you mean 'depth'"]),
         (["lr=1"], ["lr", "did you mean 'recipe.lr'"]),
         (["dataset=digits"], ["dataset", "did you mean 'data'"]),
+        (["sweeps=quickstart"], ["sweeps: not part of", "+sweeps=… adds it"]),
+        (["data=digits", "data.crop_size=8"], ["data.crop_size: not part of", "--cfg job"]),
+        (["recipe=null"], ["null", "recipe=digits"]),
+        (["--config-dir", "/no/such"], ["--config-dir=/no/such: must be a folder"]),
         (["+recipe.lr=1"], ["recipe.lr=1", "+"]),
         (["~recipe.lr"], ["recipe.lr: missing"]),
         (["study=../up"], ["study=../up"]),
@@ -145,6 +149,12 @@ def test_bad_input_is_refused_with_what_is_allowed(words: list[str], says: list[
     assert all(part in message for part in says), message
     assert len(message.splitlines()) <= 5
     assert "HYDRA_FULL_ERROR" not in message
+
+
+def test_what_only_shows_the_settings_asks_for_one_composition() -> None:
+    """Hydra refuses --cfg beside -m."""
+    line = compose.arguments(["-m", "--cfg", "job", "+sweeps=seeds"])
+    assert (line.multirun, line.cfg, line.overrides) == (False, "job", ["+sweeps=seeds"])
 
 
 def test_the_key_of_wandb_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

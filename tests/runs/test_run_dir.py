@@ -67,9 +67,28 @@ def test_a_broken_config_is_named(run: RunDir) -> None:
 
 def test_another_run_in_the_folder_is_refused_with_the_difference(run: RunDir, small) -> None:
     run.create(small())
-    run.create(small(data__root="elsewhere"))  # not part of what a run is
     with pytest.raises(RunDirError, match=r"recipe\.lr: 0\.05 → 0\.1"):
         run.create(small(recipe__lr=0.1))
+
+
+def test_what_changes_no_result_may_change_and_the_study_stays(tmp_path: Path, small) -> None:
+    run = RunDir.of(small(), tmp_path)
+    run.create(small(study="first"))
+    run.create(small(study="other", data__root="moved", numerics__graph="off"))
+    assert run.config() == small(study="first", data__root="moved", numerics__graph="off")
+
+
+def test_rows_that_were_not_trained_are_refused(run: RunDir) -> None:
+    run.curves.write_text(ROW % 1 + ROW % 2)
+    digest = files.sha256_of(run.curves)
+    files.write_json(run.done_json, {"outcome": "done", "curves_sha256": digest})
+    assert len(run.rows()) == 2
+    run.curves.write_text(ROW % 1)
+    with pytest.raises(RunDirError, match=r"curves\.jsonl: not the rows .*; restore the file"):
+        run.rows()
+    run.curves.unlink()
+    with pytest.raises(RunDirError, match="not the rows"):
+        run.rows()
 
 
 def test_a_disk_that_cannot_be_read_is_no_reason_to_remove_a_file(run: RunDir, monkeypatch) -> None:

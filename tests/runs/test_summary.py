@@ -24,6 +24,8 @@ def test_two_recipes_are_not_averaged_and_a_single_seed_has_no_spread() -> None:
         "cifar10 residual 110 short 1 0.10 0.06 6.77 6.43",
         "cifar10 residual 110 figure6 1 0.10 0.06 6.45 6.43",
     ]
+    other |= {"study": SEEDS[0]["study"]}
+    assert [line.split()[3] for line in lines(SEEDS[0], other)] == ["another", SEEDS[0]["protocol"]]
 
 
 def test_a_variant_has_its_name_and_no_number_of_the_papers() -> None:

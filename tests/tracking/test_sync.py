@@ -112,6 +112,17 @@ def test_offline_rows_equal_curves_jsonl_also_of_a_resumed_run(w: World) -> None
     assert [keys.row_of(row) for row in w.server.buckets[run.name].rows] == run.rows()
 
 
+def test_a_project_given_later_gets_the_rows_of_a_run_that_W_and_B_did_not_know(w: World) -> None:
+    run = w.train(2, mode="disabled")
+    with w.server:
+        assert w.command("--project", "project").stdout.startswith("1 runs sent")
+    assert_all_there(w, run)
+    w.environment.pop("WANDB_API_KEY")
+    offline = w.train(2, seed=1, mode="disabled")
+    assert "1 runs written offline" in w.command("--project", "project").stdout
+    assert read_note(offline).rows == 2 and list(w.runs.glob(f"wandb/offline-run-*-{offline.name}"))
+
+
 @pytest.mark.slow
 def test_a_key_that_comes_later_takes_the_place_of_the_offline_folder(w: World) -> None:
     os.environ.pop("WANDB_API_KEY")
