@@ -5,7 +5,8 @@
 
 For each study (runs that share data, recipe and numerics): the paper's figures and those against
 depth, as PNG, SVG and PDF, each with the rows it shows as CSV; and the errors beside the paper's as
-Markdown, CSV and LaTeX. One more Figure 6 where only several data sets together fill its panels.
+Markdown, CSV and LaTeX. One more Figure 6, of the rows of those beside it, where only several data
+sets together fill its panels.
 For each side study its figure and its findings. It draws what exists and prints the commands that
 train the rest.
 

@@ -41,6 +41,11 @@ class Study:
     further seeds; a line each, of their columns at least IDLE."""
 
     @property
+    def runs(self) -> pd.DataFrame:
+        """A line a run, those without a row included."""
+        return pd.concat([self.rows.drop_duplicates("run"), self.idle])
+
+    @property
     def iterations(self) -> int:
         return int(self.rows["iterations"].iloc[0])
 
@@ -131,7 +136,7 @@ def _ended(runs: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     usable = (ended["state"] == "done") & ended["exact"] & ~ended.duplicated(NETWORK_AND_SEED)
     ended.loc[~usable, ERRORS] = float("nan")
     for percent in BELOW:
-        ended[f"below_{percent}"] = ended["run"].map(_first_below(rows, percent)).astype(float)
+        ended[f"below_{percent}"] = ended["run"].map(first_below(rows, percent)).astype(float)
     return ended
 
 
@@ -151,14 +156,9 @@ def before_drop(rows: pd.DataFrame) -> pd.DataFrame:
     return full.groupby(["run", "arm", "depth", "seed"], as_index=False)[ERRORS].mean()
 
 
-def first_below(rows: pd.DataFrame, error: float) -> pd.DataFrame:
-    """A line a run: `iteration` of its first row with a training error below `error` percent, NaN
-    where it never got there."""
-    runs = rows[["run", "arm", "depth", "seed"]].drop_duplicates()
-    return runs.assign(iteration=runs["run"].map(_first_below(rows, error)))
-
-
-def _first_below(rows: pd.DataFrame, error: float) -> "pd.Series[float]":
+def first_below(rows: pd.DataFrame, error: float) -> "pd.Series[float]":
+    """By run, the iteration of its first row with a training error below `error` percent, where it
+    got there."""
     return rows[rows["train_error"] < error].groupby("run")["iteration"].min()
 
 

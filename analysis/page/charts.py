@@ -11,18 +11,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.frames import runs as frames
-from analysis.frames.runs import ERRORS, Study
+from analysis.frames.runs import Study
 from analysis.plots import curves
 from analysis.plots.curves import Panel
 from analysis.plots.depth import ASIDE
 from analysis.plots.layer_responses import ranked
 from analysis.plots.style import MODERN
 from analysis.stats import inference
-from degradation.runs.columns import COLUMNS
+from degradation.runs.columns import ERRORS
 
 Charts = dict[str, go.Figure]
 """Charts by their title."""
-WORDS = {name: COLUMNS[name].label for name in ERRORS}
 DASH = {"train_error": "dash", "test_error": "solid"}
 DASHES = {"plain": "dash", "residual": "solid"}  # of layer responses
 PAPER = "the paper"
@@ -58,7 +57,7 @@ def errors_against_depth(study: Study) -> Charts:
     theirs = theirs[(theirs["data"] == study.data) & study.as_the_paper]
     charts: Charts = {}
     for quantity in ERRORS if len(finals) else ():
-        figure = charts[WORDS[quantity]] = _figure("depth (layers)", "error (%)")
+        figure = charts[ERRORS[quantity]] = _figure("depth (layers)", "error (%)")
         paper = theirs[theirs["quantity"] == quantity].rename(columns={"value": quantity})
         depths = sorted({*finals["depth"], *paper["depth"]})
         figure.update_xaxes(type="log", tickvals=depths, ticktext=[str(depth) for depth in depths])
@@ -131,7 +130,7 @@ def _rows(study: Study, panel: Panel) -> pd.DataFrame:
     who     the seed, or how many runs a mean is of
     """
     depths = panel.depths_of(study)
-    rows = curves.long(study, panel.arm, depths, ERRORS).rename(columns={"seed": "who"})
+    rows = curves.long(study, panel.arm, depths, list(ERRORS)).rename(columns={"seed": "who"})
     rows["network"] = f"{panel.arm}-" + rows["depth"].astype(str)
     rows = rows.sort_values(["depth", "quantity", "run", "iteration"], ignore_index=True)
     one = rows.groupby("network")["run"].transform("nunique") == 1
@@ -140,7 +139,7 @@ def _rows(study: Study, panel: Panel) -> pd.DataFrame:
     # All seeds of a network are one line, which a value that is none breaks behind each run.
     seeds = pd.concat([rows, ends.assign(error=float("nan"))]).sort_index(kind="stable")
     early = ends[ends["state"] != "done"]
-    theirs = curves.reference_curves(panel, depths if study.as_the_paper else [], ERRORS)
+    theirs = curves.reference_curves(panel, depths if study.as_the_paper else [], list(ERRORS))
     theirs = theirs.assign(iteration=1e4 * theirs["x"], kind=PAPER, who=0)
     parts = [theirs, seeds, _means(rows), early.assign(kind=early["state"])]
     return pd.concat([part for part in parts if len(part)])
@@ -185,7 +184,7 @@ def _curve(figure: go.Figure, rows: pd.DataFrame, kind: str, network: str, quant
         line={"color": colour, "dash": DASH[quantity], "width": WIDTH.get(kind, BOLD)},
         marker={"color": colour, "symbol": "x" if kind == "diverged" else "circle"},
         opacity=OPACITY.get(kind, 1),
-        hovertemplate=f"{network}, {who}<br>iteration %{{x:,}}, {WORDS[quantity]}{VALUE}",
+        hovertemplate=f"{network}, {who}<br>iteration %{{x:,}}, {ERRORS[quantity]}{VALUE}",
     )
 
 

@@ -36,7 +36,7 @@ def lacks(study: Study, folder: str) -> list[Lack]:
     Missing are the depths that the figures show and no run has, and each network's seeds that
     another network has.
     """
-    runs = pd.concat([study.rows.drop_duplicates("run"), study.idle])
+    runs = study.runs
     found = []
     for arm in ("plain", "residual"):
         unfinished = runs[(runs["arm"] == arm) & runs["state"].isin(UNFINISHED)]

@@ -37,7 +37,7 @@ FIGURES: Mapping[str, tuple[Draw, Rows]] = {
 
 def of_study(study: Study, folder: str) -> dict[str, Any]:
     """All that the page says of one study."""
-    runs = pd.concat([study.rows.drop_duplicates("run"), study.idle])
+    runs = study.runs
     judged = verdict.of(study, Rule())
     return {
         "name": study.name,

@@ -21,9 +21,9 @@ from analysis.frames.runs import Study
 from analysis.plots import style as styles
 from analysis.plots.style import DASHED, REFERENCE, SEED, SOLID, Style, subplots
 from analysis.stats import inference
-from degradation.runs.columns import COLUMNS, ERRORS
+from degradation.runs.columns import ERRORS
 
-LABELS = {name: COLUMNS[name].axis_label for name in ERRORS}
+LABELS = {name: f"{word} (%)" for name, word in ERRORS.items()}
 VALIDATION = "val_error_center_crop"  # what the paper's Figure 4 has as its test error
 MARKERS = {"diverged": "X", "running": "o", "partial": "o", "failed": "o"}  # at a curve's end
 

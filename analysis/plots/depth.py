@@ -99,8 +99,10 @@ def _papers(axis: Axes, errors: pd.DataFrame, style: Style) -> None:
 def speed(study: Study, style: Style) -> Figure:
     """The first row below given training errors, against depth; at the top: never, of n seeds."""
     with subplots(style, len(REACHED)) as (figure, axes):
+        runs = study.rows.drop_duplicates("run")
         for axis, error in zip(axes[0], REACHED, strict=True):
-            first = frames.first_below(study.rows, error)
+            reached = runs["run"].map(frames.first_below(study.rows, error))
+            first = runs.assign(iteration=reached)
             against_depth(axis, first, "iteration", style)
             _never(axis, first, study, style)
             depth_axis(axis, first["depth"])

@@ -64,14 +64,10 @@ def error_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
 
 
 def _error_cell(row: dict[Hashable, Any], n: int, plus_minus: str) -> str:
-    cell = _mean(row["ours"], row["spread"], plus_minus)
+    cell = mean_and_std(row["ours"], row["spread"], plus_minus)
     if pd.notna(row["paper"]):
         cell += f" (paper: {row['paper']:.2f}){'' if row['in_band'] else '*'}"
     return cell if row["n"] == n else f"{cell} n={row['n']}"
-
-
-def _mean(mean: float, spread: float, plus_minus: str) -> str:
-    return mean_and_std(mean, None if pd.isna(spread) else spread, plus_minus)
 
 
 # ---- crops and scales
@@ -120,7 +116,7 @@ def crop_cells(table: pd.DataFrame, plus_minus: str = "±") -> Cells:
         cells = [row["network"], str(row["n"]), _TESTS[row["test"]], row["averages"]]
         for kind in ("top1", "top5"):
             paper = row[f"paper_{kind}"]
-            cells.append(_mean(row[kind], row[f"{kind}_spread"], plus_minus))
+            cells.append(mean_and_std(row[kind], row[f"{kind}_spread"], plus_minus))
             cells.append("–" if pd.isna(paper) else f"{paper:.2f}")
         lines.append(cells)
     return lines

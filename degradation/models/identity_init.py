@@ -13,7 +13,7 @@ the residual block's scale to that number.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
+from itertools import takewhile
 from typing import cast
 
 import torch
@@ -62,30 +62,18 @@ def _signal(
     In training mode: any mean and variance make an identity in eval mode, but only these make
     nearly one in training, where a batch's own take their place.
     """
-    sums: list[Tensor] = []
-    count = 0
-
-    def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        nonlocal count
-        x = inputs[0].double()
-        sums.append(torch.stack([x.sum((0, 2, 3)), x.square().sum((0, 2, 3))]))
-        count += x.numel() // x.shape[1]
-        raise _Measured
-
-    hook = network.blocks.get_submodule(block).register_forward_pre_hook(note)
-    try:
-        with frozen_running_stats(network):
-            for x, _ in batches:
-                with suppress(_Measured):
-                    network(x)
-    finally:
-        hook.remove()
+    before = takewhile(lambda named: named[0] != block, network.blocks.named_children())
+    layers, sums, count = [layer for _, layer in before], list[Tensor](), 0
+    with frozen_running_stats(network):
+        for x, _ in batches:
+            signal = network.stem(x)
+            for layer in layers:
+                signal = layer(signal)
+            signal = signal.double()
+            sums.append(torch.stack([signal.sum((0, 2, 3)), signal.square().sum((0, 2, 3))]))
+            count += signal.numel() // signal.shape[1]
     mean, square = torch.stack(sums).sum(0) / count
     return mean.float(), (square - mean.square()).clamp(min=0).float()
-
-
-class _Measured(Exception):
-    """Leaves the forward pass: the layers behind the measured one need not run."""
 
 
 def _make_identity(block: Block, mean: Tensor, variance: Tensor, noise: float) -> None:

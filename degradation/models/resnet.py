@@ -49,10 +49,14 @@ class Network(nn.Module):
         self.blocks = nn.Sequential(blocks)
         self.linear = nn.Linear(features, classes)
 
+    def stem(self, x: Tensor) -> Tensor:
+        """What the first block gets, (batch, width, height, width)."""
+        maps: Tensor = self.pool(rectified(self.norm, self.conv(x)))
+        return maps
+
     def features(self, x: Tensor) -> Tensor:
         """The last block's maps, (batch, planes, height, width)."""
-        x = self.pool(rectified(self.norm, self.conv(x)))
-        maps: Tensor = self.blocks(x)
+        maps: Tensor = self.blocks(self.stem(x))
         return maps
 
     def forward(self, x: Tensor) -> Tensor:

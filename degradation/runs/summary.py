@@ -1,19 +1,20 @@
 """The one table of final errors: mean ± standard deviation, n, and the paper's number beside it."""
 
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from degradation.runs import reference
-from degradation.runs.columns import COLUMNS, ERRORS
+from degradation.runs.columns import ERRORS
 
 IDENTITY = ("data", "arm", "depth", "shortcut", "variant", "protocol")
 
 
-def mean_and_std(mean: float, std: float | None, plus_minus: str = "±") -> str:
-    """`6.61 ± 0.16`, or the bare mean where there is no spread."""
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} {plus_minus} {std:.2f}"
+def mean_and_std(mean: float, std: float, plus_minus: str = "±") -> str:
+    """`6.61 ± 0.16`, or the bare mean where the spread is NaN, as that of one seed is."""
+    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} {plus_minus} {std:.2f}"
 
 
 def as_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -27,7 +28,7 @@ def as_text(rows: Iterable[Mapping[str, Any]]) -> str:
         networks[tuple(row[key] for key in IDENTITY)].append(row)
     names = Counter(key[:-1] for key in networks)
     studies = Counter((key[:-1], own[0]["study"]) for key, own in networks.items())
-    lines = [("", "n", "".join(f"  {f'{COLUMNS[e].label} %':>18} {'paper':>6}" for e in ERRORS))]
+    lines = [("", "n", "".join(f"  {f'{word} %':>18} {'paper':>6}" for word in ERRORS.values()))]
     for key, own in sorted(networks.items()):
         name = network(*key[:-1])
         if names[key[:-1]] > 1:
@@ -45,7 +46,7 @@ def _cells(name: str, key: tuple[Any, ...], rows: Sequence[Mapping[str, Any]]) -
     data, arm, depth, _, variant, _ = key
     iterations = rows[0]["iterations"]
     values = [row[name] for row in rows]
-    std = statistics.stdev(values) if len(values) > 1 else None
+    std = statistics.stdev(values) if len(values) > 1 else math.nan
     paper = reference.error(data, arm, depth, name, iterations, variant)
     ours = mean_and_std(statistics.fmean(values), std)
     return f"  {ours:>18} {'–' if paper is None else f'{paper:.2f}':>6}"

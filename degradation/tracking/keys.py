@@ -9,12 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from degradation.config import schema
-from degradation.runs import columns, reference
-from degradation.runs.columns import ERRORS
+from degradation.runs import reference
+from degradation.runs.columns import CURVES, ERRORS, TIMING
 from degradation.runs.run_dir import RunDir
 
-CURVES = tuple(column.name for column in columns.CURVES)
-TIMING = tuple(column.name for column in columns.TIMING)
 LAUNCH = ("commit", "versions", "fingerprint", "parameters", "digests")
 """Of the last line of launches.jsonl."""
 

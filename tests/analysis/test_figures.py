@@ -131,7 +131,7 @@ def test_the_gap_is_paired_by_seed(study: frames.Study) -> None:
 
 def test_speed_counts_those_that_never_got_there(study: frames.Study) -> None:
     twenty = depth.speed(study, PAPER).axes[2]
-    first = frames.first_below(study.rows, 20).set_index("run")["iteration"]
+    first = frames.first_below(study.rows, 20)
     assert first[next(run for run in first.index if "plain-8-s0" in run)] == 9
     assert [t.get_text() for t in twenty.texts] == ["never: 2 of 2"]
 
