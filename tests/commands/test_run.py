@@ -1,9 +1,7 @@
 """The command, from outside: it trains, skips, goes on, names what failed, and sends to W&B."""
 
 import json
-import os
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ import pytest
 from degradation.runs.run_dir import runs_in
 from degradation.system.paths import CONF
 from degradation.tracking import keys
-from tests.commands.conftest import call, start
-from tests.conftest import wait_until
+from tests.commands.conftest import call
 
 RUN = ["data=digits", "depth=8", "model.width=4", "machine.device=cpu", "recipe.iterations=40"]
 RUN += ["recipe.milestones=[20]", "recipe.batch_size=32", "recipe.eval_every=10"]
@@ -78,24 +75,6 @@ def test_without_a_key_wandb_is_offline_and_holds_the_rows(study: Path) -> None:
         assert [keys.row_of(item) for item in items] == run.rows()
         text = json.dumps(records)
         assert all(f'"{word}"' in text for word in ("arm", "depth-8", "digits", "test_error"))
-
-
-@pytest.mark.slow
-def test_kill_9_and_the_same_command_give_the_same_bytes(tmp_path: Path) -> None:
-    words = [*ALONE, "recipe.iterations=400", "model=residual"]
-    process = start(tmp_path, *words)
-    wait_until(lambda: any(len(r.rows()) >= 4 for r in runs_in(tmp_path / "runs")))
-    (run,) = runs_in(tmp_path / "runs")
-    os.kill(int(run.lock.read_text().split()[1]), signal.SIGKILL)
-    out, _ = process.communicate(timeout=60)
-    assert run.result() is None  # it was killed in the middle
-    assert process.returncode == 1
-    assert "SIGKILL" in out
-    assert call(tmp_path, *words).returncode == 0
-    assert call(tmp_path, *words, "machine.runs=whole").returncode == 0
-    (whole,) = runs_in(tmp_path / "whole")
-    assert run.curves.read_bytes() == whole.curves.read_bytes()
-    assert not run.resume_mismatches.exists()
 
 
 @pytest.mark.slow

@@ -153,7 +153,7 @@ def test_a_hook_gets_what_its_layer_gives(small) -> None:
 @pytest.mark.parametrize(
     ("compiler", "says"),
     [
-        ("", "needs a C compiler"),
+        ("", "needs a C compiler.*numerics=reference"),
         ("/nowhere/cc", "/nowhere/cc: No such file"),
         ("/bin/false", "failed"),
         ("/bin/true", "cannot open shared object"),
@@ -166,10 +166,3 @@ def test_a_compiler_that_does_not_compile(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=says):
         library.load.__wrapped__()
-
-
-def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(ConfigError, match=r"needs a C compiler.*numerics=reference"):
-        library.compiler()

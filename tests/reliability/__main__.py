@@ -74,17 +74,10 @@ def describe(quick: bool, seed: int) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in provenance.versions().items())
     return (
         f"{time.strftime('%Y-%m-%d')}, commit {provenance.commit()}, "
-        f"{len(os.sched_getaffinity(0))} cores of {cpu()}, "
+        f"{len(os.sched_getaffinity(0))} cores of {provenance.processor()}, "
         f"{platform.system()} {platform.release()}, {versions}; "
         f"seed {seed}, {'the quick form' if quick else 'in full'}"
     )
-
-
-def cpu() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def table(

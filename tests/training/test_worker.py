@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -64,19 +63,6 @@ def test_another_process_has_it(run: RunDir, machine, capfd: pytest.CaptureFixtu
     with files.lock(run.lock):
         assert work([run], machine) == BUSY
     assert "is in use by pid" in capfd.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_disk_that_refuses_a_checkpoint(run: RunDir, small, machine) -> None:
-    """A real limit of the kernel's: files of at most 8 kB, and the checkpoint is larger."""
-    limit = (8_192, 8_192)
-    full = start(run, machine, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-    _, err = full.communicate(timeout=60)
-    assert full.returncode == STORAGE
-    assert "ulimit -f" in err
-    assert "Traceback" not in err
-    assert not list(run.checkpoints.iterdir())
-    assert (train_here(small(), machine).result() or {})["exact"] is True
 
 
 @pytest.mark.slow
