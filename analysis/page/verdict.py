@@ -98,6 +98,8 @@ def _steps(verdict: Verdict) -> Iterator[str]:
         shows = f"; shows {step.shows}" if undecided and step.shows else ""
         yield _wrapped(f"{_name(step)}, {step.moment}: {step.word} ({step.why}){shows}", 2)
         yield from _numbers(step, f"{step.arm}-{step.shallow}", f"{step.arm}-{step.deep}")
+    if not verdict.steps:
+        yield "  no arm has two depths"
 
 
 def _gaps(verdict: Verdict) -> Iterator[str]:

@@ -6,6 +6,7 @@ types and ranges; here its complaints become messages with the key, the value an
 
 import dataclasses
 import json
+import re
 from collections.abc import Collection
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -77,7 +78,7 @@ def _message(error: ErrorDetails, path: str, known: list[str]) -> str:
     if error["type"] == "unexpected_keyword_argument":
         return no_such_setting(key, [f"{path}.{name}" if path else name for name in known])
     value = error["input"]
-    says = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    says = re.sub("^(Input|String|List) should", "must", error["msg"].removeprefix("Value error, "))
     hint = ""
     if error["type"] == "literal_error":
         hint = did_you_mean(str(value), str(error["ctx"]["expected"]).split("'")[1::2])

@@ -218,6 +218,11 @@ def test_the_command_prints_steps_effects_and_what_was_left_out(call, folder: Pa
     assert len(content["in_no_study"]) == 1
 
 
+def test_one_depth_is_no_step(call, small, tmp_path: Path) -> None:
+    add(tmp_path, small(depth=8), [(12, 3, 3)])
+    assert "no arm has two depths" in call(command_line, tmp_path)[1]
+
+
 def test_an_interval_of_one_seed_is_null_in_json(call) -> None:
     one_seed = json.loads(call(command_line, "--paper", "--json")[1])["studies"][0]["steps"][0]
     assert (one_seed["train"]["n"], one_seed["train"]["low"]) == (1, None)

@@ -101,6 +101,7 @@ def test_rows_lie_at_every_interval_each_milestone_and_the_end() -> None:
         ({"workers": -1}, r"machine\.workers=-1: must be auto, or a whole number from 0 to 256"),
         ({"runs_per_gpu": True}, r"machine\.runs_per_gpu=True: must be auto, or"),
         ({"wandb": "ofline"}, r"machine\.wandb=ofline: .*did you mean 'offline'"),
+        ({"runs": ""}, r"machine\.runs=.*: must have at least 1 character"),
         ({"wandb_project": "a b"}, r"machine\.wandb_project=a b: .*"),
     ],
 )
