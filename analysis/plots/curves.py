@@ -230,7 +230,8 @@ def _handle(study: Study, arm: str, depth: int, quantity: str, top: float, style
         why = "diverged before its first row" if lost else "not trained"
         return Line2D([], [], **line, alpha=0.3, label=f"{arm}-{depth}, {why}")
     finished = own[own["state"] == "done"]["run"].nunique()
-    label = f"{arm}-{depth} (n={finished})" if finished else f"{arm}-{depth}, unfinished"
+    why = "diverged" if "diverged" in {*own["state"]} else "unfinished"
+    label = f"{arm}-{depth} (n={finished})" if finished else f"{arm}-{depth}, {why}"
     end = float(own.groupby("run")[quantity].last().mean())
     if end > top:
         label += f" ↑ {end:.1f} %" + ("" if set(own["state"]) == {"done"} else " so far")

@@ -61,6 +61,7 @@ def findings(table: pd.DataFrame, rule: Rule) -> Iterator[Finding]:
         return
     keys = ["with_norm", *NETWORK, "seed", "layer"]
     first = layers[layers["iteration"] == 0].drop_duplicates(keys)
+    # A run that was measured before its first step alone has no end.
     trained = layers.groupby("run")["iteration"].transform("max") > 0
     later = layers[trained & ~layers["layers_only"] & (layers["state"] == "done")]
     for name, rows, by, moment, draw in (

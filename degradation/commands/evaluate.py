@@ -50,7 +50,7 @@ def _device(run: RunDir, asked: str) -> torch.device:
     # Deterministic products of matrices need it, from before CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     machine = overrides.content("machine", "local") | {"device": asked}
-    # What is measured is the plain network, without the kernels that trained it.
+    # It is measured with torch's own layers, whatever kernels it was trained with.
     numerics = replace(run.config().numerics, native=False, fused=False)
     return devices.apply(read(schema.Machine, machine, "machine"), numerics)
 

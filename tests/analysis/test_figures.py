@@ -51,7 +51,9 @@ def test_unfinished_and_diverged_are_marked_and_not_in_the_means(runs: Path, sma
     add(runs, small(depth=26), [(4, 70, 70)], None)
     add(runs, small(depth=8, seed=2), [(4, 99, 99), (6, 99, 99)], "diverged")
     (study,) = frames.studies(runs)
-    assert {60, 70} <= dots(curves.figure6(study, PAPER))
+    figure = curves.figure6(study, PAPER)
+    assert {60, 70} <= dots(figure)
+    assert "plain-20, diverged" in texts(figure) and "plain-26, unfinished" in texts(figure)
     remarks = "\n".join(plot_curves.remarks(study, str(runs)))
     assert "diverged: digits-plain-20-s0" in remarks
     assert "partial: digits-plain-26-s0" in remarks

@@ -50,11 +50,13 @@ def _run(tmp_path: Path) -> Run:
 
 
 def log_layers(run: RunDir, moments: dict[int, list[float | None]]) -> None:
-    """Layers whose gradient norms are given, at each moment."""
-    same = {"input_std": 1.0, "response_std": 1.0, "weight_norm": 1.0}
+    """Layers whose gradient norms are given, at each moment; their responses are nearly equal."""
     for iteration, norms in moments.items():
-        own = [same | {"gradient_norm": norm} for norm in norms]
-        layers = [{"layer": i, "name": f"l{i}"} | layer for i, layer in enumerate(own, 1)]
+        layers = [
+            {"layer": i, "name": f"l{i}", "input_std": 1.0, "response_std": 1 + 1e-4 * i}
+            | {"weight_norm": 1.0, "gradient_norm": norm}
+            for i, norm in enumerate(norms, 1)
+        ]
         files.append_line(run.layers, json.dumps({"iteration": iteration, "layers": layers}))
 
 
@@ -164,6 +166,18 @@ def test_layers_along_training_have_a_finding_of_their_own(everything: Path, who
     assert words(of_study["digits"], "gradients of plain-14, at") == ["exploding"]
     assert words(of_study["digits"], "gradients of plain-14 without BN") == ["vanishing"]
     assert len(of_study) == 2  # the side study, and the study that trains
+
+
+def test_two_moments_have_an_end_and_one_has_none(run: Run, tmp_path: Path) -> None:
+    log_layers(run("plain", 8, 0, 5), {0: [1.0, 1.0], 12: [1.0, 1.0]})
+    log_layers(run("residual", 8, 0, 5), {0: [1.0, 1.0]})
+    layers = found(tmp_path / "runs")["layers"]
+    assert set(layers.rows["arm"]) == {"plain"}
+
+
+def test_the_noise_of_equal_layers_does_not_fill_an_axis(whole) -> None:
+    low, high = whole["gradients"].draw(STYLES["paper"]).axes[-1].get_ylim()
+    assert high >= 4 * low
 
 
 # ---- identity initialization, shortcut scale, interventions

@@ -85,7 +85,7 @@ def test_a_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> None
     failed, fine = runs_in(tmp_path / "runs")
     assert (failed.state(), fine.state()) == ("failed", "done")
     assert failed.name in done.stdout
-    assert "1 of 2 runs have no result yet" in done.stdout
+    assert "1 of 2 runs have no result yet; once that is mended, the same command" in done.stdout
     assert "data=digits runs on built-in data" in done.stderr
     assert "Traceback" not in done.stderr
     assert "CIFAR-10 is not there" in done.stdout

@@ -182,6 +182,7 @@ def test_a_lock_names_its_holder_and_ends_with_it(held: Held) -> None:
     process.kill()
     process.wait()
     assert not files.is_locked(path)
+    assert not files.is_locked(path / "below a file")
     with files.lock(path):
         assert path.read_text().startswith(f"pid {os.getpid()} on ")
 
